@@ -1,0 +1,120 @@
+"""Every setting of nucseg with its default, bounds and help text, in one place.
+
+The models are frozen and refuse unknown keys, so that a misspelt setting is an error and never a
+silent default. The command line takes its defaults and help texts from here.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class Frozen(BaseModel):
+    """A settings group: immutable, no unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Preprocessing(Frozen):
+    """From the pixels of a file to the input of the network."""
+
+    size: tuple[int, int] | None = Field(
+        (128, 128), description="Height and width that each image is resized to, in pixels."
+    )
+    percentiles: tuple[float, float] | None = Field(
+        (1.0, 99.8),
+        description="Lower and upper percentile of an image that become 0 and 1; "
+        "none divides by the largest value of the data type instead.",
+    )
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Preprocessing:
+        if self.percentiles is not None:
+            low, high = self.percentiles
+            if not 0 <= low < high <= 100:
+                raise ValueError(f"percentiles must rise from 0 to 100, not {self.percentiles}")
+        if self.size is not None and (min(self.size) < 32 or any(s % 32 for s in self.size)):
+            raise ValueError(f"size must be multiples of 32, not {self.size}")
+        return self
+
+
+class UNet(Frozen):
+    """The network: a U-Net with a MobileNetV2 encoder."""
+
+    alpha: float = Field(1.0, gt=0, le=2, description="Width multiplier of the encoder.")
+    decoder: tuple[int, int, int, int, int] = Field(
+        (128, 96, 64, 48, 32),
+        description="Filters of the decoder at 1/16, 1/8, 1/4, 1/2 and full resolution.",
+    )
+    outputs: tuple[str, ...] = Field(
+        ("nucleus",), min_length=1, description="Names of the sigmoid output channels."
+    )
+    batch_norm_momentum: float = Field(
+        0.9,
+        gt=0,
+        lt=1,
+        description="Momentum of the moving statistics; Keras's own .999 lags hundreds of steps.",
+    )
+
+
+class ConnectedComponents(Frozen):
+    """From a probability map to a label image: connected pixels above a threshold."""
+
+    method: Literal["connected-components"] = "connected-components"
+    threshold: float = Field(0.5, gt=0, lt=1, description="Probability from which a pixel counts.")
+    min_area: int = Field(
+        12, ge=0, description="Components of fewer pixels are dropped, in pixels of the image."
+    )
+
+
+class Augmentation(Frozen):
+    """Random changes of training images; ranges are symmetric unless two values are given."""
+
+    flips: bool = Field(True, description="Mirror along either axis.")
+    quarter_turns: bool = Field(True, description="Rotate by multiples of 90 degrees.")
+    rotation: float = Field(15.0, ge=0, le=180, description="Largest extra rotation, in degrees.")
+    zoom: tuple[float, float] = Field(
+        (0.8, 1.4), description="Range of the zoom factor; above 1 enlarges nuclei."
+    )
+    brightness: float = Field(0.1, ge=0, le=1, description="Largest shift of intensity.")
+    contrast: float = Field(0.25, ge=0, lt=1, description="Largest relative change of contrast.")
+    gamma: float = Field(0.3, ge=0, le=1, description="Largest change of log2(gamma).")
+    blur: float = Field(1.0, ge=0, description="Largest Gaussian blur, as sigma in pixels.")
+    noise: float = Field(0.04, ge=0, le=1, description="Largest standard deviation of the noise.")
+    inversion: float = Field(0.1, ge=0, le=1, description="Probability of inverting intensities.")
+
+    @model_validator(mode="after")
+    def _zoom_ordered(self) -> Augmentation:
+        if not 0 < self.zoom[0] <= self.zoom[1]:
+            raise ValueError(f"zoom must be two rising factors above 0, not {self.zoom}")
+        return self
+
+
+class Training(Frozen):
+    """A training run of the semantic recipe."""
+
+    recipe: Literal["semantic"] = Field("semantic", description="What the network learns.")
+    epochs: int = Field(40, ge=1, description="Largest number of passes over the training images.")
+    batch_size: int = Field(64, ge=1, description="Images per training step.")
+    learning_rate: float = Field(1e-3, gt=0, description="Highest learning rate.")
+    patience: int = Field(
+        10, ge=1, description="Stop after this many epochs without a lower validation loss."
+    )
+    seed: int = Field(0, ge=0, description="Seed of the split, the weights and the augmentation.")
+    split: str = Field(
+        "field",
+        description="How validation images are chosen: whole fields of view (field), "
+        "single images (random), or by a CSV file with the columns image_id and subset.",
+    )
+    validation_fraction: float = Field(
+        0.15, gt=0, lt=1, description="Share of the images held out for validation."
+    )
+    encoder_weights: str = Field(
+        "imagenet", description="Encoder start: imagenet (asks Keras for them), none, or a file."
+    )
+    preprocessing: Preprocessing = Preprocessing()
+    network: UNet = UNet()
+    augmentation: Augmentation = Augmentation()
+    postprocessing: ConnectedComponents = ConnectedComponents()

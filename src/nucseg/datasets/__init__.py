@@ -1,0 +1,1 @@
+"""Reading, checking, splitting, fetching and generating annotated images."""

@@ -1,0 +1,1 @@
+"""The networks, their losses, their files, and the bundled ones."""

@@ -1,0 +1,118 @@
+"""Model folders: the bundled ones and the user's own, each described by its ``model.json``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+
+from nucseg.config import ConnectedComponents, Frozen, Preprocessing, UNet
+from nucseg.errors import ModelError
+from nucseg.files import sha256, whole_file
+
+BUNDLED = Path(__file__).parent / "bundled"
+CARD = "model.json"
+ONNX = "model.onnx"
+KERAS = "nucleus_segmentation_model.keras"
+DEFAULT_MODEL = "classic-128"
+
+
+class ModelCard(Frozen):
+    """All that is needed to use a model and to judge it: the content of ``model.json``."""
+
+    format: Literal[1] = 1
+    name: str = Field(min_length=1)
+    description: str = ""
+    recipe: Literal["semantic"] = "semantic"
+    network: UNet
+    preprocessing: Preprocessing
+    postprocessing: ConnectedComponents
+    training: dict[str, Any] = Field(default_factory=dict)
+    figures: dict[str, Any] = Field(default_factory=dict)
+    versions: dict[str, str] = Field(default_factory=dict)
+    licence: str = ""
+    files: dict[str, str] = Field(description="SHA-256 of each file of the folder.")
+
+
+def bundled_models() -> list[str]:
+    """Names of the models that come with nucseg."""
+    return sorted(folder.parent.name for folder in BUNDLED.glob(f"*/{CARD}"))
+
+
+def find_model(name: str | Path = DEFAULT_MODEL) -> Path:
+    """Folder of a model.
+
+    Parameters
+    ----------
+    name : str or Path
+        Name of a bundled model, or a model folder such as one that ``nucseg train`` wrote.
+
+    Raises
+    ------
+    ModelError
+        There is no such model; another one is never taken in its place.
+    """
+    if str(name) in bundled_models():
+        return BUNDLED / str(name)
+    folder = Path(name)
+    if (folder / CARD).is_file():
+        return folder
+    found = f"{folder} holds no {CARD}" if folder.exists() else f"there is no folder {folder}"
+    raise ModelError(
+        f"Unknown model {str(name)!r}: {found}. Give one of {', '.join(bundled_models())}, "
+        "or the folder of a trained model."
+    )
+
+
+def read_card(folder: Path) -> ModelCard:
+    """Read the description of a model and check its files against it.
+
+    Parameters
+    ----------
+    folder : Path
+        A model folder.
+
+    Raises
+    ------
+    ModelError
+        The description is missing or broken or has an unknown key, or a file is missing or
+        differs from its recorded hash.
+    """
+    path = folder / CARD
+    try:
+        card = ModelCard.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise ModelError(f"Cannot read {path}: {error.strerror}.") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise ModelError(
+            f"{path} does not describe a model of this version of nucseg: {place}: {first['msg']}."
+        ) from error
+    for name, expected in card.files.items():
+        file = folder / name
+        if not file.is_file():
+            raise ModelError(f"The model {card.name} lacks its file {file}. Copy the whole folder.")
+        if sha256(file) != expected:
+            raise ModelError(
+                f"{file} is not the file that {path} describes (its SHA-256 differs): it was "
+                "changed or only partly copied. Copy the model folder again."
+            )
+    return card
+
+
+def write_card(folder: Path, card: ModelCard) -> None:
+    """Write ``model.json``, whole, with the hash of each of its files taken now.
+
+    Parameters
+    ----------
+    folder : Path
+        A folder that holds the files named in `card.files`.
+    card : ModelCard
+        The hashes in `card.files` are replaced.
+    """
+    hashes = {name: sha256(folder / name) for name in card.files}
+    with whole_file(folder / CARD) as partial:
+        text = card.model_copy(update={"files": hashes}).model_dump_json(indent=2)
+        partial.write_text(text + "\n", encoding="utf-8")

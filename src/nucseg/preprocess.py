@@ -1,0 +1,174 @@
+"""From the pixels of any image to what a network reads; training and inference share it."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from nucseg.config import Preprocessing
+from nucseg.errors import InputError
+
+FloatImage = npt.NDArray[np.float32]
+
+
+def to_rgb(image: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+    """Bring an image to three channels: grey is repeated, alpha is dropped.
+
+    Parameters
+    ----------
+    image : ndarray, shape (H, W) or (H, W, C), any real dtype
+        C of 1 or 2 is grey without or with alpha, 3 or 4 colour without or with alpha.
+
+    Returns
+    -------
+    ndarray, shape (H, W, 3), same dtype
+
+    Raises
+    ------
+    InputError
+        The array has another shape, no pixels, or no real numbers.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> to_rgb(np.zeros((4, 5), np.uint8)).shape
+    (4, 5, 3)
+    """
+    if image.dtype.kind not in "buif":
+        raise InputError(f"Expected an image of real numbers, got dtype {image.dtype}.")
+    if image.ndim == 2:
+        image = image[:, :, None]
+    if image.ndim != 3 or image.shape[2] not in (1, 2, 3, 4):
+        raise InputError(
+            f"Expected an image of shape (height, width) or (height, width, 1 to 4 channels), "
+            f"got {image.shape}. Choose one plane or up to three channels first."
+        )
+    if image.size == 0:
+        raise InputError(f"The image has no pixels: its shape is {image.shape}.")
+    colour = image[:, :, :1] if image.shape[2] < 3 else image[:, :, :3]
+    return np.broadcast_to(colour, (*image.shape[:2], 3))
+
+
+def stretch(image: npt.NDArray[np.generic], percentiles: tuple[float, float] | None) -> FloatImage:
+    """Scale intensities to [0, 1].
+
+    Parameters
+    ----------
+    image : ndarray, any shape, real dtype
+    percentiles : (low, high) or None
+        The percentiles, over all pixels and channels, that become 0 and 1; what lies outside is
+        clipped. Without them integers are divided by the largest value of their type and
+        floating-point values are clipped.
+
+    Returns
+    -------
+    ndarray, same shape, float32, in [0, 1]
+        All 0 where the image is constant.
+
+    Raises
+    ------
+    InputError
+        There are NaN or infinite values.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> stretch(np.array([[10, 20, 30]], np.uint16), (0, 100)).tolist()
+    [[0.0, 0.5, 1.0]]
+    """
+    values = image.astype(np.float32)
+    bad = int(values.size - np.count_nonzero(np.isfinite(values)))
+    if bad:
+        raise InputError(
+            f"The image holds {bad} NaN or infinite values of {values.size}. "
+            "Replace them, for instance by the background, and try again."
+        )
+    if percentiles is None:
+        top = np.iinfo(image.dtype.str).max if image.dtype.kind in "ui" else 1
+        values /= np.float32(top)
+        return np.clip(values, 0, 1, out=values)
+    low, high = np.percentile(values, percentiles)
+    if high <= low:
+        low, high = float(values.min()), float(values.max())
+    if high <= low:
+        return np.zeros_like(values)
+    values -= np.float32(low)
+    values /= np.float32(high - low)
+    return np.clip(values, 0, 1, out=values)
+
+
+def resize_image(image: FloatImage, size: tuple[int, int]) -> FloatImage:
+    """Resize by area averaging where it shrinks, bilinearly where it grows.
+
+    Parameters
+    ----------
+    image : ndarray, shape (H, W) or (H, W, C), float32
+    size : (height, width) in pixels
+
+    Returns
+    -------
+    ndarray, shape (height, width) or (height, width, C), float32
+    """
+    shrink_rows, shrink_columns = size[0] < image.shape[0], size[1] < image.shape[1]
+    # Each axis by itself, so that an image that shrinks along one alone is treated right.
+    for shrinks, (height, width) in (
+        (shrink_rows, (size[0], image.shape[1])),
+        (shrink_columns, size),
+    ):
+        method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+        if (height, width) != image.shape[:2]:
+            image = np.asarray(cv2.resize(image, (width, height), interpolation=method), np.float32)
+    return image
+
+
+def resize_labels(labels: npt.NDArray[np.integer], size: tuple[int, int]) -> npt.NDArray[np.int32]:
+    """Resize a label image or mask by its nearest pixels.
+
+    Parameters
+    ----------
+    labels : ndarray, shape (H, W), integer
+    size : (height, width) in pixels
+
+    Returns
+    -------
+    ndarray, shape (height, width), int32
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> resize_labels(np.array([[1, 0], [0, 2]]), (4, 2)).tolist()
+    [[1, 0], [1, 0], [0, 2], [0, 2]]
+    """
+    rows = ((np.arange(size[0]) + 0.5) * labels.shape[0] / size[0]).astype(np.intp)
+    columns = ((np.arange(size[1]) + 0.5) * labels.shape[1] / size[1]).astype(np.intp)
+    resized: npt.NDArray[np.int32] = labels[rows[:, None], columns[None, :]].astype(np.int32)
+    return resized
+
+
+def prepare(image: npt.NDArray[np.generic], settings: Preprocessing) -> FloatImage:
+    """Turn the pixels of an image into the input of a network.
+
+    Parameters
+    ----------
+    image : ndarray, shape (H, W) or (H, W, C), any real dtype
+    settings : Preprocessing
+
+    Returns
+    -------
+    ndarray, shape (height, width, 3), float32, in [0, 1]
+        Resized where `settings.size` is given, else of the image's own size.
+
+    Raises
+    ------
+    InputError
+        The array is no image of finite real numbers.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> prepare(np.zeros((10, 20), np.uint8), Preprocessing()).shape
+    (128, 128, 3)
+    """
+    scaled = stretch(to_rgb(image), settings.percentiles)
+    return scaled if settings.size is None else resize_image(scaled, settings.size)
