@@ -1,10 +1,37 @@
-"""The ``nucseg`` command: its subcommands, and errors as short messages."""
+"""The ``nucseg`` command: its subcommands in one list."""
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
-app = typer.Typer(no_args_is_help=True)
+from nucseg import __version__
+from nucseg.cli.common import ErrorsAsMessages, show_log
+
+app = typer.Typer(cls=ErrorsAsMessages, no_args_is_help=True, pretty_exceptions_enable=False)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"nucseg {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def nucseg(
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the whole log, and tracebacks of errors.")
+    ] = False,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Find, separate, count and measure cell nuclei in microscope images."""
+    show_log(debug=debug)
 
 
 def main() -> None:

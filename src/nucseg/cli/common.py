@@ -1,0 +1,75 @@
+"""What the commands share: errors as short messages, options from the settings, progress bars."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+import typer
+from pydantic import BaseModel
+from typer.core import TyperGroup
+
+from nucseg.errors import NucsegError
+
+USAGE_ERROR = 2
+
+
+class ErrorsAsMessages(TyperGroup):
+    """A command group that prints nucseg's own errors without a traceback, unless debugging."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; exit with 2 where the input, the options or the output are at fault."""
+        try:
+            return super().invoke(ctx)
+        except NucsegError as error:
+            if ctx.params.get("debug"):
+                raise
+            typer.secho(f"Error: {error}", err=True, fg="red")
+            raise typer.Exit(USAGE_ERROR) from error
+
+
+def option(settings: type[BaseModel], field: str, *names: str, **changes: Any) -> Any:
+    """Typer option whose help text comes from a field of the settings."""
+    return typer.Option(*names, help=settings.model_fields[field].description, **changes)
+
+
+def default(settings: type[BaseModel], field: str) -> Any:
+    """Return the default of a field of the settings."""
+    return settings.model_fields[field].default
+
+
+def show_log(*, debug: bool) -> None:
+    """Send nucseg's log to standard error: warnings, or everything when debugging."""
+    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
+    logging.getLogger("nucseg").setLevel(logging.DEBUG if debug else logging.INFO)
+
+
+@contextmanager
+def progress_bar(label: str) -> Iterator[Callable[[int, int], None]]:
+    """Progress bar on standard error, with count, rate and time left, as a callback.
+
+    Yields
+    ------
+    callable
+        ``progress(done, total)``.
+    """
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (TextColumn(label), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(label, total=None)
+
+        def progress(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        yield progress
