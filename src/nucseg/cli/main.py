@@ -23,7 +23,7 @@ def nucseg(
     debug: Annotated[
         bool, typer.Option("--debug", help="Show the whole log, and tracebacks of errors.")
     ] = False,
-    version: Annotated[
+    _version: Annotated[
         bool,
         typer.Option(
             "--version", callback=_print_version, is_eager=True, help="Show the version and exit."
