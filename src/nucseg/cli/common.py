@@ -19,7 +19,7 @@ USAGE_ERROR = 2
 class ErrorsAsMessages(TyperGroup):
     """A command group that prints nucseg's own errors without a traceback, unless debugging."""
 
-    def invoke(self, ctx: typer.Context) -> Any:
+    def invoke(self, ctx: Any) -> Any:
         """Run the command; exit with 2 where the input, the options or the output are at fault."""
         try:
             return super().invoke(ctx)
