@@ -99,6 +99,10 @@ class Training(Frozen):
     epochs: int = Field(40, ge=1, description="Largest number of passes over the training images.")
     batch_size: int = Field(64, ge=1, description="Images per training step.")
     learning_rate: float = Field(1e-3, gt=0, description="Highest learning rate.")
+    weight_decay: float = Field(1e-4, ge=0, description="Decoupled weight decay of AdamW.")
+    warmup_epochs: int = Field(
+        1, ge=0, description="Epochs over which the learning rate rises from 0."
+    )
     patience: int = Field(
         10, ge=1, description="Stop after this many epochs without a lower validation loss."
     )
@@ -110,6 +114,9 @@ class Training(Frozen):
     )
     validation_fraction: float = Field(
         0.15, gt=0, lt=1, description="Share of the images held out for validation."
+    )
+    display_every: int = Field(
+        5, ge=1, description="Show predictions on validation images every this many epochs."
     )
     encoder_weights: str = Field(
         "imagenet", description="Encoder start: imagenet (asks Keras for them), none, or a file."

@@ -31,8 +31,9 @@ class ErrorsAsMessages(TyperGroup):
 
 
 def option(settings: type[BaseModel], field: str, *names: str, **changes: Any) -> Any:
-    """Typer option whose help text comes from a field of the settings."""
-    return typer.Option(*names, help=settings.model_fields[field].description, **changes)
+    """Typer option whose help text and shown default come from a field of the settings."""
+    held = settings.model_fields[field]
+    return typer.Option(*names, help=held.description, show_default=str(held.default), **changes)
 
 
 def default(settings: type[BaseModel], field: str) -> Any:

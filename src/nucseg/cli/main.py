@@ -8,8 +8,16 @@ import typer
 
 from nucseg import __version__
 from nucseg.cli.common import ErrorsAsMessages, show_log
+from nucseg.cli.doctor import doctor
+from nucseg.cli.export import export
+from nucseg.cli.train import train
 
-app = typer.Typer(cls=ErrorsAsMessages, no_args_is_help=True, pretty_exceptions_enable=False)
+app = typer.Typer(
+    cls=ErrorsAsMessages,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
 
 
 def _print_version(wanted: bool) -> None:
@@ -32,6 +40,11 @@ def nucseg(
 ) -> None:
     """Find, separate, count and measure cell nuclei in microscope images."""
     show_log(debug=debug)
+
+
+app.command()(train)
+app.command()(export)
+app.command()(doctor)
 
 
 def main() -> None:

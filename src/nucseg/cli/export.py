@@ -1,0 +1,55 @@
+"""``nucseg export``: a trained network in the format of another program."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class Format(StrEnum):
+    """Formats that a network can be written in."""
+
+    ONNX = "onnx"
+    KERAS = "keras"
+    SAVED_MODEL = "saved-model"
+
+
+def export(
+    model: Annotated[str, typer.Argument(help="Name of a bundled model, or a model folder.")],
+    format: Annotated[Format, typer.Option("--format", help="What to write.")],  # noqa: A002
+    output: Annotated[Path, typer.Option("--output", "-o", help="File or folder to write.")],
+) -> None:
+    """Write the network of a model for use in another program.
+
+    onnx and keras give the files of the model folder; saved-model converts for TensorFlow Serving
+    and needs the train extra. Preprocessing is not part of the network: model.json describes it.
+
+    **Examples**
+
+        nucseg export classic-128 --format onnx -o classic.onnx
+        nucseg export run --format saved-model -o served
+    """
+    import shutil
+
+    from nucseg.errors import InputError, ModelError
+    from nucseg.files import whole_file
+    from nucseg.models.zoo import KERAS, ONNX, find_model, read_card
+
+    folder = find_model(model)
+    card = read_card(folder)
+    if output.exists():
+        raise InputError(f"{output} is there already. Give another place.")
+    source = folder / (ONNX if format is Format.ONNX else KERAS)
+    if source.name not in card.files:
+        raise ModelError(f"The model {card.name} has no file {source.name} to export.")
+    if format is Format.SAVED_MODEL:
+        from nucseg.inference.runtimes import load_keras
+
+        load_keras(source).export(output, format="tf_saved_model", verbose=False)
+    else:
+        with whole_file(output) as partial:
+            shutil.copyfile(source, partial)
+    typer.echo(f"Wrote {output}")

@@ -1,0 +1,147 @@
+"""``nucseg train``: from annotated images to a model folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from nucseg.cli.common import option
+from nucseg.config import Training
+
+COLUMNS = ("loss", "dice", "accuracy", "val_loss", "val_dice", "val_accuracy")
+
+
+def train(
+    data: Annotated[
+        Path,
+        typer.Argument(help="Data set: Kaggle's layout (folder or zip), or images/ + labels/."),
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder of the run; made where missing.")
+    ],
+    recipe: Annotated[str | None, option(Training, "recipe")] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="Settings as TOML, such as the config.toml of an earlier run."),
+    ] = None,
+    epochs: Annotated[int | None, option(Training, "epochs", min=1)] = None,
+    batch_size: Annotated[int | None, option(Training, "batch_size", min=1)] = None,
+    learning_rate: Annotated[float | None, option(Training, "learning_rate")] = None,
+    patience: Annotated[int | None, option(Training, "patience", min=1)] = None,
+    seed: Annotated[int | None, option(Training, "seed", min=0)] = None,
+    split: Annotated[str | None, option(Training, "split")] = None,
+    validation_fraction: Annotated[float | None, option(Training, "validation_fraction")] = None,
+    encoder_weights: Annotated[str | None, option(Training, "encoder_weights")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the last finished epoch of the run.")
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a run that the folder holds.")
+    ] = False,
+) -> None:
+    """Train a network on annotated images.
+
+    The run folder then holds the model (nucleus_segmentation_model.keras, model.onnx,
+    model.json), its settings and history, plots, predictions on validation images, and the
+    TensorBoard log. Ctrl-C ends training early and keeps the best epoch.
+
+    **Examples**
+
+        nucseg train stage1_train.zip -o run
+        nucseg train my_images -o run --epochs 20 --encoder-weights none
+        nucseg train stage1_train.zip -o run --resume
+        tensorboard --logdir run/seg_log
+    """
+    given = {
+        "recipe": recipe,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "patience": patience,
+        "seed": seed,
+        "split": split,
+        "validation_fraction": validation_fraction,
+        "encoder_weights": encoder_weights,
+    }
+    given = {name: value for name, value in given.items() if value is not None}
+    settings = _settings(output, config, given, resume=resume)
+
+    from nucseg.training.fit import train as run
+
+    with _Display() as display:
+        folder = run(
+            data,
+            output,
+            settings,
+            resume=resume,
+            overwrite=overwrite,
+            progress=display.progress,
+            on_epoch=display.epoch,
+        )
+    typer.echo(f"Trained model: {folder}")
+    typer.echo(f"Segment images with it:  nucseg segment IMAGES -o OUT --model {folder}")
+    typer.echo(f"Look at the training:    tensorboard --logdir {folder / 'seg_log'}")
+
+
+def _settings(
+    output: Path, config: Path | None, given: dict[str, Any], *, resume: bool
+) -> Training | None:
+    """Return the settings of the file changed by the options; None for those of the run."""
+    from pydantic import ValidationError
+
+    from nucseg.errors import InputError
+    from nucseg.training import run_folder
+
+    held = output / run_folder.CONFIG
+    if config is None and resume:
+        if not given or not held.is_file():
+            return None
+        config = held
+    base = run_folder.read_settings(config) if config is not None else Training()
+    try:
+        return Training.model_validate({**base.model_dump(), **given})
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "--" + ".".join(str(part) for part in first["loc"]).replace("_", "-")
+        raise InputError(f"Wrong value of {name}: {first['msg']}.") from error
+
+
+class _Display:
+    """Progress bar with time left, and a line for each epoch above it."""
+
+    def __enter__(self) -> _Display:
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+        )
+
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+        )
+        self._tasks: dict[str, Any] = {}
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._bar.stop()
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        """Show how far a step is."""
+        if what not in self._tasks:
+            self._tasks[what] = self._bar.add_task(what, total=total)
+        self._bar.update(self._tasks[what], completed=done, total=total)
+
+    def epoch(self, row: dict[str, float]) -> None:
+        """Write the figures of an epoch."""
+        figures = "  ".join(f"{name} {row[name]:.4f}" for name in COLUMNS if name in row)
+        self._bar.console.print(f"epoch {int(row['epoch']):3d}  {figures}", highlight=False)

@@ -1,0 +1,114 @@
+"""Draw the architecture of a U-Net from the Keras model itself, without system packages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nucseg.errors import MissingExtraError
+from nucseg.files import whole_file
+from nucseg.models.unet import BOTTOM, SKIPS
+
+if TYPE_CHECKING:
+    import keras
+
+ENCODER, DECODER, EDGE = "#56B4E9", "#E69F00", "#333333"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A box of the picture: what is computed there, how many channels, at which scale."""
+
+    title: str
+    channels: int
+    scale: int
+
+
+def stages(model: keras.Model) -> tuple[list[Stage], list[Stage]]:
+    """Stages of the encoder, from fine to coarse, and of the decoder, from coarse to fine.
+
+    Parameters
+    ----------
+    model : keras.Model
+        A network of `nucseg.models.unet.build_unet`.
+    """
+    encoder = [
+        Stage(name, int(model.get_layer(name).output.shape[-1]), 2 ** (level + 1))
+        for level, name in enumerate((*reversed(SKIPS), BOTTOM))
+    ]
+    decoder = [
+        Stage(f"decoder_{scale}", int(model.get_layer(f"decoder_{scale}_b_relu").output.shape[-1]),
+              scale)
+        for scale in (16, 8, 4, 2, 1)
+    ]  # fmt: skip
+    return encoder, decoder
+
+
+def architecture_picture(model: keras.Model, path: Path) -> None:
+    """Draw encoder, decoder and skip connections with their channels to a PNG.
+
+    Parameters
+    ----------
+    model : keras.Model
+        A network of `nucseg.models.unet.build_unet`.
+    path : Path
+        The picture to write.
+
+    Raises
+    ------
+    MissingExtraError
+        Matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingExtraError("Drawing the architecture", "train") from error
+    encoder, decoder = stages(model)
+    rows = {scale: row for row, scale in enumerate((1, 2, 4, 8, 16, 32))}
+    figure = Figure(figsize=(10, 7.5), layout="constrained")
+    axes = figure.add_subplot()
+    axes.set(xlim=(-1.75, 5.75), ylim=(5.8, -1.9))
+    axes.axis("off")
+    parameters = f"{model.count_params() / 1e6:.2f} million parameters"
+    axes.set_title(f"U-Net with a MobileNetV2 encoder, {parameters}")
+
+    def box(x: float, stage: Stage, colour: str) -> None:
+        size = "input size" if stage.scale == 1 else f"1/{stage.scale} of it"
+        axes.text(
+            x, rows[stage.scale], f"{stage.title}\n{stage.channels} channels, {size}",
+            ha="center", va="center", fontsize=9,
+            bbox={"boxstyle": "round,pad=0.5", "facecolor": colour, "edgecolor": EDGE,
+                  "alpha": 0.6},
+        )  # fmt: skip
+
+    def arrow(start: tuple[float, float], end: tuple[float, float], style: str) -> None:
+        axes.annotate(
+            "", end, start,
+            arrowprops={"arrowstyle": "->", "linestyle": style, "color": EDGE, "shrinkA": 22,
+                        "shrinkB": 22},
+        )  # fmt: skip
+
+    left, right = 0.0, 4.0
+    box(left, Stage("image", int(model.inputs[0].shape[-1]), 1), "#FFFFFF")
+    for stage in encoder:
+        box(left, stage, ENCODER)
+        arrow((left, rows[stage.scale] - 1), (left, rows[stage.scale]), "-")
+    for stage in decoder:
+        box(right, stage, DECODER)
+        start = (left, 5) if stage.scale == 16 else (right, rows[stage.scale] + 1)
+        arrow(start, (right, rows[stage.scale]), "-")
+        if stage.scale > 1:
+            axes.annotate(
+                "skip", (right - 1.0, rows[stage.scale]), (left + 1.25, rows[stage.scale]),
+                va="center", fontsize=8, color=EDGE,
+                arrowprops={"arrowstyle": "->", "linestyle": "--", "color": EDGE},
+            )  # fmt: skip
+    axes.text(
+        right, -1.2, f"{model.layers[-1].name}\n{model.outputs[0].shape[-1]} channel, sigmoid",
+        ha="center", va="center", fontsize=9,
+        bbox={"boxstyle": "round,pad=0.5", "facecolor": "#FFFFFF", "edgecolor": EDGE},
+    )  # fmt: skip
+    arrow((right, 0), (right, -1.2), "-")
+    with whole_file(path) as partial:
+        figure.savefig(partial, dpi=120)

@@ -1,0 +1,366 @@
+"""Train a network and leave a run folder that explains itself."""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+from collections.abc import Callable
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nucseg.config import Training
+from nucseg.datasets.reading import Dataset, open_dataset
+from nucseg.datasets.splits import Split, find_fields, make_split, read_split, write_split
+from nucseg.errors import InputError, MissingExtraError
+from nucseg.files import whole_file
+from nucseg.models.zoo import KERAS, ONNX, ModelCard, write_card
+from nucseg.training import run_folder
+
+if TYPE_CHECKING:
+    import keras
+
+    from nucseg.training.pipeline import Arrays
+
+logger = logging.getLogger(__name__)
+
+Progress = Callable[[str, int, int], None]
+
+
+def train(
+    data: str | Path,
+    output: str | Path,
+    settings: Training | None = None,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+    on_epoch: Callable[[dict[str, float]], None] | None = None,
+) -> Path:
+    """Train the semantic recipe on annotated images.
+
+    Parameters
+    ----------
+    data : str or Path
+        A data set: Kaggle's layout, as a folder or zip, or ``images/`` and ``labels/``.
+    output : str or Path
+        The run folder to make.
+    settings : Training, optional
+        By default the classic recipe; when resuming, those of the run.
+    resume : bool
+        Go on from the last finished epoch of the run in `output`.
+    overwrite : bool
+        Replace the run in `output`.
+    progress : callable, optional
+        ``progress(what, done, total)``.
+    on_epoch : callable, optional
+        Called with the figures of each epoch.
+
+    Returns
+    -------
+    Path
+        The run folder, which is a model folder for `nucseg.load_model`.
+
+    Raises
+    ------
+    InputError
+        The data, the split or the folder cannot be used.
+    ModelError
+        The encoder weights cannot be had or do not fit.
+    MissingExtraError
+        The training extra is not installed.
+
+    Notes
+    -----
+    An interrupt (Ctrl-C) ends the training, not the function: the best epoch so far is kept and
+    all files are written. Resuming goes on from there.
+    """
+    _quiet_tensorflow()
+    try:
+        import keras
+        import tensorflow as tf
+    except ImportError as error:
+        raise MissingExtraError("Training", "train") from error
+    folder = Path(output)
+    dataset = open_dataset(Path(data))
+    run_folder.begin(folder, resume=resume, overwrite=overwrite)
+    settings = _settings(folder, settings, resume=resume)
+    keras.utils.set_random_seed(settings.seed)
+    tf.config.experimental.enable_op_determinism()
+
+    report = progress or (lambda _what, _done, _total: None)
+    split = _split(folder, dataset, settings, resume=resume, report=report)
+    model, history = _start(folder, settings, resume=resume)
+    train_arrays, validation_arrays = _arrays(dataset, split, settings, report)
+    begun = datetime.now(UTC)
+    interrupted = _fit(
+        model, settings, folder, history, (train_arrays, validation_arrays), report, on_epoch
+    )
+    if not history:
+        raise InputError("Training was interrupted before the first epoch ended: nothing to keep.")
+    model.load_weights(folder / run_folder.BEST)
+    record = {
+        "data": Path(data).name,
+        "images": {name: len(getattr(split, name)) for name in ("train", "validation", "test")},
+        "epochs": len(history),
+        "best_epoch": run_folder.best_epoch(history) + 1,
+        "interrupted": interrupted,
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seconds": round((datetime.now(UTC) - begun).total_seconds(), 1),
+        "settings": settings.model_dump(mode="json"),
+    }
+    _finish(folder, model, settings, history, record)
+    if not interrupted:
+        _remove_checkpoints(folder)
+    return folder
+
+
+def _quiet_tensorflow() -> None:
+    """Keep TensorFlow's notes about the machine out of the progress display."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+def _settings(folder: Path, given: Training | None, *, resume: bool) -> Training:
+    path = folder / run_folder.CONFIG
+    if not resume:
+        settings = given or Training()
+        run_folder.write_settings(path, settings)
+        return settings
+    held = run_folder.read_settings(path)
+    if given is not None and given != held:
+        changed = sorted(
+            name for name in Training.model_fields if getattr(given, name) != getattr(held, name)
+        )
+        raise InputError(
+            f"The run in {folder} was begun with other settings of {', '.join(changed)}. "
+            "Resume it without giving settings, or start a new run in another folder."
+        )
+    return held
+
+
+def _split(
+    folder: Path, dataset: Dataset, settings: Training, *, resume: bool, report: Progress
+) -> Split:
+    path = folder / run_folder.SPLIT
+    if resume and path.is_file():
+        return read_split(path, dataset.image_ids)
+    if settings.split == "random":
+        split = make_split(
+            dataset.image_ids,
+            fields=None,
+            validation_fraction=settings.validation_fraction,
+            seed=settings.seed,
+        )
+    elif settings.split == "field":
+        images = {}
+        for done, image_id in enumerate(dataset.image_ids, start=1):
+            images[image_id] = dataset.read(image_id).pixels
+            report("finding fields of view", done, len(dataset.image_ids))
+        split = make_split(
+            dataset.image_ids,
+            fields=find_fields(images),
+            validation_fraction=settings.validation_fraction,
+            seed=settings.seed,
+        )
+    else:
+        split = read_split(Path(settings.split), dataset.image_ids)
+    write_split(path, split)
+    return split
+
+
+def _start(
+    folder: Path, settings: Training, *, resume: bool
+) -> tuple[keras.Model, run_folder.History]:
+    """Return a new network, or the one of the last checkpoint with its history."""
+    import keras
+
+    from nucseg.models.losses import cross_entropy_dice, dice
+    from nucseg.models.unet import build_unet
+
+    last = folder / run_folder.LAST
+    if resume and last.is_file():
+        known = {"cross_entropy_dice": cross_entropy_dice, "dice": dice}
+        model = keras.models.load_model(last, custom_objects=known)
+        # The checkpoint is written after the history, so it may be one epoch behind.
+        done = _epochs_done(model, folder)
+        return model, run_folder.read_history(folder / run_folder.HISTORY, epochs=done)
+    model = build_unet(
+        settings.network,
+        size=settings.preprocessing.size,
+        encoder_weights=settings.encoder_weights,
+    )
+    return model, []
+
+
+def _epochs_done(model: keras.Model, folder: Path) -> int:
+    """Epochs that a checkpoint has seen: its steps over those of one epoch."""
+    marker = (folder / run_folder.STEPS).read_text(encoding="utf-8")
+    return int(model.optimizer.iterations) // int(marker)
+
+
+def _arrays(
+    dataset: Dataset, split: Split, settings: Training, report: Progress
+) -> tuple[Arrays, Arrays]:
+    from nucseg.training.pipeline import load_arrays
+
+    total, before = len(split.train) + len(split.validation), 0
+    arrays = []
+    for ids in (split.train, split.validation):
+        offset = before
+        arrays.append(
+            load_arrays(
+                dataset,
+                ids,
+                settings.preprocessing,
+                progress=lambda done, _n, offset=offset: report(  # type: ignore[misc]
+                    "reading images", offset + done, total
+                ),
+            )
+        )
+        before += len(ids)
+    return arrays[0], arrays[1]
+
+
+def _fit(
+    model: keras.Model,
+    settings: Training,
+    folder: Path,
+    history: run_folder.History,
+    arrays: tuple[Arrays, Arrays],
+    report: Progress,
+    on_epoch: Callable[[dict[str, float]], None] | None,
+) -> bool:
+    """Train until the last epoch, the end of progress, or an interrupt; tell whether the last."""
+    import keras
+
+    from nucseg.training import callbacks, pipeline
+
+    steps = -(-len(arrays[0].images) // settings.batch_size)
+    first = len(history)
+    if first == 0:
+        with whole_file(folder / run_folder.STEPS) as partial:
+            partial.write_text(f"{steps}\n", encoding="utf-8")
+        _compile(model, settings, steps)
+    recorder = callbacks.Recorder(folder, history, patience=settings.patience, on_epoch=on_epoch)
+    if first >= settings.epochs or recorder.is_exhausted():
+        return False
+    shown = pipeline.Arrays(*(part[:8] for part in vars(arrays[1]).values()))
+    batches = pipeline.training_batches(
+        arrays[0],
+        settings.augmentation,
+        batch_size=settings.batch_size,
+        seed=settings.seed,
+        epochs=range(first, settings.epochs),
+    )
+    try:
+        model.fit(
+            batches,
+            validation_data=pipeline.validation_batches(arrays[1], batch_size=settings.batch_size),
+            initial_epoch=first,
+            epochs=settings.epochs,
+            steps_per_epoch=steps,
+            verbose=0,
+            callbacks=[
+                keras.callbacks.TensorBoard(folder / run_folder.LOG, write_graph=True),
+                callbacks.PredictionDisplay(shown, folder, every=settings.display_every),
+                recorder,
+                callbacks.Progress(
+                    lambda done, total: report("training", done, total), epochs=settings.epochs
+                ),
+            ],
+        )
+    except KeyboardInterrupt:
+        logger.warning("Interrupted: keeping the best of %d epochs.", len(history))
+        return True
+    return False
+
+
+def _compile(model: keras.Model, settings: Training, steps: int) -> None:
+    import keras
+
+    from nucseg.models.losses import cross_entropy_dice, dice
+
+    warmup = settings.warmup_epochs * steps
+    rate = keras.optimizers.schedules.CosineDecay(
+        0.0 if warmup else settings.learning_rate,
+        max(settings.epochs * steps - warmup, 1),
+        alpha=0.01,
+        warmup_target=settings.learning_rate if warmup else None,
+        warmup_steps=warmup,
+    )
+    model.compile(
+        keras.optimizers.AdamW(rate, weight_decay=settings.weight_decay),
+        loss=cross_entropy_dice,
+        metrics=[keras.metrics.BinaryAccuracy(name="accuracy"), dice],
+    )
+
+
+def _finish(
+    folder: Path,
+    model: keras.Model,
+    settings: Training,
+    history: run_folder.History,
+    record: dict[str, Any],
+) -> None:
+    from nucseg.models.picture import architecture_picture
+    from nucseg.plotting import history_plots
+
+    save_model(
+        folder,
+        model,
+        ModelCard(
+            name=folder.resolve().name,
+            description="U-Net with a MobileNetV2 encoder, semantic recipe.",
+            network=settings.network,
+            preprocessing=settings.preprocessing,
+            postprocessing=settings.postprocessing,
+            training=record,
+            figures={"validation": history[record["best_epoch"] - 1]},
+            versions=_versions(),
+            files={KERAS: "", ONNX: ""},
+        ),
+    )
+    columns = {key: [row[key] for row in history] for key in history[0]}
+    history_plots(columns, folder / run_folder.PLOTS)
+    architecture_picture(model, folder / run_folder.PLOTS / "model.png")
+    lines: list[str] = []
+    model.summary(print_fn=lines.append)
+    with whole_file(folder / run_folder.PLOTS / "model.txt") as partial:
+        partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def save_model(folder: Path, model: keras.Model, card: ModelCard) -> None:
+    """Write a model folder: the Keras file, the same network as ONNX, and ``model.json``.
+
+    Parameters
+    ----------
+    folder : Path
+    model : keras.Model
+        Saved without its optimizer and losses, so that plain Keras loads it in safe mode.
+    card : ModelCard
+        The hashes of the files are filled in.
+    """
+    import keras
+
+    from nucseg.models.onnx_export import write_onnx
+
+    plain = keras.Model.from_config(model.get_config())
+    plain.set_weights(model.get_weights())
+    with whole_file(folder / KERAS) as partial:
+        plain.save(partial)
+    with whole_file(folder / ONNX) as partial:
+        write_onnx(plain, partial, card.network.outputs)
+    write_card(folder, card)
+
+
+def _versions() -> dict[str, str]:
+    names = ("nucseg", "keras", "tensorflow", "numpy", "onnx", "opencv-python-headless")
+    return {"python": platform.python_version(), **{name: version(name) for name in names}}
+
+
+def _remove_checkpoints(folder: Path) -> None:
+    for file in (folder / run_folder.LAST).parent.iterdir():
+        file.unlink()
+    (folder / run_folder.LAST).parent.rmdir()

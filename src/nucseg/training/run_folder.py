@@ -1,0 +1,100 @@
+"""The folder of a training run: its settings, its history and its checkpoints."""
+
+from __future__ import annotations
+
+import csv
+import tomllib
+from pathlib import Path
+
+import tomli_w
+from pydantic import ValidationError
+
+from nucseg.config import Training
+from nucseg.errors import InputError
+from nucseg.files import whole_file
+
+CONFIG = "config.toml"
+HISTORY = "history.csv"
+SPLIT = "split.csv"
+LOG = "seg_log"
+PLOTS = "plots"
+PREDICTIONS = "predictions"
+LAST = "checkpoint/last.keras"
+BEST = "checkpoint/best.weights.h5"
+STEPS = "checkpoint/steps_per_epoch.txt"
+
+History = list[dict[str, float]]
+
+
+def read_settings(path: Path) -> Training:
+    """Read the settings of a training run from TOML.
+
+    Raises
+    ------
+    InputError
+        The file is missing, no TOML, or has an unknown key or a value out of bounds.
+    """
+    try:
+        return Training.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise InputError(f"Cannot read the settings {path}: {error.strerror}.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is no TOML file: {error}.") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"Wrong setting {place} in {path}: {first['msg']}.") from error
+
+
+def write_settings(path: Path, settings: Training) -> None:
+    """Write all settings of a run as TOML; what is None is left out, TOML has no such value."""
+    with whole_file(path) as partial:
+        text = tomli_w.dumps(settings.model_dump(mode="json", exclude_none=True))
+        partial.write_text(text, encoding="utf-8")
+
+
+def read_history(path: Path, *, epochs: int) -> History:
+    """Read the first `epochs` rows of ``history.csv``; none where there is no file yet."""
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+    return rows[:epochs]
+
+
+def write_history(path: Path, history: History) -> None:
+    """Write one row for each epoch, numbered from 1."""
+    with whole_file(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=list(history[0]))
+        writer.writeheader()
+        writer.writerows({**row, "epoch": int(row["epoch"])} for row in history)
+
+
+def best_epoch(history: History) -> int:
+    """Index of the row with the lowest validation loss, the earliest of equals."""
+    losses = [row["val_loss"] for row in history]
+    return losses.index(min(losses))
+
+
+def begin(folder: Path, *, resume: bool, overwrite: bool) -> None:
+    """Make sure that a run may start in the folder, before any work is done.
+
+    Raises
+    ------
+    InputError
+        The folder holds a run already and neither resuming nor overwriting was asked for, there
+        is nothing to resume, or the folder cannot be written.
+    """
+    held = (folder / CONFIG).exists()
+    if resume and not held:
+        raise InputError(f"{folder} holds no run to resume: there is no {CONFIG} in it.")
+    if held and not (resume or overwrite):
+        raise InputError(
+            f"{folder} already holds a training run. Go on with it by --resume, replace it by "
+            "--overwrite, or give another folder."
+        )
+    if folder.is_dir() and not held and any(folder.iterdir()) and not overwrite:
+        raise InputError(f"{folder} holds other files. Give a new or empty folder, or --overwrite.")
+    with whole_file(folder / "checkpoint" / ".writable") as partial:
+        partial.touch()
+    (folder / "checkpoint" / ".writable").unlink()
