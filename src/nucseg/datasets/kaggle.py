@@ -1,0 +1,182 @@
+"""The layout of Kaggle's 2018 Data Science Bowl: a folder per image, a mask file per nucleus."""
+
+from __future__ import annotations
+
+import io
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from nucseg.datasets.samples import Dataset, Labels, Problem, Sample
+from nucseg.datasets.storage import Files
+from nucseg.errors import InputError, NucsegError
+from nucseg.images import IMAGE_SUFFIXES, decode_image
+from nucseg.preprocess import to_rgb
+
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass
+class _Entry:
+    """File names of one image."""
+
+    images: list[str] = field(default_factory=list)
+    masks: list[str] = field(default_factory=list)
+
+
+def open_kaggle(files: Files) -> Dataset | None:
+    """Open a data set in Kaggle's layout, ``<id>/images/<id>.png`` and ``<id>/masks/*.png``.
+
+    Parameters
+    ----------
+    files : Files
+
+    Returns
+    -------
+    Dataset or None
+        None where the files are not in this layout.
+
+    Raises
+    ------
+    InputError
+        Two images have the same id.
+    """
+    entries = {
+        folder: entry
+        for folder, entry in _entries(files.names).items()
+        if any(PurePosixPath(name).stem == folder.name for name in entry.images)
+        or (entry.masks and len(entry.images) == 1)
+    }
+    if not entries:
+        return None
+    by_id: dict[str, _Entry] = {}
+    for folder, entry in entries.items():
+        image_id = folder.name or PurePosixPath(entry.images[0]).stem
+        if image_id in by_id:
+            raise InputError(
+                f"{files.path} holds the image {image_id} twice: {by_id[image_id].images[0]} and "
+                f"{entry.images[0]}. Give the folder of one of the sets."
+            )
+        by_id[image_id] = entry
+
+    def read(image_id: str) -> Sample:
+        return _read(files, image_id, by_id[image_id])
+
+    return Dataset(files.path, "kaggle", tuple(sorted(by_id)), read)
+
+
+def merge_masks(
+    masks: Iterable[tuple[str, tuple[slice, slice], Mask]], shape: tuple[int, int], image_id: str
+) -> tuple[Labels, list[Problem]]:
+    """Merge the masks of single nuclei to one label image.
+
+    Parameters
+    ----------
+    masks : iterable of (name, place, mask)
+        `mask` is a bool array that fills `place`, two slices of the image. Where masks overlap the
+        earlier one keeps the pixels.
+    shape : (height, width) in pixels
+    image_id : str
+        For the problems.
+
+    Returns
+    -------
+    labels : ndarray, shape (height, width), int32
+        0 background, 1…N in the order of the masks, without gaps.
+    problems : list of Problem
+        Empty masks, masks that lie wholly under earlier ones, and how many pixels overlap.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> left = ("a.png", np.s_[:, :2], np.ones((1, 2), bool))
+    >>> right = ("b.png", np.s_[:, 1:], np.ones((1, 3), bool))
+    >>> labels, problems = merge_masks([left, right], (1, 4), "x")
+    >>> labels.tolist(), problems[0].count
+    ([[1, 1, 2, 2]], 1)
+    """
+    labels = np.zeros(shape, np.int32)
+    problems = []
+    shared = 0
+    nuclei = 0
+    for name, place, mask in masks:
+        region = labels[place]
+        area = int(np.count_nonzero(mask))
+        free = mask & (region == 0)
+        left = int(np.count_nonzero(free))
+        shared += area - left
+        if left:
+            nuclei += 1
+            region[free] = nuclei
+        elif area:
+            message = f"{name}: all {area} pixels belong to earlier masks; it is left out."
+            problems.append(Problem(image_id, "hidden mask", message))
+        else:
+            message = f"{name} marks no pixel; it is left out."
+            problems.append(Problem(image_id, "empty mask", message))
+    if shared:
+        message = f"{shared} pixels are in more than one mask; the earlier mask keeps them."
+        problems.append(Problem(image_id, "overlapping masks", message, shared))
+    return labels, problems
+
+
+def _entries(names: Iterable[str]) -> dict[PurePosixPath, _Entry]:
+    """Group the image and mask files by the folder that holds their ``images`` and ``masks``."""
+    entries: defaultdict[PurePosixPath, _Entry] = defaultdict(_Entry)
+    for name in names:
+        path = PurePosixPath(name)
+        if path.suffix.lower() in IMAGE_SUFFIXES and path.parent.name in ("images", "masks"):
+            entry = entries[path.parent.parent]
+            (entry.images if path.parent.name == "images" else entry.masks).append(name)
+    return {folder: entry for folder, entry in entries.items() if entry.images}
+
+
+def _read(files: Files, image_id: str, entry: _Entry) -> Sample:
+    first = min(entry.images, key=lambda name: (PurePosixPath(name).stem != image_id, name))
+    pixels = np.ascontiguousarray(to_rgb(decode_image(files.read(first), first)))
+    shape = (pixels.shape[0], pixels.shape[1])
+    faults: list[Problem] = []
+    labels, problems = merge_masks(_masks(files, image_id, entry, shape, faults), shape, image_id)
+    if not entry.masks:
+        message = f"{first} has no mask files beside it; it is of no use for training."
+        problems.append(Problem(image_id, "no masks", message))
+    return Sample(image_id, pixels, labels, (*faults, *problems))
+
+
+def _masks(
+    files: Files, image_id: str, entry: _Entry, shape: tuple[int, int], faults: list[Problem]
+) -> Iterator[tuple[str, tuple[slice, slice], Mask]]:
+    """Give the usable masks, each with the place that it fills; the faulty ones go to `faults`."""
+    for name in sorted(entry.masks):
+        try:
+            size, place, mask = _decode_mask(files.read(name))
+        except (NucsegError, OSError, ValueError, SyntaxError) as error:
+            reason = str(error).rstrip(".")
+            message = f"{name} cannot be read ({reason}); it is left out."
+            faults.append(Problem(image_id, "unreadable mask", message))
+            continue
+        if size != shape:
+            message = (
+                f"{name} is {size[0]} by {size[1]} pixels (height by width), its image "
+                f"{shape[0]} by {shape[1]}; it is left out."
+            )
+            faults.append(Problem(image_id, "mask of another size", message))
+            continue
+        yield name, place, mask
+
+
+def _decode_mask(data: bytes) -> tuple[tuple[int, int], tuple[slice, slice], Mask]:
+    """Decode only what is needed of a mask: most of its pixels are background."""
+    with Image.open(io.BytesIO(data)) as image:
+        grey = image if image.mode in ("L", "1", "I", "I;16", "F") else image.convert("L")
+        left, top, right, bottom = grey.getbbox() or (0, 0, 0, 0)
+        values = np.asarray(grey.crop((left, top, right, bottom)))
+        # Half of the brightest takes 0/1, 0/255 and 16-bit masks alike, and JPEG's soft edges.
+        mask: Mask = values > values.max(initial=0) / 2
+        place = (slice(top, bottom), slice(left, right))
+        return (image.height, image.width), place, mask

@@ -1,0 +1,116 @@
+"""What a data set gives: images with their label images, and the problems found on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from nucseg.errors import InputError
+
+Labels = npt.NDArray[np.int32]
+
+Kind = Literal[
+    "unreadable image",
+    "no masks",
+    "unreadable mask",
+    "mask of another size",
+    "empty mask",
+    "hidden mask",
+    "overlapping masks",
+    "no label image",
+    "unusable label image",
+    "mask instead of labels",
+    "label image without image",
+]
+
+WITHOUT_LABELS: frozenset[Kind] = frozenset(["no masks", "no label image", "unusable label image"])
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something wrong with one image of a data set or with its masks.
+
+    Attributes
+    ----------
+    image_id : str
+    kind : str
+        One of a few fixed names, to count by.
+    message : str
+        What was found, where, and what nucseg does about it.
+    count : int
+        How often: pixels for overlapping masks, files for everything else.
+    """
+
+    image_id: str
+    kind: Kind
+    message: str
+    count: int = 1
+
+
+@dataclass(frozen=True)
+class Sample:
+    """An image with its label image.
+
+    Attributes
+    ----------
+    image_id : str
+    pixels : ndarray, shape (H, W, 3), the data type of the file
+        In the order red, green, blue; grey is repeated, alpha is dropped.
+    labels : ndarray, shape (H, W), int32
+        0 background, 1…N nuclei without gaps.
+    problems : tuple of Problem
+    """
+
+    image_id: str
+    pixels: npt.NDArray[np.generic]
+    labels: Labels
+    problems: tuple[Problem, ...] = ()
+
+    @property
+    def labelled(self) -> bool:
+        """Whether somebody marked the nuclei; else `labels` is all 0 for want of masks."""
+        return not any(problem.kind in WITHOUT_LABELS for problem in self.problems)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A set of images with label images, read one by one from a folder or a zip file.
+
+    Attributes
+    ----------
+    path : Path
+    layout : str
+        ``"kaggle"`` or ``"folders"``.
+    image_ids : tuple of str, sorted
+    problems : tuple of Problem
+        What is wrong with the set beyond its images, such as a label image without an image.
+    """
+
+    path: Path
+    layout: Literal["kaggle", "folders"]
+    image_ids: tuple[str, ...]
+    _read: Callable[[str], Sample]
+    problems: tuple[Problem, ...] = ()
+
+    def read(self, image_id: str) -> Sample:
+        """Read one image; safe to call from several threads.
+
+        Parameters
+        ----------
+        image_id : str
+            One of `image_ids`.
+
+        Raises
+        ------
+        InputError
+            There is no such image, or it cannot be read. Faults of its masks are no error: they
+            are in the problems of the sample.
+        """
+        if image_id not in self.image_ids:
+            raise InputError(f"There is no image {image_id!r} in {self.path}.")
+        return self._read(image_id)

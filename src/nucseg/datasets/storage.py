@@ -1,0 +1,148 @@
+"""The files of a data set, in a folder or inside a zip archive, read by name without unpacking."""
+
+from __future__ import annotations
+
+import os
+import threading
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from nucseg.errors import InputError
+
+
+@dataclass(frozen=True)
+class Files:
+    """Names and contents of the files below one place.
+
+    Attributes
+    ----------
+    path : Path
+        The folder or the zip archive.
+    names : tuple of str
+        Paths relative to `path`, sorted, with forward slashes; hidden files are left out.
+    read : callable
+        ``read(name) -> bytes``, safe to call from several threads; raises InputError.
+    """
+
+    path: Path
+    names: tuple[str, ...]
+    read: Callable[[str], bytes]
+
+
+def open_files(path: Path) -> Files:
+    """List the files of a folder or of a zip archive.
+
+    Parameters
+    ----------
+    path : Path
+
+    Raises
+    ------
+    InputError
+        There is nothing at `path`, it is a file but no zip archive, the archive is damaged or
+        names members outside itself, or there are no files.
+    """
+    if path.is_dir():
+        files = _open_folder(path)
+    elif path.is_file():
+        files = _open_zip(path)
+    else:
+        raise InputError(f"There is no folder or zip file {path}. Check the path.")
+    if not files.names:
+        raise InputError(f"{path} holds no files: expected images and their masks.")
+    return files
+
+
+def escapes(name: str) -> bool:
+    """Tell whether a name inside an archive points outside the folder it is unpacked to.
+
+    Parameters
+    ----------
+    name : str
+        As the archive gives it.
+
+    Examples
+    --------
+    >>> [escapes(name) for name in ("a/b.png", "a/../b.png", "/etc/passwd", "C:/b.png")]
+    [False, True, True, True]
+    """
+    path = PurePosixPath(name.replace("\\", "/"))
+    drive = bool(path.parts) and path.parts[0].endswith(":")
+    return path.is_absolute() or ".." in path.parts or drive
+
+
+def check_members(path: Path, names: Iterable[str]) -> None:
+    """Refuse an archive with a member that would land outside the folder it is unpacked to.
+
+    Raises
+    ------
+    InputError
+        A member has an absolute name or one with ``..``.
+    """
+    bad = [name for name in names if escapes(name)]
+    if bad:
+        raise InputError(
+            f"{path} is refused: its member {bad[0]!r} points outside the archive "
+            f"({len(bad)} such in all). Expected relative names without '..'; get the archive from "
+            "a source that you trust."
+        )
+
+
+def _open_folder(path: Path) -> Files:
+    names = []
+    seen = set()
+    for folder, folders, files in os.walk(path, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:  # a link back up the tree
+            folders.clear()
+            continue
+        seen.add(real)
+        names += [Path(folder, name).relative_to(path).as_posix() for name in files]
+
+    def read(name: str) -> bytes:
+        try:
+            return (path / name).read_bytes()
+        except OSError as error:
+            raise InputError(f"Cannot read {path / name}: {error.strerror or error}.") from error
+
+    return Files(path, _visible(names), read)
+
+
+def _open_zip(path: Path) -> Files:
+    try:
+        archive = zipfile.ZipFile(path)
+    except (zipfile.BadZipFile, OSError) as error:
+        raise InputError(
+            f"{path} is neither a folder nor a readable zip file ({error}). "
+            "Give the folder or the zip file of the data set; if it is a download, fetch it again."
+        ) from error
+    names = [info.filename for info in archive.infolist() if not info.is_dir()]
+    check_members(path, names)
+    lock = threading.Lock()  # one open file serves all threads
+
+    def read(name: str) -> bytes:
+        try:
+            with lock:
+                return archive.read(name)
+        except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
+            raise InputError(
+                f"{name} in {path} is damaged ({error}). Get the archive again."
+            ) from error
+        except RuntimeError as error:  # zipfile's way to say that a password is needed
+            raise InputError(f"Cannot read {name} in {path}: {error}. Unpack it first.") from error
+
+    return Files(path, _visible(names), read)
+
+
+def _visible(names: Iterable[str]) -> tuple[str, ...]:
+    """Leave out hidden files and what macOS adds to archives."""
+    return tuple(
+        sorted(
+            name
+            for name in set(names)
+            if not any(part.startswith((".", "__MACOSX")) for part in name.split("/"))
+        )
+    )
