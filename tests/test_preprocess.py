@@ -1,0 +1,125 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from nucseg.config import Preprocessing
+from nucseg.errors import InputError
+from nucseg.preprocess import prepare, resize_image, resize_labels, stretch, to_rgb
+
+WHOLE = Preprocessing(size=None)
+
+
+@pytest.mark.parametrize("shape", [(4, 5), (4, 5, 1), (4, 5, 2)])
+def test_grey_is_repeated_in_three_channels(shape):
+    image = np.arange(np.prod(shape), dtype=np.uint16).reshape(shape)
+    rgb = to_rgb(image)
+    assert rgb.shape == (4, 5, 3)
+    assert rgb.dtype == np.uint16
+    grey = image.reshape(4, 5, -1)[:, :, 0]
+    for channel in range(3):
+        np.testing.assert_array_equal(rgb[:, :, channel], grey)
+
+
+def test_alpha_is_dropped():
+    image = np.dstack([np.full((2, 2), value, np.uint8) for value in (10, 20, 30, 255)])
+    assert to_rgb(image)[0, 0].tolist() == [10, 20, 30]
+
+
+@pytest.mark.parametrize("shape", [(4,), (2, 3, 4, 3), (4, 4, 5)])
+def test_other_shapes_are_refused(shape):
+    with pytest.raises(InputError, match="Expected an image of shape"):
+        to_rgb(np.zeros(shape))
+
+
+def test_an_image_without_pixels_is_refused():
+    with pytest.raises(InputError, match="no pixels"):
+        to_rgb(np.zeros((0, 5)))
+
+
+def test_complex_numbers_are_refused():
+    with pytest.raises(InputError, match="real numbers, got dtype complex128"):
+        to_rgb(np.zeros((2, 2), complex))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_values_that_are_no_numbers_are_refused(bad):
+    image = np.ones((4, 4), np.float32)
+    image[1, 2] = bad
+    with pytest.raises(InputError, match="1 NaN or infinite values of 16"):
+        stretch(image, (1, 99.8))
+
+
+def test_percentiles_become_zero_and_one():
+    image = np.linspace(100, 200, 1001)
+    scaled = stretch(image, (10, 90))
+    assert scaled[0] == 0
+    assert scaled[-1] == 1
+    assert scaled[500] == pytest.approx(0.5, abs=1e-4)
+
+
+def test_a_dark_image_fills_the_range():
+    image = np.array([[0, 1], [2, 3]], np.uint8)
+    assert stretch(image, (0, 100)).max() == 1
+    assert stretch(image, None).max() == pytest.approx(3 / 255)
+
+
+@pytest.mark.parametrize("value", [0, 7, 255])
+def test_a_constant_image_becomes_zero(value):
+    assert not stretch(np.full((8, 8), value, np.uint8), (1, 99.8)).any()
+
+
+def test_one_bright_pixel_in_a_black_image_is_kept():
+    image = np.zeros((100, 100), np.uint8)
+    image[5, 5] = 9
+    assert stretch(image, (1, 99.8))[5, 5] == 1
+
+
+@given(
+    hnp.arrays(
+        st.sampled_from([np.uint8, np.uint16, np.int32, np.float32, np.bool_]),
+        hnp.array_shapes(min_dims=2, max_dims=2, max_side=12),
+        elements={"min_value": 0, "max_value": 1},
+    )
+)
+def test_any_image_becomes_a_network_input(image):
+    before = image.copy()
+    prepared = prepare(image, Preprocessing(size=(32, 64)))
+    assert prepared.shape == (32, 64, 3)
+    assert prepared.dtype == np.float32
+    assert 0 <= prepared.min() <= prepared.max() <= 1
+    np.testing.assert_array_equal(image, before)
+
+
+def test_without_a_size_the_image_keeps_its_own():
+    assert prepare(np.zeros((7, 9), np.uint8), WHOLE).shape == (7, 9, 3)
+
+
+def test_shrinking_averages_areas():
+    image = np.zeros((4, 4, 3), np.float32)
+    image[:2, :2] = 1
+    image[0, 3] = 1
+    assert resize_image(image, (2, 2))[..., 0].tolist() == [[1, 0.25], [0, 0]]
+
+
+def test_one_axis_may_shrink_while_the_other_grows():
+    image = np.array([[0, 1], [1, 0], [0, 1], [1, 0]], np.float32)
+    resized = resize_image(image, (2, 4))
+    assert resized.shape == (2, 4)
+    np.testing.assert_allclose(resized, 0.5)
+
+
+def test_labels_are_never_mixed():
+    labels = np.array([[1, 9], [9, 1]])
+    assert set(np.unique(resize_labels(labels, (37, 23)))) == {1, 9}
+
+
+def test_labels_resize_like_opencv_nearest_exact():
+    cv2 = pytest.importorskip("cv2")
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 9, (53, 71), dtype=np.int32)
+    expected = cv2.resize(
+        labels.astype(np.float32), (32, 96), interpolation=cv2.INTER_NEAREST_EXACT
+    )
+    np.testing.assert_array_equal(resize_labels(labels, (96, 32)), expected)
