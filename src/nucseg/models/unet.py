@@ -5,6 +5,7 @@ Ronneberger et al. 2015, "U-Net"; Sandler et al. 2018, "MobileNetV2".
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -119,8 +120,11 @@ def _load_encoder_weights(encoder: keras.Model, path: Path) -> None:
             f"No encoder weights at {path}. Expected imagenet, none, or the path of a weights file."
         )
     try:
-        encoder.load_weights(path)
-    except (ValueError, OSError, KeyError) as error:
+        with warnings.catch_warnings():
+            # Keras only warns of layers that it finds no weights for and leaves them random.
+            warnings.simplefilter("error", UserWarning)
+            encoder.load_weights(path)
+    except (ValueError, OSError, KeyError, UserWarning) as error:
         reason = str(error).strip().splitlines()[0]
         raise ModelError(
             f"{path} does not fit the encoder: {reason} Expected the weights of "
