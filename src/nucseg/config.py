@@ -6,9 +6,9 @@ silent default. The command line takes its defaults and help texts from here.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 
 class Frozen(BaseModel):
@@ -17,13 +17,21 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+def _none(value: Any) -> Any:
+    """TOML has no null, so settings files say "none"."""
+    return None if value == "none" else value
+
+
+OrNone = BeforeValidator(_none)
+
+
 class Preprocessing(Frozen):
     """From the pixels of a file to the input of the network."""
 
-    size: tuple[int, int] | None = Field(
+    size: Annotated[tuple[int, int] | None, OrNone] = Field(
         (128, 128), description="Height and width that each image is resized to, in pixels."
     )
-    percentiles: tuple[float, float] | None = Field(
+    percentiles: Annotated[tuple[float, float] | None, OrNone] = Field(
         (1.0, 99.8),
         description="Lower and upper percentile of an image that become 0 and 1; "
         "none divides by the largest value of the data type instead.",
@@ -66,6 +74,23 @@ class ConnectedComponents(Frozen):
     threshold: float = Field(0.5, gt=0, lt=1, description="Probability from which a pixel counts.")
     min_area: int = Field(
         12, ge=0, description="Components of fewer pixels are dropped, in pixels of the image."
+    )
+
+
+class Segmenting(Frozen):
+    """A run of ``nucseg segment``."""
+
+    model: str = Field(
+        "classic-128", description="Name of a bundled model, or a folder of a trained model."
+    )
+    save: tuple[str, ...] = Field(
+        ("labels", "overlays"), description="What to write for each image; give it once for each."
+    )
+    resume: bool = Field(
+        False, description="Keep what an earlier, broken off run has done and do only the rest."
+    )
+    threads: int | None = Field(
+        None, ge=1, description="Threads of the network; by default one for each physical core."
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import tomli_w
 from pydantic import ValidationError
@@ -47,10 +48,17 @@ def read_settings(path: Path) -> Training:
 
 
 def write_settings(path: Path, settings: Training) -> None:
-    """Write all settings of a run as TOML; what is None is left out, TOML has no such value."""
+    """Write all settings of a run as TOML, None as ``"none"``."""
     with whole_file(path) as partial:
-        text = tomli_w.dumps(settings.model_dump(mode="json", exclude_none=True))
+        text = tomli_w.dumps(_without_null(settings.model_dump(mode="json")))
         partial.write_text(text, encoding="utf-8")
+
+
+def _without_null(group: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: _without_null(value) if isinstance(value, dict) else "none" if value is None else value
+        for key, value in group.items()
+    }
 
 
 def read_history(path: Path, *, epochs: int) -> History:
