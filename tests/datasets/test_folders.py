@@ -35,6 +35,7 @@ def test_pairs_by_name_whatever_the_format(folder):
         assert sample.pixels.dtype == dtype
         assert sample.labels.tolist() == [[0, 2, 2], [1, 0, 0]]
         assert sample.problems == ()
+        assert np.array_equal(dataset.read_pixels(image_id), sample.pixels)
 
 
 def test_the_pair_may_lie_deeper(folder):

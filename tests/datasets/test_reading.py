@@ -52,6 +52,7 @@ def test_a_folder_and_its_zip_read_the_same(kaggle, tmp_path):
         assert sample.labels.sum() == 6
         assert sample.problems == ()
         assert sample.labelled
+        assert np.array_equal(dataset.read_pixels("b"), sample.pixels)
 
 
 def test_a_zip_is_read_by_several_threads(kaggle, tmp_path):
@@ -76,6 +77,8 @@ def test_a_link_back_up_the_tree_ends(kaggle):
 def test_an_unknown_image_is_an_error(kaggle):
     with pytest.raises(InputError, match="no image 'c' in"):
         open_dataset(kaggle).read("c")
+    with pytest.raises(InputError, match="no image 'c' in"):
+        open_dataset(kaggle).read_pixels("c")
 
 
 def test_a_missing_path_is_an_error(tmp_path):

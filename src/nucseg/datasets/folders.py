@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from nucseg.datasets.samples import Dataset, Labels, Problem, Sample
+from nucseg.datasets.samples import Dataset, Labels, Pixels, Problem, Sample
 from nucseg.datasets.storage import Files
 from nucseg.errors import InputError, NucsegError
 from nucseg.images import IMAGE_SUFFIXES, decode_image
@@ -64,7 +64,10 @@ def open_folders(files: Files) -> Dataset | None:
     def read(image_id: str) -> Sample:
         return _read(files, image_id, images, labels)
 
-    return Dataset(files.path, "folders", tuple(sorted(images)), read, problems)
+    def read_pixels(image_id: str) -> Pixels:
+        return _decode(files, images[image_id])
+
+    return Dataset(files.path, "folders", tuple(sorted(images)), read, read_pixels, problems)
 
 
 def to_labels(values: npt.NDArray[np.generic]) -> tuple[Labels, bool]:
@@ -129,11 +132,15 @@ def _by_stem(files: Files, folder: PurePosixPath) -> dict[str, str]:
     return found
 
 
+def _decode(files: Files, name: str) -> Pixels:
+    return np.ascontiguousarray(to_rgb(decode_image(files.read(name), name)))
+
+
 def _read(
     files: Files, image_id: str, images: Mapping[str, str], labels: Mapping[str, str]
 ) -> Sample:
     name = images[image_id]
-    pixels = np.ascontiguousarray(to_rgb(decode_image(files.read(name), name)))
+    pixels = _decode(files, name)
     nothing = np.zeros(pixels.shape[:2], np.int32)
     if image_id not in labels:
         message = f"{name} has no label image of the same name in labels/."

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from nucseg.datasets.samples import Dataset, Labels, Problem, Sample
+from nucseg.datasets.samples import Dataset, Labels, Pixels, Problem, Sample
 from nucseg.datasets.storage import Files
 from nucseg.errors import InputError, NucsegError
 from nucseg.images import IMAGE_SUFFIXES, decode_image
@@ -27,6 +27,10 @@ class _Entry:
 
     images: list[str] = field(default_factory=list)
     masks: list[str] = field(default_factory=list)
+
+    def image(self, image_id: str) -> str:
+        """Tell the image file: the one named like the folder, else the first."""
+        return min(self.images, key=lambda name: (PurePosixPath(name).stem != image_id, name))
 
 
 def open_kaggle(files: Files) -> Dataset | None:
@@ -67,7 +71,10 @@ def open_kaggle(files: Files) -> Dataset | None:
     def read(image_id: str) -> Sample:
         return _read(files, image_id, by_id[image_id])
 
-    return Dataset(files.path, "kaggle", tuple(sorted(by_id)), read)
+    def read_pixels(image_id: str) -> Pixels:
+        return _decode(files, by_id[image_id].image(image_id))
+
+    return Dataset(files.path, "kaggle", tuple(sorted(by_id)), read, read_pixels)
 
 
 def merge_masks(
@@ -136,14 +143,18 @@ def _entries(names: Iterable[str]) -> dict[PurePosixPath, _Entry]:
     return {folder: entry for folder, entry in entries.items() if entry.images}
 
 
+def _decode(files: Files, name: str) -> Pixels:
+    return np.ascontiguousarray(to_rgb(decode_image(files.read(name), name)))
+
+
 def _read(files: Files, image_id: str, entry: _Entry) -> Sample:
-    first = min(entry.images, key=lambda name: (PurePosixPath(name).stem != image_id, name))
-    pixels = np.ascontiguousarray(to_rgb(decode_image(files.read(first), first)))
+    name = entry.image(image_id)
+    pixels = _decode(files, name)
     shape = (pixels.shape[0], pixels.shape[1])
     faults: list[Problem] = []
     labels, problems = merge_masks(_masks(files, image_id, entry, shape, faults), shape, image_id)
     if not entry.masks:
-        message = f"{first} has no mask files beside it; it is of no use for training."
+        message = f"{name} has no mask files beside it; it is of no use for training."
         problems.append(Problem(image_id, "no masks", message))
     return Sample(image_id, pixels, labels, (*faults, *problems))
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from nucseg.errors import InputError
 
 Labels = npt.NDArray[np.int32]
+Pixels = npt.NDArray[np.generic]
 
 Kind = Literal[
     "unreadable image",
@@ -67,7 +68,7 @@ class Sample:
     """
 
     image_id: str
-    pixels: npt.NDArray[np.generic]
+    pixels: Pixels
     labels: Labels
     problems: tuple[Problem, ...] = ()
 
@@ -95,6 +96,7 @@ class Dataset:
     layout: Literal["kaggle", "folders"]
     image_ids: tuple[str, ...]
     _read: Callable[[str], Sample]
+    _read_pixels: Callable[[str], Pixels]
     problems: tuple[Problem, ...] = ()
 
     def read(self, image_id: str) -> Sample:
@@ -111,6 +113,29 @@ class Dataset:
             There is no such image, or it cannot be read. Faults of its masks are no error: they
             are in the problems of the sample.
         """
+        return self._read(self._known(image_id))
+
+    def read_pixels(self, image_id: str) -> Pixels:
+        """Read one image without its masks, which takes a fraction of the time.
+
+        Parameters
+        ----------
+        image_id : str
+            One of `image_ids`.
+
+        Returns
+        -------
+        ndarray, shape (H, W, 3)
+            The pixels of `Sample`.
+
+        Raises
+        ------
+        InputError
+            There is no such image, or it cannot be read.
+        """
+        return self._read_pixels(self._known(image_id))
+
+    def _known(self, image_id: str) -> str:
         if image_id not in self.image_ids:
             raise InputError(f"There is no image {image_id!r} in {self.path}.")
-        return self._read(image_id)
+        return image_id
