@@ -33,7 +33,10 @@ class ErrorsAsMessages(TyperGroup):
 def option(settings: type[BaseModel], field: str, *names: str, **changes: Any) -> Any:
     """Typer option whose help text and shown default come from a field of the settings."""
     held = settings.model_fields[field]
-    return typer.Option(*names, help=held.description, show_default=str(held.default), **changes)
+    several = isinstance(held.default, tuple)
+    shown = ", ".join(map(str, held.default)) if several else str(held.default)
+    options = {"show_default": False if held.default in (None, False) else shown, **changes}
+    return typer.Option(*names, help=held.description, **options)
 
 
 def default(settings: type[BaseModel], field: str) -> Any:
@@ -45,6 +48,9 @@ def show_log(*, debug: bool) -> None:
     """Send nucseg's log to standard error: warnings, or everything when debugging."""
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     logging.getLogger("nucseg").setLevel(logging.DEBUG if debug else logging.INFO)
+    if not debug:
+        # It tells of every oddity of a file; what matters of that comes as an error of nucseg's.
+        logging.getLogger("tifffile").setLevel(logging.CRITICAL)
 
 
 @contextmanager

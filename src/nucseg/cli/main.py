@@ -8,8 +8,11 @@ import typer
 
 from nucseg import __version__
 from nucseg.cli.common import ErrorsAsMessages, show_log
+from nucseg.cli.demo import demo
 from nucseg.cli.doctor import doctor
 from nucseg.cli.export import export
+from nucseg.cli.models import models
+from nucseg.cli.segment import segment
 from nucseg.cli.train import train
 
 app = typer.Typer(
@@ -42,7 +45,10 @@ def nucseg(
     show_log(debug=debug)
 
 
+app.command()(segment)
 app.command()(train)
+app.command()(models)
+app.command()(demo)
 app.command()(export)
 app.command()(doctor)
 

@@ -1,0 +1,133 @@
+"""``nucseg segment``: images in, label images, overlays and measurements out."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from nucseg.cli.common import default, option, progress_bar
+from nucseg.config import ConnectedComponents, Segmenting
+
+if TYPE_CHECKING:
+    from nucseg.inference.batch import Outcome
+    from nucseg.inference.segmenter import Model
+
+SOME_FAILED = 1
+INTERRUPTED = 130
+OF_MODEL = "the model's own"
+# Failed images named for each cause; images.csv names all.
+NAMED = 5
+
+
+def segment(
+    inputs: Annotated[
+        list[str],
+        typer.Argument(metavar="INPUT...", help="Images, folders of images, or patterns."),
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for the results; made where missing.")
+    ],
+    model: Annotated[str, option(Segmenting, "model", metavar="NAME|PATH")] = default(
+        Segmenting, "model"
+    ),
+    save: Annotated[list[str] | None, option(Segmenting, "save", metavar="FORMAT")] = None,
+    resume: Annotated[bool, option(Segmenting, "resume", "--resume")] = False,
+    threads: Annotated[int | None, option(Segmenting, "threads", min=1)] = None,
+    threshold: Annotated[
+        float | None, option(ConnectedComponents, "threshold", show_default=OF_MODEL)
+    ] = None,
+    min_area: Annotated[
+        int | None, option(ConnectedComponents, "min_area", show_default=OF_MODEL)
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the summary as JSON on standard output.")
+    ] = False,
+) -> None:
+    """Find and measure the nuclei of images.
+
+    Writes labels/ (label images: 0 background, 1 to N nuclei), overlays/ (pictures with
+    outlines), measurements.csv (a row per nucleus), images.csv (a row per image) and run.json
+    (how to repeat the run). A folder is searched with all its folders, and results keep its
+    structure. Results of an earlier run in the same folder are replaced, or completed with
+    --resume.
+
+    Exits with 0 when all is done, 1 when some images failed (all others are written), 2 when
+    the command or the output is at fault.
+
+    **Examples**
+
+        nucseg segment image.png -o out
+        nucseg segment plate1/ plate2/ -o out --resume
+        nucseg segment "plates/*/dapi_*.tif" -o out --save labels
+    """
+    from nucseg.inference.segmenter import load_model
+
+    formats = tuple(save) if save else default(Segmenting, "save")
+    loaded = load_model(model, threads=threads)
+    changes = {"threshold": threshold, "min_area": min_area}
+    loaded = loaded.with_postprocessing(**{k: v for k, v in changes.items() if v is not None})
+    run_and_report(inputs, output, loaded, formats=formats, resume=resume, as_json=as_json)
+
+
+def run_and_report(
+    inputs: list[str], output: Path, model: Model, *, as_json: bool = False, **options: Any
+) -> None:
+    """Segment files with a progress bar and a closing summary; exit with 1 where some failed."""
+    from nucseg.inference.batch import segment_files
+
+    try:
+        with progress_bar("Segmenting") as progress:
+            outcomes = segment_files(
+                inputs, output, model, progress=progress, command=sys.argv, **options
+            )
+    except KeyboardInterrupt:
+        typer.echo("Stopped. The same command with --resume goes on from here.", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+    if as_json:
+        typer.echo(json.dumps(_summary(outcomes, output), indent=2))
+    else:
+        _report(outcomes, output)
+    if any(outcome.status == "failed" for outcome in outcomes):
+        raise typer.Exit(SOME_FAILED)
+
+
+def _summary(outcomes: list[Outcome], output: Path) -> dict[str, Any]:
+    failed = [outcome for outcome in outcomes if outcome.status == "failed"]
+    return {
+        "output": str(output),
+        "images": len(outcomes),
+        "empty": sum(outcome.status == "empty" for outcome in outcomes),
+        "failed": [{"path": outcome.path, "error": outcome.error} for outcome in failed],
+        "nuclei": sum(outcome.nuclei for outcome in outcomes),
+    }
+
+
+def _report(outcomes: list[Outcome], output: Path) -> None:
+    summary = _summary(outcomes, output)
+    done = len(outcomes) - len(summary["failed"])
+    empty = f" ({summary['empty']} without nuclei)" if summary["empty"] else ""
+    typer.echo(f"{_count(done, 'image')} segmented{empty}: {_nuclei(summary['nuclei'])}.")
+    causes: dict[str, list[str]] = defaultdict(list)
+    for failure in summary["failed"]:
+        # Images that failed alike differ in nothing but their name.
+        causes[failure["error"].replace(failure["path"], "…")].append(failure["path"])
+    for cause, paths in sorted(causes.items(), key=lambda item: -len(item[1])):
+        typer.secho(f"{_count(len(paths), 'image')} failed: {cause}", err=True, fg="red")
+        for path in paths[:NAMED]:
+            typer.echo(f"  {path}", err=True)
+        if len(paths) > NAMED:
+            typer.echo(f"  and {len(paths) - NAMED} more: see images.csv", err=True)
+    typer.echo(f"Results: {output}")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _nuclei(number: int) -> str:
+    return "1 nucleus" if number == 1 else f"{number} nuclei"

@@ -1,0 +1,132 @@
+"""Pictures of an image with its nuclei outlined, to judge a segmentation by eye."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from nucseg.errors import InputError
+from nucseg.export.format import Format, Segmented
+from nucseg.files import whole_file
+from nucseg.preprocess import stretch, to_rgb
+
+Picture = npt.NDArray[np.uint8]
+
+# Okabe and Ito's colours, which people with any colour vision can tell apart; those that stand
+# out from dark and from bright images. Neighbours get different ones, so that it shows where two
+# nuclei touch.
+_ON_DARK = ((240, 228, 66), (86, 180, 233), (230, 159, 0), (204, 121, 167))
+_ON_BRIGHT = ((0, 114, 178), (213, 94, 0), (0, 0, 0), (0, 158, 115))
+_DISPLAYED_PERCENTILES = (1.0, 99.8)
+# From this size on, a picture is shown smaller than it is and a line of one pixel would vanish.
+_THICK_FROM = 1024
+
+
+def display_image(image: npt.NDArray[Any]) -> Picture:
+    """Bring an image to 8-bit colours in which its nuclei can be seen.
+
+    Parameters
+    ----------
+    image : ndarray, shape (H, W) or (H, W, C), any real dtype
+
+    Returns
+    -------
+    ndarray, shape (H, W, 3), uint8
+    """
+    scaled = stretch(to_rgb(image), _DISPLAYED_PERCENTILES)
+    return np.asarray(np.rint(scaled * 255), np.uint8)
+
+
+def outlines(labels: npt.NDArray[np.integer[Any]], *, thickness: int = 1) -> npt.NDArray[np.bool_]:
+    """Mark the outermost pixels of each nucleus.
+
+    Parameters
+    ----------
+    labels : ndarray, shape (H, W), integer
+    thickness : int
+        Width of the outlines in pixels.
+
+    Returns
+    -------
+    ndarray, shape (H, W), bool
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> outlines(np.ones((3, 3), int)).astype(int).tolist()
+    [[1, 1, 1], [1, 0, 1], [1, 1, 1]]
+    """
+    rest = np.asarray(labels)
+    for _ in range(thickness):
+        padded = np.pad(rest, 1)
+        inner = padded[1:-1, 1:-1] > 0
+        for neighbours in (
+            padded[:-2, 1:-1],
+            padded[2:, 1:-1],
+            padded[1:-1, :-2],
+            padded[1:-1, 2:],
+        ):
+            inner &= neighbours == rest
+        rest = np.where(inner, rest, 0)
+    return np.asarray((labels > 0) & (rest == 0), np.bool_)
+
+
+def draw_overlay(
+    image: npt.NDArray[Any], labels: npt.NDArray[np.integer[Any]], *, thickness: int | None = None
+) -> Picture:
+    """Draw the outlines of nuclei on an image.
+
+    Parameters
+    ----------
+    image : ndarray, shape (H, W) or (H, W, C), any real dtype
+    labels : ndarray, shape (H, W), integer
+    thickness : int, optional
+        Width of the outlines in pixels; by default 1, and 2 on large images.
+
+    Returns
+    -------
+    ndarray, shape (H, W, 3), uint8
+
+    Raises
+    ------
+    InputError
+        Image and labels differ in size.
+    """
+    if image.shape[:2] != labels.shape:
+        raise InputError(
+            f"Expected labels of the image's size {image.shape[:2]}, got {labels.shape}."
+        )
+    picture = display_image(image)
+    if thickness is None:
+        thickness = 1 if max(labels.shape) < _THICK_FROM else 2
+    colours = np.array(_ON_DARK if np.median(picture) < 128 else _ON_BRIGHT, np.uint8)
+    line = outlines(labels, thickness=thickness)
+    picture[line] = colours[labels[line] % len(colours)]
+    return picture
+
+
+def write_overlay(segmented: Segmented, path: Path) -> None:
+    """Write an overlay as PNG.
+
+    Parameters
+    ----------
+    segmented : Segmented
+        Its `image` and `labels` are drawn.
+    path : Path
+
+    Raises
+    ------
+    InputError
+        The file cannot be written.
+    """
+    picture = draw_overlay(segmented.image, segmented.labels)
+    _, data = cv2.imencode(".png", picture[:, :, ::-1])
+    with whole_file(path) as partial:
+        partial.write_bytes(data.tobytes())
+
+
+OVERLAY_PNG = Format("overlays", ".png", "picture of the image with outlines", write_overlay)

@@ -1,0 +1,60 @@
+"""``run.json``: what a run was, in enough detail to repeat it."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from nucseg.files import whole_file
+
+# What the pixels of a result can depend on.
+_PACKAGES = (
+    "nucseg",
+    "numpy",
+    "onnxruntime",
+    "opencv-python-headless",
+    "pillow",
+    "scikit-image",
+    "scipy",
+    "tifffile",
+)
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that a result can depend on."""
+    found = {"python": platform.python_version(), "platform": platform.platform()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed as a package"
+    return found
+
+
+def write_run_record(path: Path, run: Mapping[str, Any]) -> None:
+    """Write the description of a run as JSON, with the time and all versions, whole or not at all.
+
+    Parameters
+    ----------
+    path : Path
+    run : mapping
+        Anything that JSON can hold.
+
+    Raises
+    ------
+    InputError
+        The file cannot be written.
+    """
+    record = {
+        **run,
+        "written": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": versions(),
+    }
+    text = json.dumps(record, indent=2, ensure_ascii=False)
+    with whole_file(path) as partial:
+        partial.write_text(text + "\n", encoding="utf-8")

@@ -1,0 +1,53 @@
+"""Tables as CSV."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+
+from nucseg.files import whole_file
+
+Table = Mapping[str, Sequence[Any] | npt.NDArray[Any]]
+
+
+def write_table(path: Path, parts: Iterable[Table], *, names: Sequence[str] = ()) -> None:
+    """Write a table of several parts as CSV, whole or not at all.
+
+    Parameters
+    ----------
+    path : Path
+    parts : iterable of mapping from str to sequence
+        Columns of a part, all of one length. It is gone through twice, so that a table larger
+        than memory can be written from a lazy re-iterable. A column that a part lacks is empty.
+    names : sequence of str
+        Columns that the table has even where no part has them, first.
+
+    Raises
+    ------
+    InputError
+        The file cannot be written.
+    """
+    columns = dict.fromkeys(names)
+    for part in parts:
+        columns |= dict.fromkeys(part)
+    with whole_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        for part in parts:
+            rows = len(next(iter(part.values()), ()))
+            table = [part.get(name, [None] * rows) for name in columns]
+            writer.writerows([_cell(value) for value in row] for row in zip(*table, strict=True))
+
+
+def _cell(value: Any) -> Any:
+    """Nine digits of a number, which hold all of a 32-bit one; nothing where it is undefined."""
+    if value is None or isinstance(value, (str, int)):
+        return value
+    if math.isnan(value):
+        return None
+    return int(value) if float(value).is_integer() and abs(value) < 1e15 else f"{value:.9g}"

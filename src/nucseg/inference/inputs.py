@@ -1,0 +1,132 @@
+"""From what a user names - files, folders, patterns - to images and the names of their results."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+from nucseg.errors import InputError
+from nucseg.export import FORMATS
+from nucseg.images import IMAGE_SUFFIXES
+
+
+@dataclass(frozen=True)
+class Input:
+    """An image to segment.
+
+    Attributes
+    ----------
+    path : Path
+        The file, as the user named it or the folder that it lies in.
+    name : str
+        What its results are called: its path relative to that folder, without suffix, with slashes.
+    """
+
+    path: Path
+    name: str
+
+
+def find_inputs(inputs: Sequence[str | Path], output: Path) -> list[Input]:
+    """List the images among files, folders and patterns.
+
+    Parameters
+    ----------
+    inputs : sequence of str or Path
+        A file is taken whatever its name. A folder stands for all images in it and its folders,
+        told by their suffix; hidden ones are left out. A pattern with ``*``, ``?``, ``[...]`` or
+        ``**`` stands for all images and folders that match.
+    output : Path
+        Where results go; those of an earlier run in it are never taken as images.
+
+    Returns
+    -------
+    list of Input
+        In the given order, folders and patterns sorted by path, each file once. The images of
+        a folder are named relative to it, those of a pattern relative to the last folder before
+        its first wildcard, a single file by its own name. Where two would have the same
+        name, as ``a.png`` and ``a.tif``, they keep their suffix (``a.png``, ``a.tif``), and if that
+        does not tell them apart, the path from the folder that all inputs share.
+
+    Raises
+    ------
+    InputError
+        Something is missing, or a folder or pattern holds no image.
+    """
+    results = {(output / name).resolve() for name in FORMATS}
+    found: dict[Path, tuple[Path, PurePosixPath]] = {}
+    for given in inputs:
+        for path, relative in _expand(str(given), results):
+            found.setdefault(path.absolute(), (path, relative))
+    images = [Input(path, relative.with_suffix("").as_posix()) for path, relative in found.values()]
+    with_suffix = [relative.as_posix() for _, relative in found.values()]
+    shared = os.path.commonpath([path.parent for path in found])
+    from_shared = [path.relative_to(shared).as_posix() for path in found]
+    # A longer name may in turn be the name of another image, hence the repetition.
+    for longer in (with_suffix, from_shared, from_shared):
+        # Without regard to case, as file systems of macOS and Windows are.
+        uses = Counter(image.name.casefold() for image in images)
+        images = [
+            replace(image, name=name) if uses[image.name.casefold()] > 1 else image
+            for image, name in zip(images, longer, strict=True)
+        ]
+    return images
+
+
+def _expand(given: str, results: set[Path]) -> Iterable[tuple[Path, PurePosixPath]]:
+    """Files that one input stands for, each with its path relative to where naming starts."""
+    path = Path(given)
+    if path.is_dir():
+        found = _images_in(path, path, results)
+        expected = f"The folder {path} holds no images"
+    elif path.exists():
+        return [(path, PurePosixPath(path.name))]
+    elif glob.has_magic(given):
+        found = _matches(given, results)
+        expected = f"No image matches {given}"
+    else:
+        raise InputError(f"There is no file or folder {given}. Check its name and folder.")
+    if not found:
+        suffixes = ", ".join(sorted(IMAGE_SUFFIXES))
+        raise InputError(f"{expected}. Expected files that end in {suffixes}.")
+    return found
+
+
+def _images_in(folder: Path, start: Path, results: set[Path]) -> list[tuple[Path, PurePosixPath]]:
+    """Images in a folder and its folders, sorted, with their paths relative to `start`."""
+
+    def stop(error: OSError) -> None:
+        raise InputError(f"Cannot read the folder {error.filename}: {error.strerror}.") from error
+
+    images = []
+    for parent, folders, files in os.walk(folder, onerror=stop):
+        folders[:] = [
+            name
+            for name in folders
+            if not name.startswith(".") and Path(parent, name).resolve() not in results
+        ]
+        images += [Path(parent, name) for name in files if _is_image(name)]
+    return [(path, PurePosixPath(path.relative_to(start).as_posix())) for path in sorted(images)]
+
+
+def _is_image(name: str) -> bool:
+    return not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES
+
+
+def _matches(pattern: str, results: set[Path]) -> list[tuple[Path, PurePosixPath]]:
+    """Images that match a pattern, relative to the last folder before the first wildcard."""
+    parts = Path(pattern).parts
+    start = Path(*parts[: next(i for i, part in enumerate(parts) if glob.has_magic(part))])
+    images = []
+    for path in sorted(start.glob(str(Path(pattern).relative_to(start)))):
+        hidden = any(part.startswith(".") for part in path.relative_to(start).parts)
+        if hidden or results.intersection((path.resolve(), *path.resolve().parents)):
+            continue
+        if path.is_dir():
+            images += _images_in(path, start, results)
+        elif _is_image(path.name):
+            images.append((path, PurePosixPath(path.relative_to(start).as_posix())))
+    return images

@@ -1,0 +1,170 @@
+"""What runs a network: each turns a batch of images into a batch of maps."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from nucseg.errors import InputError, MissingExtraError, ModelError
+from nucseg.models.zoo import KERAS, ONNX
+from nucseg.preprocess import FloatImage
+
+
+class Runtime(Protocol):
+    """A loaded network."""
+
+    def __call__(self, batch: FloatImage) -> FloatImage:
+        """Run the network.
+
+        Parameters
+        ----------
+        batch : ndarray, shape (N, H, W, 3), float32, in [0, 1]
+
+        Returns
+        -------
+        ndarray, shape (N, H, W, C), float32
+        """
+        ...
+
+
+def load_runtime(folder: Path, name: str = "onnx", *, threads: int | None = None) -> Runtime:
+    """Load the network of a model folder.
+
+    Parameters
+    ----------
+    folder : Path
+        A model folder.
+    name : {"onnx", "keras"}
+        ONNX Runtime, which the base install has, or Keras of the ``train`` extra.
+    threads : int, optional
+        Threads of ONNX Runtime; by default one for each physical core that may be used.
+
+    Raises
+    ------
+    InputError
+        There is no such runtime, or fewer than one thread was asked for.
+    ModelError
+        The file of the network is missing or broken.
+    MissingExtraError
+        Keras is not installed.
+    """
+    if threads is not None and threads < 1:
+        raise InputError(f"Expected at least 1 thread, got {threads}.")
+    if name == "onnx":
+        return OnnxRuntime(folder / ONNX, threads)
+    if name == "keras":
+        return KerasRuntime(folder / KERAS)
+    raise InputError(f"Unknown runtime {name!r}. Give onnx or keras.")
+
+
+class OnnxRuntime:
+    """A network in ONNX Runtime on the CPU.
+
+    Operations run one after the other, each over all threads, and by deterministic kernels: the
+    same input gives the same output.
+    """
+
+    def __init__(self, path: Path, threads: int | None = None) -> None:
+        import onnxruntime
+        from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+        self._path = path
+        self._errors: tuple[type[Exception], ...] = (
+            state.Fail,
+            state.InvalidArgument,
+            state.InvalidGraph,
+            state.InvalidProtobuf,
+            state.NoSuchFile,
+            state.NotImplemented,
+            state.RuntimeException,
+        )
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads or _usable_cores()
+        options.inter_op_num_threads = 1
+        options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+        options.use_deterministic_compute = True
+        options.log_severity_level = 3  # errors alone: its warnings mean nothing to a user
+        try:
+            self._session = onnxruntime.InferenceSession(
+                path, options, providers=["CPUExecutionProvider"]
+            )
+        except self._errors as error:
+            raise ModelError(
+                f"{path} cannot be loaded as an ONNX network ({_first_line(error)}). "
+                "Copy the model folder again, or export the model again."
+            ) from error
+        self._input = self._session.get_inputs()[0].name
+
+    def __call__(self, batch: FloatImage) -> FloatImage:
+        """Run the network; see `Runtime`."""
+        try:
+            (maps,) = self._session.run(None, {self._input: batch})
+        except self._errors as error:
+            raise ModelError(
+                f"{self._path} cannot run on a batch of shape {batch.shape} "
+                f"({_first_line(error)}). Expected images of (height, width, 3)."
+            ) from error
+        return np.asarray(maps, np.float32)
+
+
+class KerasRuntime:
+    """A network in Keras, with whatever backend Keras is set to."""
+
+    def __init__(self, path: Path) -> None:
+        self._network = load_keras(path)
+
+    def __call__(self, batch: FloatImage) -> FloatImage:
+        """Run the network; see `Runtime`."""
+        return np.asarray(self._network.predict_on_batch(batch), np.float32)
+
+
+def load_keras(path: Path) -> Any:
+    """Load a network in Keras's own format.
+
+    Parameters
+    ----------
+    path : Path
+        A ``.keras`` file.
+
+    Returns
+    -------
+    keras.Model
+
+    Raises
+    ------
+    ModelError
+        The file is missing or broken, or holds code.
+    MissingExtraError
+        Keras is not installed.
+    """
+    try:
+        import keras
+    except ImportError as error:
+        raise MissingExtraError("Running a model in Keras", "train") from error
+    try:
+        return keras.saving.load_model(path, compile=False, safe_mode=True)
+    except (OSError, TypeError, ValueError) as error:
+        raise ModelError(
+            f"{path} cannot be loaded as a Keras model ({_first_line(error)}). "
+            "Copy the model folder again, or use the runtime onnx."
+        ) from error
+
+
+def _usable_cores() -> int:
+    """Threads for ONNX Runtime; 0 lets it take one for each physical core.
+
+    It does not know when a process may use only some of the cores, as in many containers and on
+    clusters, and then starts more threads than can run at once.
+    """
+    if not hasattr(os, "sched_getaffinity"):
+        return 0
+    usable = len(os.sched_getaffinity(0))
+    return usable if usable < (os.cpu_count() or usable) else 0
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,268 @@
+"""From an image to its nuclei: the one path that every front end takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from pydantic import ValidationError
+
+from nucseg.config import ConnectedComponents, Segmenting
+from nucseg.errors import InputError, ModelError
+from nucseg.inference.instances import connected_components, mean_scores
+from nucseg.inference.runtimes import Runtime, load_runtime
+from nucseg.measure import measure
+from nucseg.models.zoo import DEFAULT_MODEL, ModelCard, find_model, read_card
+from nucseg.preprocess import FloatImage, prepare, resize_image
+
+# The encoder halves an image five times.
+_STRIDE = 32
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """The nuclei of an image.
+
+    Attributes
+    ----------
+    image : ndarray, shape (H, W) or (H, W, C), any real dtype
+        What was segmented.
+    labels : ndarray, shape (H, W), uint16, or uint32 where there are more than 65,535 nuclei
+        0 background, 1…N nuclei.
+    scores : ndarray, shape (N,), float32, in [0, 1]
+        How sure the model is of each nucleus.
+    probability : ndarray, shape (H, W), float32, in [0, 1]
+        Of each pixel to lie in a nucleus.
+    pixel_size : tuple of float or None
+        Micrometres from pixel to pixel along rows and columns, where known.
+    """
+
+    image: npt.NDArray[Any]
+    labels: npt.NDArray[np.unsignedinteger[Any]]
+    scores: FloatImage
+    probability: FloatImage
+    pixel_size: tuple[float, float] | None = None
+
+    @property
+    def count(self) -> int:
+        """Number of nuclei."""
+        return len(self.scores)
+
+    def measurements(self) -> dict[str, npt.NDArray[Any]]:
+        """Measure each nucleus: columns of a table, one row per nucleus; see `measure`."""
+        return measure(self.labels, self.image, scores=self.scores, pixel_size=self.pixel_size)
+
+    def save(
+        self,
+        folder: str | Path,
+        *,
+        name: str = "image",
+        formats: Sequence[str] = Segmenting().save,
+    ) -> list[Path]:
+        """Write the nuclei to files, each whole or not at all.
+
+        Parameters
+        ----------
+        folder : str or Path
+            Made where it is missing. Files of the same name in it are replaced.
+        name : str
+            Name of the image, without suffix.
+        formats : sequence of str
+            Formats to write, of `nucseg.export.FORMATS`.
+
+        Returns
+        -------
+        list of Path
+            The written files: one per format, and ``measurements.csv``.
+
+        Raises
+        ------
+        InputError
+            There is no such format, or the folder cannot be written.
+        """
+        from nucseg.export import save_formats
+        from nucseg.export.tables import write_table
+
+        table = Path(folder) / "measurements.csv"
+        written = save_formats(self, Path(folder), name, formats)
+        write_table(table, [{"image": [name] * self.count, **self.measurements()}])
+        return [*written, table]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model that is ready to segment.
+
+    Attributes
+    ----------
+    card : ModelCard
+        What the model is and how its input and output are treated.
+    runtime : Runtime
+        What runs its network.
+    """
+
+    card: ModelCard
+    runtime: Runtime
+
+    def with_postprocessing(self, **changes: Any) -> Model:
+        """Return the same model with other settings of `ConnectedComponents`.
+
+        Raises
+        ------
+        InputError
+            There is no such setting, or its value is out of bounds.
+        """
+        values = {**self.card.postprocessing.model_dump(), **changes}
+        try:
+            settings = ConnectedComponents.model_validate(values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise InputError(
+                f"Unusable setting {'.'.join(map(str, first['loc']))}: {first['msg']}, "
+                f"got {first['input']!r}."
+            ) from error
+        return replace(self, card=self.card.model_copy(update={"postprocessing": settings}))
+
+    def network_probability(self, image: npt.NDArray[Any]) -> FloatImage:
+        """Probability of each pixel to lie in a nucleus, at the size that the network works at.
+
+        Parameters
+        ----------
+        image : ndarray, shape (H, W) or (H, W, C), any real dtype
+
+        Returns
+        -------
+        ndarray, shape (height, width), float32, in [0, 1]
+
+        Raises
+        ------
+        InputError
+            The array is no image of finite real numbers.
+        ModelError
+            The network does not give what the model's description says.
+        """
+        prepared = prepare(image, self.card.preprocessing)
+        height, width = prepared.shape[:2]
+        below, right = -height % _STRIDE, -width % _STRIDE
+        padded = cv2.copyMakeBorder(prepared, 0, below, 0, right, cv2.BORDER_REPLICATE)
+        maps = self.runtime(np.asarray(padded, np.float32)[None])
+        expected = (1, *padded.shape[:2], len(self.card.network.outputs))
+        if maps.shape != expected:
+            raise ModelError(
+                f"The network of {self.card.name} gave maps of shape {maps.shape}, expected "
+                f"{expected} from its description. Export the model again."
+            )
+        return maps[0, :height, :width, 0]
+
+    def probability(self, image: npt.NDArray[Any]) -> FloatImage:
+        """Probability of each pixel to lie in a nucleus, at the size of the image.
+
+        Parameters
+        ----------
+        image : ndarray, shape (H, W) or (H, W, C), any real dtype
+
+        Returns
+        -------
+        ndarray, shape (H, W), float32, in [0, 1]
+
+        Raises
+        ------
+        InputError, ModelError
+            As `network_probability`.
+        """
+        small = self.network_probability(image)
+        return resize_image(small, (image.shape[0], image.shape[1]))
+
+    def segment(
+        self, image: npt.NDArray[Any], *, pixel_size: tuple[float, float] | None = None
+    ) -> Segmentation:
+        """Find the nuclei of an image.
+
+        Parameters
+        ----------
+        image : ndarray, shape (H, W) or (H, W, C), any real dtype
+            Grey or colour, without or with alpha, in any range of intensities.
+        pixel_size : tuple of float, optional
+            Micrometres from pixel to pixel along rows and columns, for measurements.
+
+        Returns
+        -------
+        Segmentation
+
+        Raises
+        ------
+        InputError
+            The array is no image of finite real numbers, or a pixel size is not above 0.
+        ModelError
+            The network does not give what the model's description says.
+        """
+        if pixel_size is not None and not all(0 < each < np.inf for each in pixel_size):
+            raise InputError(f"Expected a pixel size above 0 µm, got {pixel_size}.")
+        image = np.asarray(image)
+        probability = self.probability(image)
+        labels = connected_components(probability, self.card.postprocessing)
+        scores = mean_scores(labels, probability)
+        dtype = np.uint16 if len(scores) <= np.iinfo(np.uint16).max else np.uint32
+        return Segmentation(image, labels.astype(dtype), scores, probability, pixel_size)
+
+
+def load_model(
+    name: str | Path = DEFAULT_MODEL, *, threads: int | None = None, runtime: str = "onnx"
+) -> Model:
+    """Load a model.
+
+    Parameters
+    ----------
+    name : str or Path
+        Name of a bundled model, or a model folder such as one that ``nucseg train`` wrote.
+    threads : int, optional
+        Threads to run the network with; by default one for each physical core.
+    runtime : {"onnx", "keras"}
+        What runs the network; Keras needs the ``train`` extra.
+
+    Raises
+    ------
+    ModelError
+        There is no such model, or its files are missing, changed or broken.
+    InputError
+        There is no such runtime, or fewer than one thread was asked for.
+    MissingExtraError
+        The runtime is not installed.
+    """
+    folder = find_model(name)
+    card = read_card(folder)
+    return Model(card, load_runtime(folder, runtime, threads=threads))
+
+
+def segment(
+    image: npt.NDArray[Any],
+    model: str | Path | Model = DEFAULT_MODEL,
+    *,
+    pixel_size: tuple[float, float] | None = None,
+) -> Segmentation:
+    """Find the nuclei of one image; for many, load a model once and call its `segment`.
+
+    Parameters
+    ----------
+    image : ndarray, shape (H, W) or (H, W, C), any real dtype
+    model : str, Path or Model
+        A loaded model, or what `load_model` takes.
+    pixel_size : tuple of float, optional
+        Micrometres from pixel to pixel along rows and columns, for measurements.
+
+    Returns
+    -------
+    Segmentation
+
+    Raises
+    ------
+    InputError, ModelError
+        As `load_model` and `Model.segment`.
+    """
+    loaded = model if isinstance(model, Model) else load_model(model)
+    return loaded.segment(image, pixel_size=pixel_size)
