@@ -144,4 +144,6 @@ class _Display:
     def epoch(self, row: dict[str, float]) -> None:
         """Write the figures of an epoch."""
         figures = "  ".join(f"{name} {row[name]:.4f}" for name in COLUMNS if name in row)
-        self._bar.console.print(f"epoch {int(row['epoch']):3d}  {figures}", highlight=False)
+        self._bar.console.print(
+            f"epoch {int(row['epoch']):3d}  {figures}", highlight=False, soft_wrap=True
+        )

@@ -96,14 +96,18 @@ def architecture_picture(model: keras.Model, path: Path) -> None:
         arrow((left, rows[stage.scale] - 1), (left, rows[stage.scale]), "-")
     for stage in decoder:
         box(right, stage, DECODER)
-        start = (left, 5) if stage.scale == 16 else (right, rows[stage.scale] + 1)
-        arrow(start, (right, rows[stage.scale]), "-")
-        if stage.scale > 1:
-            axes.annotate(
-                "skip", (right - 1.0, rows[stage.scale]), (left + 1.25, rows[stage.scale]),
-                va="center", fontsize=8, color=EDGE,
-                arrowprops={"arrowstyle": "->", "linestyle": "--", "color": EDGE},
-            )  # fmt: skip
+        if stage.scale < 16:
+            arrow((right, rows[stage.scale] + 1), (right, rows[stage.scale]), "-")
+        axes.annotate(
+            "skip", (right - 0.95, rows[stage.scale]), (left + 1.0, rows[stage.scale]),
+            va="center", fontsize=8, color=EDGE,
+            arrowprops={"arrowstyle": "->", "linestyle": "--", "color": EDGE},
+        )  # fmt: skip
+    axes.annotate(
+        "", (right, rows[16] + 0.27), (left + 0.9, rows[32]),
+        arrowprops={"arrowstyle": "->", "connectionstyle": "angle,angleA=0,angleB=90",
+                    "color": EDGE},
+    )  # fmt: skip
     axes.text(
         right, -1.2, f"{model.layers[-1].name}\n{model.outputs[0].shape[-1]} channel, sigmoid",
         ha="center", va="center", fontsize=9,

@@ -70,9 +70,10 @@ def build_unet(
     for step, width in enumerate(settings.decoder):
         name = f"decoder_{2 ** (4 - step)}"
         x = layers.UpSampling2D(2, interpolation="bilinear", name=f"{name}_up")(x)
-        if step < len(SKIPS):
-            skip = encoder.get_layer(SKIPS[step]).output
-            x = layers.Concatenate(name=f"{name}_concat")([x, skip])
+        # The image itself is the skip connection of full resolution: outlines of small nuclei
+        # are lost at 1/2 already.
+        skip = encoder.get_layer(SKIPS[step]).output if step < len(SKIPS) else scaled
+        x = layers.Concatenate(name=f"{name}_concat")([x, skip])
         for part in ("a", "b"):
             x = layers.Conv2D(
                 width, 3, padding="same", use_bias=False,

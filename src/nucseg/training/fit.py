@@ -7,8 +7,10 @@ import os
 import platform
 from collections.abc import Callable
 from datetime import UTC, datetime
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from nucseg.config import Training
@@ -77,12 +79,9 @@ def train(
     An interrupt (Ctrl-C) ends the training, not the function: the best epoch so far is kept and
     all files are written. Resuming goes on from there.
     """
-    _quiet_tensorflow()
-    try:
-        import keras
-        import tensorflow as tf
-    except ImportError as error:
-        raise MissingExtraError("Training", "train") from error
+    tf = import_tensorflow()
+    import keras
+
     folder = Path(output)
     dataset = open_dataset(Path(data))
     run_folder.begin(folder, resume=resume, overwrite=overwrite)
@@ -117,9 +116,27 @@ def train(
     return folder
 
 
-def _quiet_tensorflow() -> None:
-    """Keep TensorFlow's notes about the machine out of the progress display."""
+def import_tensorflow() -> ModuleType:
+    """Import TensorFlow without its notes about the machine, which hide what matters.
+
+    They are written by native code before any log level counts, straight to standard error.
+
+    Raises
+    ------
+    MissingExtraError
+        TensorFlow is not installed.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    kept = os.dup(2)
+    try:
+        with Path(os.devnull).open("w") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        return import_module("tensorflow")
+    except ImportError as error:
+        raise MissingExtraError("Training", "train") from error
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _settings(folder: Path, given: Training | None, *, resume: bool) -> Training:
@@ -261,6 +278,7 @@ def _fit(
             initial_epoch=first,
             epochs=settings.epochs,
             steps_per_epoch=steps,
+            shuffle=False,
             verbose=0,
             callbacks=[
                 keras.callbacks.TensorBoard(folder / run_folder.LOG, write_graph=True),
