@@ -35,7 +35,8 @@ def option(settings: type[BaseModel], field: str, *names: str, **changes: Any) -
     held = settings.model_fields[field]
     several = isinstance(held.default, tuple)
     shown = ", ".join(map(str, held.default)) if several else str(held.default)
-    options = {"show_default": False if held.default in (None, False) else shown, **changes}
+    unset = held.default is None or held.default is False
+    options = {"show_default": False if unset else shown, **changes}
     return typer.Option(*names, help=held.description, **options)
 
 
