@@ -141,7 +141,8 @@ def _read(
 ) -> Sample:
     name = images[image_id]
     pixels = _decode(files, name)
-    nothing = np.zeros(pixels.shape[:2], np.int32)
+    height, width = pixels.shape[0], pixels.shape[1]
+    nothing = np.zeros((height, width), np.int32)
     if image_id not in labels:
         message = f"{name} has no label image of the same name in labels/."
         return Sample(image_id, pixels, nothing, (Problem(image_id, "no label image", message),))
@@ -151,7 +152,7 @@ def _read(
         if found.shape != nothing.shape:
             raise InputError(
                 f"it is {found.shape[0]} by {found.shape[1]} pixels (height by width), its image "
-                f"{nothing.shape[0]} by {nothing.shape[1]}"
+                f"{height} by {width}"
             )
     except NucsegError as error:
         message = f"{label_name} cannot be used: {str(error).rstrip('.')}."
