@@ -233,7 +233,7 @@ def _read_tiff(file: BinaryIO, name: str) -> tuple[Pixels, PixelSize | None]:
 
     try:
         with tifffile.TiffFile(file) as tiff:
-            if not tiff.series:
+            if not tiff.series or not tiff.series[0].shape:
                 raise InputError(f"{name} is a TIFF file without an image. Copy it again.")
             series = tiff.series[0]
             axes = _check_axes(series.get_axes(squeeze=True), series.get_shape(squeeze=True), name)
@@ -287,8 +287,8 @@ def _tiff_pixels(series: Any, file: BinaryIO, name: str) -> Pixels:
     page = series.keyframe
     try:
         pixels: Pixels = series.asarray()
-    except ValueError as error:
-        if "imagecodecs" not in str(error):
+    except (ImportError, ValueError) as error:
+        if isinstance(error, ValueError) and "imagecodecs" not in str(error):
             raise
         return _tiff_pixels_without_imagecodecs(series, file, name)
     if page.photometric == tifffile.PHOTOMETRIC.PALETTE and page.colormap is not None:

@@ -20,7 +20,7 @@ Picture = npt.NDArray[np.uint8]
 # out from dark and from bright images. Neighbours get different ones, so that it shows where two
 # nuclei touch.
 _ON_DARK = ((240, 228, 66), (86, 180, 233), (230, 159, 0), (204, 121, 167))
-_ON_BRIGHT = ((0, 114, 178), (213, 94, 0), (0, 0, 0), (0, 158, 115))
+_ON_BRIGHT = ((0, 158, 115), (240, 228, 66), (213, 94, 0))
 _DISPLAYED_PERCENTILES = (1.0, 99.8)
 # From this size on, a picture is shown smaller than it is and a line of one pixel would vanish.
 _THICK_FROM = 1024
