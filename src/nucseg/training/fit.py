@@ -89,6 +89,8 @@ def train(
     keras.utils.set_random_seed(settings.seed)
     tf.config.experimental.enable_op_determinism()
 
+    if resume and (folder / KERAS).exists() and not (folder / run_folder.LAST).exists():
+        raise InputError(f"The training run in {folder} is finished: there is nothing to resume.")
     report = progress or (lambda _what, _done, _total: None)
     split = _split(folder, dataset, settings, resume=resume, report=report)
     model, history = _start(folder, settings, resume=resume)

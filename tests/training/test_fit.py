@@ -1,0 +1,215 @@
+"""Training runs from end to end, each with a network of seconds."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import onnxruntime
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from nucseg.cli.main import app
+from nucseg.errors import InputError, ModelError
+from nucseg.models.zoo import KERAS, ONNX, read_card
+from nucseg.training import run_folder
+from nucseg.training.fit import train
+from nucseg.training.logs import missing_curves, read_log
+
+FILES = [
+    KERAS, ONNX, "model.json", "config.toml", "history.csv", "split.csv", "plots/epoch_acc.png",
+    "plots/epoch_loss.png", "plots/model.png", "plots/model.txt", "predictions/epoch_001.png",
+    "predictions/epoch_002.png", "predictions/epoch_004.png",
+]  # fmt: skip
+
+
+def history(run):
+    with (run / "history.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def told():
+    return {"progress": [], "epochs": []}
+
+
+@pytest.fixture(scope="module")
+def run(discs, tiny, told, tmp_path_factory):
+    """An uninterrupted run that all tests may read."""
+    return train(
+        discs,
+        tmp_path_factory.mktemp("train") / "run",
+        tiny,
+        progress=lambda *step: told["progress"].append(step),
+        on_epoch=told["epochs"].append,
+    )
+
+
+def test_a_run_holds_what_is_promised(run):
+    missing = [name for name in FILES if not (run / name).stat().st_size]
+    assert missing == []
+    assert not (run / "checkpoint").exists()
+    with Image.open(run / "predictions" / "epoch_004.png") as picture:
+        assert picture.mode == "RGB"
+
+
+def test_history_and_progress_tell_of_every_epoch(run, told):
+    assert [row["epoch"] for row in history(run)] == ["1", "2", "3", "4"]
+    assert {"loss", "accuracy", "dice", "val_loss", "val_accuracy", "val_dice",
+            "learning_rate"} <= set(history(run)[0])  # fmt: skip
+    assert [row["epoch"] for row in told["epochs"]] == [1, 2, 3, 4]
+    assert ("training", 8, 8) in told["progress"]
+    assert ("reading images", 10, 10) in told["progress"]
+
+
+def test_the_network_learned(run):
+    losses = [float(row["loss"]) for row in history(run)]
+    assert losses[-1] < losses[0]
+
+
+def test_the_card_says_how_the_model_came_about(run, tiny):
+    card = read_card(run)
+    assert card.preprocessing == tiny.preprocessing
+    assert card.training["images"] == {"train": 7, "validation": 3, "test": 0}
+    assert card.training["settings"]["seed"] == 0
+    assert card.training["best_epoch"] == 1 + int(
+        np.argmin([float(row["val_loss"]) for row in history(run)])
+    )
+    assert set(card.files) == {KERAS, ONNX}
+    assert card.versions["keras"]
+
+
+def test_keras_and_onnx_are_the_same_network(run):
+    import keras
+
+    images = np.random.default_rng(0).random((3, 32, 32, 3), dtype=np.float32)
+    expected = keras.saving.load_model(run / KERAS, safe_mode=True).predict(images, verbose=0)
+    maps = onnxruntime.InferenceSession(run / ONNX).run(None, {"image": images})[0]
+    np.testing.assert_allclose(maps, expected, atol=1e-4)
+
+
+def test_tensorboard_has_curves_pictures_and_graph(run):
+    contents = {content.name: content for content in read_log(run)}
+    assert missing_curves(list(contents.values())) == []
+    assert contents["train"].scalars["epoch_loss"] == 4
+    assert contents["validation"].scalars["epoch_accuracy"] == 4
+    assert contents["train"].graph
+    assert list(contents["predictions"].images.values()) == [3]
+
+
+def test_doctor_lists_the_curves(run):
+    result = CliRunner().invoke(app, ["doctor", str(run)])
+    assert result.exit_code == 0, result.output
+    assert "curve epoch_loss: 4 point(s)" in result.output
+    assert "tensorboard --logdir" in result.output
+
+
+def test_a_finished_run_has_nothing_to_resume(run, discs):
+    before = (run / "history.csv").read_bytes()
+    with pytest.raises(InputError, match="is finished"):
+        train(discs, run, resume=True)
+    assert (run / "history.csv").read_bytes() == before
+
+
+def test_a_run_is_not_resumed_with_other_settings(discs, tiny, tmp_path):
+    run_folder.write_settings(tmp_path / "config.toml", tiny)
+    other = tiny.model_copy(update={"seed": 1, "patience": 3})
+    with pytest.raises(InputError, match="begun with other settings of patience, seed"):
+        train(discs, tmp_path, other, resume=True)
+
+
+def test_a_killed_run_resumes_to_the_same_history(run, discs, tmp_path):
+    folder = tmp_path / "run"
+    command = [sys.executable, "-m", "nucseg", "train", str(discs), "-o", str(folder)]
+    process = subprocess.Popen(
+        [*command, "--config", str(run / "config.toml")],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 300
+    while not (folder / run_folder.LAST).exists():
+        assert process.poll() is None, "training ended before it could be killed"
+        assert time.monotonic() < deadline, "no epoch ended in time"
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (folder / KERAS).exists()
+    subprocess.run([*command, "--resume"], check=True, capture_output=True)
+    assert history(folder) == history(run)
+    assert missing_curves(read_log(folder)) == []
+
+
+def test_an_interrupt_keeps_the_best_epoch_and_can_be_resumed(run, discs, tiny, tmp_path):
+    def interrupt(row):
+        if row["epoch"] == 2:
+            raise KeyboardInterrupt
+
+    folder = train(discs, tmp_path / "run", tiny, on_epoch=interrupt)
+    assert read_card(folder).training["interrupted"]
+    assert history(folder) == history(run)[:2]
+    train(discs, folder, resume=True)
+    assert history(folder) == history(run)
+    assert not read_card(folder).training["interrupted"]
+
+
+def test_an_interrupt_before_the_first_epoch_leaves_no_model(discs, tiny, tmp_path):
+    def interrupt(what, _done, _total):
+        if what == "training":
+            raise KeyboardInterrupt
+
+    with pytest.raises(InputError, match="before the first epoch"):
+        train(discs, tmp_path / "run", tiny, progress=interrupt)
+    assert not (tmp_path / "run" / KERAS).exists()
+
+
+def test_wrong_weights_are_refused_before_anything_is_written(discs, tiny, tmp_path):
+    settings = tiny.model_copy(update={"encoder_weights": str(tmp_path / "none.h5")})
+    with pytest.raises(ModelError, match="No encoder weights"):
+        train(discs, tmp_path / "run", settings)
+    assert not (tmp_path / "run" / KERAS).exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--epochs", "0"], "greater than or equal to 1"),
+        (["--learning-rate", "-1"], "Wrong value of --learning-rate"),
+        (["--recipe", "magic"], "Wrong value of --recipe"),
+        (["--split", "nowhere.csv"], "nowhere.csv"),
+        (["--config", "nowhere.toml"], "Cannot read the settings"),
+        (["--resume"], "no run to resume"),
+    ],
+)
+def test_wrong_options_are_explained(discs, tmp_path, arguments, message):
+    command = ["train", str(discs), "-o", str(tmp_path / "run"), *arguments]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 2
+    assert message in result.output
+
+
+@pytest.mark.parametrize("make", [lambda path: None, lambda path: path.mkdir()])
+def test_missing_and_empty_data_are_explained(tmp_path, make):
+    data = tmp_path / "data"
+    make(data)
+    result = CliRunner().invoke(app, ["train", str(data), "-o", str(tmp_path / "run")])
+    assert result.exit_code == 2
+    assert str(data) in result.output.replace("\n", "")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_bad_training_image_is_named_before_training(tmp_path, discs, tiny):
+    import shutil
+
+    data = shutil.copytree(discs, tmp_path / "data")
+    (data / "image03" / "images" / "image03.png").write_bytes(b"")
+    with pytest.raises(InputError, match="image03"):
+        train(data, tmp_path / "run", tiny)
+
+
+def test_the_card_is_valid_json_for_others(run):
+    assert json.loads((run / "model.json").read_text())["format"] == 1
