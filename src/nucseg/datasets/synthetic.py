@@ -229,4 +229,4 @@ def _paint_histology(rng: np.random.Generator, labels: npt.NDArray[np.int32]) ->
     tissue = np.clip(fibres, 0.02, None) * (1 - 0.5 * edge)
     absorbed = nuclear[:, :, None] * haematoxylin + tissue[:, :, None] * eosin
     light = 0.95 * np.exp(-absorbed) + 0.012 * rng.standard_normal((*shape, 3))
-    return light.astype(np.float32)
+    return np.asarray(light, np.float32)
