@@ -17,7 +17,7 @@ Colour = tuple[int, int, int]
 # The palette of Okabe and Ito (2008), made to be told apart with any colour vision.
 ORANGE, SKY, GREEN = (230, 159, 0), (86, 180, 233), (0, 158, 115)
 YELLOW, BLUE, VERMILION, PURPLE = (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167)
-BLACK = (0, 0, 0)
+BLACK, GREY = (0, 0, 0), (110, 110, 110)
 SMALLEST, LARGEST = 256, 1024
 STRIP, GAP = 26, 8
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import sys
+import textwrap
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -23,6 +24,7 @@ from nucseg.pictures import (
     BLUE,
     GAP,
     GREEN,
+    GREY,
     ORANGE,
     PURPLE,
     SKY,
@@ -272,7 +274,7 @@ def ap_plot(
     references : mapping of str to sequence of float, optional
         Further curves, drawn thin and dashed; a shorter one ends at an earlier threshold.
     references_title : str
-        Where these come from, below the axes.
+        Where these come from, above the axes.
 
     Raises
     ------
@@ -287,13 +289,13 @@ def ap_plot(
     for index, (label, values) in enumerate(curves.items()):
         colour = _hex(strong[index % len(strong)])
         axes.plot(thresholds, values, color=colour, label=label, lw=2.5, marker="o")
-    weak = (BLUE, ORANGE, GREEN, PURPLE, SKY, YELLOW)
+    weak = (BLUE, ORANGE, GREEN, PURPLE, SKY, GREY)
     for index, (label, values) in enumerate((references or {}).items()):
         colour = _hex(weak[index % len(weak)])
         axes.plot(thresholds[: len(values)], values, color=colour, label=label, lw=1.3, ls="--")
     axes.set(xlabel="IoU threshold", ylabel="average precision", ylim=(0, 1))
     if references:
-        axes.set_title(f"dashed: {references_title}", fontsize=9)
+        axes.set_title(textwrap.fill(f"Dashed: {references_title}", 70), fontsize=9)
     _finish(axes)
     _save(figure, Path(path))
 

@@ -10,6 +10,7 @@ from nucseg import __version__
 from nucseg.cli.common import ErrorsAsMessages, show_log
 from nucseg.cli.demo import demo
 from nucseg.cli.doctor import doctor
+from nucseg.cli.evaluate import evaluate
 from nucseg.cli.export import export
 from nucseg.cli.models import models
 from nucseg.cli.segment import segment
@@ -47,6 +48,7 @@ def nucseg(
 
 app.command()(segment)
 app.command()(train)
+app.command()(evaluate)
 app.command()(models)
 app.command()(demo)
 app.command()(export)

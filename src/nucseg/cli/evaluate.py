@@ -1,0 +1,177 @@
+"""``nucseg evaluate``: how well a model, or label images from anywhere, find known nuclei."""
+
+from __future__ import annotations
+
+import json
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from nucseg.cli.common import progress_bar
+from nucseg.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from nucseg.datasets.reading import Dataset
+    from nucseg.evaluation import Evaluation
+
+SOME_FAILED = 1
+# Failed images named on the screen; metrics.json names all.
+NAMED = 5
+SUBSETS = ("train", "validation", "test")
+SHOWN = {
+    "dice": "Dice",
+    "iou": "IoU",
+    "pixel_accuracy": "pixel accuracy",
+    "pixel_precision": "pixel precision",
+    "pixel_recall": "pixel recall",
+    "kaggle_map": "Kaggle mAP",
+    "ap50": "AP50",
+    "ap75": "AP75",
+    "f1": "F1",
+    "pq": "PQ",
+    "aji": "AJI",
+    "absolute_count_error": "count error",
+}
+
+
+def evaluate(
+    data: Annotated[
+        Path,
+        typer.Argument(help="Data set: Kaggle's layout (folder or zip), or images/ + labels/."),
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for the results; made where missing.")
+    ],
+    model: Annotated[
+        str | None,
+        typer.Option(metavar="NAME|PATH", help="Model to judge: its name, or a model folder."),
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(help="Judge the label images of this folder, named as the images, instead."),
+    ] = None,
+    split: Annotated[
+        Path | None, typer.Option(help="CSV file with the columns image_id and subset.")
+    ] = None,
+    subset: Annotated[
+        str, typer.Option(help=f"With --split: the subset to judge on: {', '.join(SUBSETS)}.")
+    ] = "test",
+    groups: Annotated[
+        Path | None,
+        typer.Option(help="CSV file with the columns image_id and modality: figures for each."),
+    ] = None,
+    plots: Annotated[
+        bool | None,
+        typer.Option(
+            "--plots/--no-plots",
+            help="Draw plots/ap.png, with matplotlib of the train extra.",
+            show_default="where matplotlib is installed",
+        ),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the figures as JSON on standard output.")
+    ] = False,
+) -> None:
+    """Judge a model, or label images, on images with known nuclei.
+
+    Writes metrics.json (all figures), images.csv (a row per image), panels/ (the worst, the
+    middle and the best images) and plots/ap.png. Nuclei are judged at the size of each image;
+    masks at the size that the network works at, or for label images at the size of each image.
+
+    Exits with 0 when all images are judged, 1 when some could not be read (all others are
+    judged), 2 when the command, the data set, the model or the output is at fault.
+
+    **Examples**
+
+        nucseg evaluate stage1_test.zip --model classic-128 -o judged
+        nucseg evaluate my_images --labels out/labels -o judged
+        nucseg evaluate data --model run -o judged --split run/split.csv --subset validation
+    """
+    from nucseg.datasets.reading import open_dataset
+    from nucseg.evaluation import evaluate as run
+    from nucseg.evaluation import read_groups
+    from nucseg.export.run_record import write_run_record
+
+    drawn = _drawn(wanted=plots)
+    dataset = open_dataset(data)
+    image_ids = None if split is None else _subset(split, subset, dataset)
+    group_of = None if groups is None else read_groups(groups)
+    # Before the work, so that an output that cannot be written costs no time.
+    write_run_record(output / "run.json", {"command": sys.argv})
+    with progress_bar("Evaluating") as progress:
+        evaluation = run(
+            dataset,
+            model=model,
+            labels=labels,
+            image_ids=image_ids,
+            groups=group_of,
+            progress=progress,
+        )
+    evaluation.save(output, plots=drawn)
+    if as_json:
+        typer.echo(json.dumps(evaluation.summary(), indent=2))
+    else:
+        _report(evaluation, output)
+    if plots is None and not drawn:
+        typer.echo('For plots/ap.png: pip install "nucseg[train]"', err=True)
+    if evaluation.failures:
+        raise typer.Exit(SOME_FAILED)
+
+
+def _drawn(*, wanted: bool | None) -> bool:
+    """Tell whether to draw; where asked for in so many words, matplotlib must be there."""
+    from nucseg.plotting import require_matplotlib
+
+    if wanted:
+        require_matplotlib("Drawing plots (--plots)")
+    return find_spec("matplotlib") is not None if wanted is None else wanted
+
+
+def _subset(path: Path, subset: str, dataset: Dataset) -> Collection[str]:
+    from nucseg.datasets.splits import read_split
+
+    if subset not in SUBSETS:
+        raise InputError(f"Unknown subset {subset!r}. Give one of {', '.join(SUBSETS)}.")
+    chosen: tuple[str, ...] = getattr(read_split(path, dataset.image_ids), subset)
+    if not chosen:
+        raise InputError(f"{path} gives no image the subset {subset}.")
+    return chosen
+
+
+def _report(evaluation: Evaluation, output: Path) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    overall = evaluation.overall
+    size = "full size" if evaluation.mask_size is None else "{} by {}".format(*evaluation.mask_size)
+    if overall["images"]:
+        columns: dict[str, dict[str, Any]] = {
+            "mean over images": overall["mean"],
+            "all pooled": overall["pooled"],
+            **{name: group["mean"] for name, group in evaluation.groups.items()},
+        }
+        table = Table(
+            title=f"{evaluation.judged} on {overall['images']} images, masks at {size}",
+            caption="Groups: mean over images." if evaluation.groups else None,
+        )
+        table.add_column("figure")
+        for name in columns:
+            table.add_column(name, justify="right")
+        for key, title in SHOWN.items():
+            shown = [f"{column[key]:.3f}" if key in column else "" for column in columns.values()]
+            table.add_row(title, *shown)
+        Console().print(table)
+        typer.echo(f"Nuclei: {overall['predicted_nuclei']} found, {overall['true_nuclei']} true.")
+    failures = evaluation.failures
+    if failures:
+        typer.secho(f"Not judged: {len(failures)} of {len(evaluation.images)} images.", err=True)
+        for image_id, error in list(failures.items())[:NAMED]:
+            typer.secho(f"  {image_id}: {error}", err=True, fg="red")
+        if len(failures) > NAMED:
+            typer.echo(f"  and {len(failures) - NAMED} more: see images.csv", err=True)
+    typer.echo(f"Results: {output}")

@@ -1,0 +1,88 @@
+"""Where predicted nuclei come from: a model, or label images in files."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Collection
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import numpy.typing as npt
+
+from nucseg.datasets.reading import Sample
+from nucseg.errors import InputError
+from nucseg.images import IMAGE_SUFFIXES, read_image
+from nucseg.inference.segmenter import Model
+
+Labels = npt.NDArray[np.integer]
+Predict = Callable[[Sample], tuple[Labels, npt.NDArray[np.bool_] | None]]
+"""A sample to its label image, and its mask at the network's size where there is a network."""
+
+_WHITE = 255
+
+
+def by_model(model: Model) -> Predict:
+    """Predict with a model."""
+    threshold = model.card.postprocessing.threshold
+
+    def predict(sample: Sample) -> tuple[Labels, npt.NDArray[np.bool_]]:
+        mask = model.network_probability(sample.pixels) >= threshold
+        return model.segment(sample.pixels).labels, mask
+
+    return predict
+
+
+def by_files(folder: Path, image_ids: Collection[str]) -> Predict:
+    """Find the label image of each sample by its name, or by its path below the folder.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the output of ``nucseg segment`` is given, its folder ``labels/`` is taken.
+    image_ids : collection of str
+        The images that are wanted.
+
+    Raises
+    ------
+    InputError
+        There is no such folder, or no label image of any of the images in it.
+    """
+    if not folder.is_dir():
+        raise InputError(f"There is no folder {folder} of label images.")
+    if (folder / "labels").is_dir():  # the output of `nucseg segment`, which holds more
+        folder = folder / "labels"
+    files: defaultdict[str, list[Path]] = defaultdict(list)
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith("."):
+            relative = PurePosixPath(path.relative_to(folder).with_suffix("").as_posix())
+            for name in {str(relative), relative.name}:
+                files[name].append(path)
+    if not files.keys() & set(image_ids):
+        raise InputError(
+            f"None of the images has a label image in {folder}. Expected files named as the "
+            f"images, such as {min(image_ids)}.tif."
+        )
+
+    def predict(sample: Sample) -> tuple[Labels, None]:
+        found = files.get(sample.image_id, [])
+        if len(found) != 1:
+            listed = ", ".join(map(str, found)) or f"none in {folder}"
+            raise InputError(f"Expected one label image for {sample.image_id}, found {listed}.")
+        return _read_label_image(found[0], sample.labels.shape), None
+
+    return predict
+
+
+def _read_label_image(path: Path, shape: tuple[int, ...]) -> Labels:
+    labels = read_image(path).pixels
+    if labels.shape != shape or labels.dtype.kind not in "ui":
+        raise InputError(
+            f"{path} holds {labels.dtype} of shape {labels.shape}; expected a label image of "
+            f"integers of shape {shape}."
+        )
+    if set(np.unique(labels)) == {0, _WHITE}:
+        raise InputError(
+            f"{path} holds only 0 and {_WHITE}, so it is a mask and not a label image. "
+            "Give each nucleus its own number."
+        )
+    return labels

@@ -1,0 +1,112 @@
+"""Writing an evaluation to a folder: figures, tables and pictures."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+from PIL import Image
+
+from nucseg.evaluation.results import AP_NAMES, Evaluation, ImageResult
+from nucseg.export.run_record import write_run_record
+from nucseg.export.tables import write_table
+from nucseg.files import whole_file
+from nucseg.metrics import KAGGLE_THRESHOLDS
+from nucseg.pictures import Picture
+from nucseg.plotting import ap_plot, error_overlay, panel
+
+METRICS, IMAGES, PANELS = "metrics.json", "images.csv", "panels"
+AP_PLOT = Path("plots") / "ap.png"
+COLUMNS = ("image_id", "group", "status", "true_nuclei", "predicted_nuclei")
+PANELS_PER_RANK = 3
+# Mean AP over images at 0.50, 0.55 … 0.90, of EmbedSeg, arXiv 2101.10033, table 1.
+PUBLISHED = {
+    "3-class U-Net": (0.806, 0.775, 0.743, 0.701, 0.654, 0.578, 0.491, 0.374, 0.226),
+    "Mask R-CNN": (0.832, 0.805, 0.773, 0.730, 0.684, 0.597, 0.489, 0.353, 0.189),
+    "StarDist": (0.864, 0.836, 0.804, 0.755, 0.685, 0.586, 0.450, 0.287, 0.119),
+    "Cellpose, public weights": (0.868, 0.852, 0.829, 0.802, 0.755, 0.676, 0.563, 0.418, 0.234),
+    "Cellpose, trained on it": (0.853, 0.826, 0.812, 0.792, 0.768, 0.716, 0.645, 0.536, 0.402),
+    "EmbedSeg": (0.876, 0.858, 0.834, 0.806, 0.768, 0.715, 0.645, 0.530, 0.399),
+}
+PUBLISHED_ON = (
+    "published for 50 fluorescence images of the 2018 Data Science Bowl (arXiv 2101.10033); "
+    "comparable on these alone"
+)
+
+
+def write_report(evaluation: Evaluation, folder: Path, *, plots: bool) -> None:
+    """Write what `Evaluation.save` describes."""
+    write_table(folder / IMAGES, [_columns(evaluation.images)], names=COLUMNS)
+    _write_panels(evaluation, folder / PANELS)
+    write_run_record(folder / METRICS, evaluation.summary())
+    means, pooled = evaluation.overall["mean"], evaluation.overall["pooled"]
+    if plots and means:
+        ap_plot(
+            KAGGLE_THRESHOLDS,
+            {
+                f"{evaluation.judged}: mean over images": [means[name] for name in AP_NAMES],
+                f"{evaluation.judged}: all nuclei pooled": [pooled[name] for name in AP_NAMES],
+            },
+            folder / AP_PLOT,
+            references=PUBLISHED,
+            references_title=PUBLISHED_ON,
+        )
+
+
+def ranked(images: tuple[ImageResult, ...]) -> dict[str, list[ImageResult]]:
+    """Pick the worst, the middle and the best images by their nuclei, then by their masks.
+
+    No image is picked twice; where there are few, the worst come first.
+    """
+    judged = sorted(
+        (image for image in images if not image.error),
+        key=lambda image: (image.scores["kaggle_map"], image.scores["dice"], image.image_id),
+    )
+    count = len(judged)
+    middle = max(0, count // 2 - PANELS_PER_RANK // 2)
+    places = {
+        "worst": range(PANELS_PER_RANK),
+        "best": range(count - 1, count - 1 - PANELS_PER_RANK, -1),
+        "median": range(middle, middle + PANELS_PER_RANK),
+    }
+    taken: set[int] = set()
+    picked = {}
+    for rank, wanted in places.items():
+        chosen = [place for place in wanted if 0 <= place < count and place not in taken]
+        taken.update(chosen)
+        picked[rank] = [judged[place] for place in chosen]
+    return picked
+
+
+def _columns(images: tuple[ImageResult, ...]) -> dict[str, list[object]]:
+    names = next((list(image.scores) for image in images if not image.error), [])
+    rows = []
+    for image in images:
+        counts = (None, None) if image.error else (image.true_nuclei, image.predicted_nuclei)
+        status = "failed" if image.error else "ok"
+        scores = [image.scores.get(name) for name in names]
+        problems = "; ".join(image.problems)
+        rows.append([image.image_id, image.group, status, *counts, *scores, problems, image.error])
+    columns = [*COLUMNS, *names, "problems", "error"]
+    return {name: [row[index] for row in rows] for index, name in enumerate(columns)}
+
+
+def _write_panels(evaluation: Evaluation, folder: Path) -> None:
+    picked = ranked(evaluation.images)
+    for rank in picked:
+        for old in folder.glob(f"{rank}_*.png"):
+            with suppress(OSError):  # what cannot be deleted cannot be replaced: told below
+                old.unlink()
+    for rank, images in picked.items():
+        for number, image in enumerate(images, start=1):
+            sample = evaluation.read(image.image_id)
+            labels, _ = evaluation.predict(sample)
+            name = f"{rank}_{number}_{image.image_id.replace('/', '_')}"
+            _write_png(folder / f"{name}.png", panel(sample.pixels, sample.labels, labels))
+            overlay = error_overlay(sample.pixels, sample.labels, labels)
+            _write_png(folder / f"{name}_errors.png", overlay)
+
+
+def _write_png(path: Path, picture: Picture) -> None:
+    with whole_file(path) as partial:
+        Image.fromarray(picture).save(partial)
