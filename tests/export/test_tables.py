@@ -1,0 +1,55 @@
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nucseg.errors import InputError
+from nucseg.export.run_record import write_run_record
+from nucseg.export.tables import write_table
+
+
+def test_parts_with_other_columns_leave_cells_empty(tmp_path: Path):
+    path = tmp_path / "new" / "t.csv"
+    parts = [{"a": [1, 2], "b": [0.5, float("nan")]}, {"a": np.array([3.0]), "c": ["x, y"]}]
+    write_table(path, parts)
+    assert path.read_text() == 'a,b,c\n1,0.5,\n2,,\n3,,"x, y"\n'
+
+
+def test_columns_without_parts(tmp_path: Path):
+    write_table(tmp_path / "t.csv", [], names=("a", "b"))
+    assert (tmp_path / "t.csv").read_text() == "a,b\n"
+
+
+@given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), max_size=5))
+def test_32_bit_numbers_come_back_exactly(tmp_path_factory, values):
+    path = tmp_path_factory.mktemp("t") / "t.csv"
+    write_table(path, [{"a": np.array(values, np.float32)}])
+    with path.open(newline="") as file:
+        read = [np.float32(row["a"]) for row in csv.DictReader(file)]
+    assert read == [np.float32(value) for value in values]
+
+
+def test_table_that_cannot_be_written(tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="Cannot write"):
+        write_table(tmp_path / "file" / "t.csv", [{"a": [1]}])
+
+
+def test_run_record_holds_versions(tmp_path: Path):
+    write_run_record(tmp_path / "run.json", {"command": ["nucseg", "µ"]})
+    record = json.loads((tmp_path / "run.json").read_text(encoding="utf-8"))
+    assert record["command"] == ["nucseg", "µ"]
+    assert record["versions"]["numpy"] == np.__version__
+    assert {"nucseg", "onnxruntime", "python"} <= set(record["versions"])
+    assert record["written"].endswith("+00:00")
+
+
+def test_run_record_names_what_is_no_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("nucseg.export.run_record._PACKAGES", ("no-such-package",))
+    write_run_record(tmp_path / "run.json", {})
+    record = json.loads((tmp_path / "run.json").read_text())
+    assert record["versions"]["no-such-package"] == "not installed as a package"

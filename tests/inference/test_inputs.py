@@ -1,0 +1,109 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from nucseg.errors import InputError
+from nucseg.inference.inputs import find_inputs
+
+
+def touch(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def names(*inputs: str, output: str = "out") -> dict[str, str]:
+    return {image.path.as_posix(): image.name for image in find_inputs(inputs, Path(output))}
+
+
+def test_a_folder_keeps_its_structure_and_leaves_out_what_is_no_image(here: Path):
+    touch(here, "in/b/y.TIF", "in/a.ome.tif", "in/x.png", "in/notes.txt", "in/.hidden.png")
+    touch(here, "in/.cache/z.png")
+    assert names("in") == {"in/a.ome.tif": "a.ome", "in/b/y.TIF": "b/y", "in/x.png": "x"}
+
+
+def test_a_file_goes_by_its_own_name_whatever_its_suffix(here: Path):
+    touch(here, "in/deep/x.image")
+    assert names("in/deep/x.image") == {"in/deep/x.image": "x"}
+
+
+def test_a_pattern_is_named_from_its_first_wildcard(here: Path):
+    touch(here, "p/1/dapi.png", "p/1/gfp.png", "p/2/dapi.png", "p/2/dapi.txt", "p/.3/dapi.png")
+    assert names("p/*/dapi.*") == {"p/1/dapi.png": "1/dapi", "p/2/dapi.png": "2/dapi"}
+    assert names("p/[12]") == {
+        "p/1/dapi.png": "1/dapi",
+        "p/1/gfp.png": "1/gfp",
+        "p/2/dapi.png": "2/dapi",
+    }
+    assert list(names("p/**/*.png")) == ["p/1/dapi.png", "p/1/gfp.png", "p/2/dapi.png"]
+    assert list(names(str(here / "p/2/*"))) == [(here / "p/2/dapi.png").as_posix()]
+
+
+def test_a_file_whose_name_looks_like_a_pattern(here: Path):
+    touch(here, "x[1].png")
+    assert names("x[1].png") == {"x[1].png": "x[1]"}
+
+
+def test_each_file_once_in_the_given_order(here: Path):
+    touch(here, "in/a.png", "in/b.png")
+    assert list(names("in/b.png", "in", "./in/a.png")) == ["in/b.png", "in/a.png"]
+
+
+def test_two_of_the_same_name_keep_their_suffix(here: Path):
+    touch(here, "in/a.png", "in/a.tif", "in/b.png")
+    assert names("in") == {"in/a.png": "a.png", "in/a.tif": "a.tif", "in/b.png": "b"}
+
+
+def test_names_that_differ_in_case_alone_are_the_same(here: Path):
+    touch(here, "in/a.tif", "in/A.png")
+    assert set(names("in").values()) == {"A.png", "a.tif"}
+
+
+def test_two_of_the_same_file_name_keep_their_folders(here: Path):
+    touch(here, "one/a.png", "two/a.png", "two/b.png")
+    expected = {"one/a.png": "one/a.png", "two/a.png": "two/a.png", "two/b.png": "b"}
+    assert names("one", "two") == expected
+
+
+def test_longer_names_that_are_names_of_others_in_turn(here: Path):
+    touch(here, "a/x.png", "b/x.png", "c/b/x.png.png")
+    found = names("a/x.png", "b/x.png", "c")
+    assert len(set(found.values())) == 3
+
+
+def test_results_of_an_earlier_run_are_no_images(here: Path):
+    touch(here, "in/a.png", "in/out/labels/a.tif", "in/out/overlays/a.png")
+    assert names("in", output="in/out") == {"in/a.png": "a"}
+    touch(here, "in/labels/a.tif", "in/overlays/a.png")
+    assert "in/labels/a.tif" not in names("in", output="in")
+    assert names("in/*.png", output="in") == {"in/a.png": "a"}
+    assert "in/overlays/a.png" not in names("in/**/*.png", output="in")
+
+
+def test_nothing_there(here: Path):
+    with pytest.raises(InputError, match=r"There is no file or folder none\.png"):
+        names("none.png")
+    (here / "empty").mkdir()
+    with pytest.raises(InputError, match=r"folder empty holds no images\. Expected files that end"):
+        names("empty")
+    with pytest.raises(InputError, match=r"No image matches empty/\*\.png\."):
+        names("empty/*.png")
+
+
+def test_folder_that_cannot_be_read(here: Path, monkeypatch: pytest.MonkeyPatch):
+    touch(here, "in/a.png")
+
+    def walk(top, onerror):
+        onerror(PermissionError(13, "Permission denied", str(top)))
+        return iter(())
+
+    monkeypatch.setattr(os, "walk", walk)
+    with pytest.raises(InputError, match="Cannot read the folder in: Permission denied"):
+        names("in")

@@ -1,0 +1,150 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import nucseg
+from nucseg.errors import InputError, ModelError
+from nucseg.images import read_image
+from nucseg.inference.segmenter import Model, load_model, segment
+
+
+@pytest.fixture(scope="module")
+def model(bright_model: Path) -> Model:
+    return load_model(bright_model, threads=1)
+
+
+def two_squares(dtype: str = "uint8") -> np.ndarray:
+    image = np.zeros((12, 20), dtype)
+    top = np.iinfo(dtype).max if np.dtype(dtype).kind in "ui" else 1
+    image[2:6, 3:8] = top
+    image[7:10, 12:18] = top
+    return image
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int32", "float32", "float64", "bool"])
+def test_each_bright_square_is_a_nucleus(model: Model, dtype: str):
+    image = two_squares(dtype)
+    before = image.copy()
+    seg = model.segment(image)
+    expected = np.zeros((12, 20), int)
+    expected[2:6, 3:8], expected[7:10, 12:18] = 1, 2
+    np.testing.assert_array_equal(seg.labels, expected)
+    np.testing.assert_array_equal(image, before)
+    assert (seg.labels.dtype, seg.count) == (np.uint16, 2)
+    assert seg.scores == pytest.approx([1, 1], abs=1e-3)
+    assert seg.probability.shape == (12, 20)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_colour_and_alpha(model: Model, channels: int):
+    image = np.repeat(two_squares()[..., None], channels, axis=-1)
+    image.flags.writeable = False
+    assert model.segment(image).count == 2
+
+
+def test_all_black_and_one_pixel_images_have_no_nuclei(model: Model):
+    for shape in ((40, 50), (1, 1), (1, 70), (33, 1)):
+        seg = model.segment(np.zeros(shape, np.uint8))
+        assert (seg.labels.shape, seg.count, seg.labels.max()) == (shape, 0, 0)
+        assert all(len(column) == 0 for column in seg.measurements().values())
+
+
+def test_network_works_at_its_size_and_labels_are_at_the_image_s(bright_model_32: Path):
+    model = load_model(bright_model_32, threads=1)
+    image = np.zeros((64, 128), np.uint8)
+    image[16:32, 32:64] = 255
+    assert model.network_probability(image).shape == (32, 32)
+    labels = model.segment(image).labels
+    assert labels.shape == (64, 128)
+    np.testing.assert_array_equal(labels[17:31, 34:62], 1)
+    assert not labels[:, 70:].any()
+
+
+def test_a_small_image_is_enlarged_and_brought_back(bright_model_32: Path):
+    image = np.zeros((8, 8), np.uint8)
+    image[2:6, 2:6] = 255
+    seg = load_model(bright_model_32, threads=1).segment(image)
+    np.testing.assert_array_equal(seg.labels, image // 255)
+
+
+def test_more_than_65535_nuclei_need_32_bits(model: Model):
+    image = np.zeros((514, 514), np.uint8)
+    image[::2, ::2] = 255
+    seg = model.with_postprocessing(min_area=0).segment(image)
+    assert (seg.count, seg.labels.max(), seg.labels.dtype) == (257**2, 257**2, np.uint32)
+    assert len(seg.measurements()["label"]) == 257**2
+
+
+def test_nan_is_refused(model: Model):
+    image = np.full((4, 4), np.nan, np.float32)
+    with pytest.raises(InputError, match="NaN or infinite values"):
+        model.segment(image)
+
+
+@pytest.mark.parametrize("pixel_size", [(0.0, 1.0), (1.0, np.nan), (np.inf, 1.0)])
+def test_impossible_pixel_size(model: Model, pixel_size):
+    with pytest.raises(InputError, match="pixel size above 0"):
+        model.segment(two_squares(), pixel_size=pixel_size)
+
+
+def test_settings_can_be_changed(model: Model):
+    changed = model.with_postprocessing(min_area=19)
+    assert changed.segment(two_squares()).count == 1
+    assert model.segment(two_squares()).count == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"threshold": 2.0}, r"setting threshold: .*less than 1, got 2\.0"),
+        ({"speed": 1}, r"setting speed: Extra inputs are not permitted, got 1"),
+    ],
+)
+def test_settings_out_of_bounds(model: Model, changes: dict, message: str):
+    with pytest.raises(InputError, match=message):
+        model.with_postprocessing(**changes)
+
+
+def test_network_that_gives_other_maps_than_described(model: Model):
+    wrong = Model(model.card, lambda batch: np.zeros((1, 2, 2, 3), np.float32))
+    with pytest.raises(
+        ModelError, match=r"maps of shape \(1, 2, 2, 3\), expected \(1, 32, 32, 1\)"
+    ):
+        wrong.segment(two_squares())
+
+
+def test_unknown_model():
+    with pytest.raises(ModelError, match=r"Unknown model 'classik-128': there is no folder"):
+        load_model("classik-128")
+
+
+def test_from_the_top_of_the_package(bright_model: Path, model: Model):
+    by_path = nucseg.segment(two_squares(), bright_model)
+    np.testing.assert_array_equal(by_path.labels, segment(two_squares(), model).labels)
+    assert isinstance(by_path, nucseg.Segmentation)
+
+
+def test_save_writes_what_the_command_writes(model: Model, tmp_path: Path):
+    seg = model.segment(two_squares(), pixel_size=(0.5, 0.25))
+    written = seg.save(tmp_path / "out", name="squares")
+    names = ["labels/squares.tif", "overlays/squares.png", "measurements.csv"]
+    assert written == [tmp_path / "out" / name for name in names]
+    labels = read_image(written[0])
+    np.testing.assert_array_equal(labels.pixels, seg.labels)
+    assert labels.pixel_size == pytest.approx((0.5, 0.25))
+    lines = written[2].read_text().splitlines()
+    assert lines[0].startswith("image,label,score,")
+    assert [line.split(",")[:2] for line in lines[1:]] == [["squares", "1"], ["squares", "2"]]
+
+
+def test_save_in_an_unknown_format(model: Model, tmp_path: Path):
+    with pytest.raises(InputError, match=r"Unknown format 'gif'\. Give any of labels, overlays"):
+        model.segment(two_squares()).save(tmp_path, formats=["gif"])
+
+
+def test_same_image_same_labels(bright_model: Path):
+    image = np.random.default_rng(0).integers(0, 256, (70, 90), np.uint8)
+    one, two = (load_model(bright_model, threads=threads).segment(image) for threads in (1, 2))
+    np.testing.assert_array_equal(one.labels, two.labels)
+    np.testing.assert_array_equal(one.probability, two.probability)
