@@ -1,0 +1,321 @@
+import csv
+import errno
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+import tifffile
+
+from nucseg.errors import InputError, MissingExtraError
+from nucseg.images import read_image
+from nucseg.inference.batch import segment_files
+from nucseg.inference.segmenter import Model, load_model
+
+
+@pytest.fixture(scope="module")
+def model(bright_model: Path) -> Model:
+    return load_model(bright_model, threads=1)
+
+
+def squares(count: int, seed: int = 0) -> np.ndarray:
+    image = np.random.default_rng(seed).integers(0, 90, (24, 40), np.uint8)
+    for number in range(count):
+        row, column = divmod(number, 3)
+        image[2 + 8 * row : 7 + 8 * row, 3 + 12 * column : 10 + 12 * column] = 250
+    return image
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    folder = tmp_path / "in"
+    (folder / "deep").mkdir(parents=True)
+    PIL.Image.fromarray(squares(2)).save(folder / "two.png")
+    PIL.Image.fromarray(squares(0)).save(folder / "none.png")
+    resolution = {"resolution": (20_000, 20_000), "resolutionunit": "CENTIMETER"}
+    tifffile.imwrite(folder / "deep" / "three.tif", squares(3), **resolution)
+    return folder
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def contents(
+    folder: Path, *, but: tuple[str, ...] = ("run.json", "images.csv")
+) -> dict[str, bytes]:
+    """Every visible file of a folder of results, whose bytes do not depend on the time."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    found = {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+    return {k: v for k, v in found.items() if k not in but and not k.startswith(".nucseg")}
+
+
+def outcomes(folder: Path) -> list[dict[str, str]]:
+    return [{**row, "seconds": ""} for row in rows(folder / "images.csv")]
+
+
+def test_all_that_the_contract_promises(model: Model, images: Path, tmp_path: Path):
+    out, steps = tmp_path / "out", []
+    result = segment_files(
+        [images], out, model, progress=lambda *step: steps.append(step), command=["nucseg", "x"]
+    )
+    assert sorted(contents(out)) == [
+        "labels/deep/three.tif",
+        "labels/none.tif",
+        "labels/two.tif",
+        "measurements.csv",
+        "overlays/deep/three.png",
+        "overlays/none.png",
+        "overlays/two.png",
+    ]
+    assert [(Path(row.path).name, row.status, row.nuclei) for row in result] == [
+        ("three.tif", "ok", 3),
+        ("none.png", "empty", 0),
+        ("two.png", "ok", 2),
+    ]
+    assert steps == [(0, 3), (1, 3), (2, 3), (3, 3)]
+    assert list(rows(out / "images.csv")[0]) == ["path", "status", "nuclei", "seconds", "error"]
+    table = rows(out / "measurements.csv")
+    three, two = str(images / "deep" / "three.tif"), str(images / "two.png")
+    assert [(row["image"], row["label"]) for row in table] == [
+        (three, "1"),
+        (three, "2"),
+        (three, "3"),
+        (two, "1"),
+        (two, "2"),
+    ]
+    assert [row["area_um2"] for row in table] == ["8.75", "8.75", "8.75", "", ""]
+    labels = read_image(out / "labels" / "deep" / "three.tif")
+    assert (labels.pixels.shape, labels.pixels.max()) == ((24, 40), 3)
+    assert labels.pixel_size == pytest.approx((0.5, 0.5))
+    assert not read_image(out / "labels" / "none.tif").pixels.any()
+    run = json.loads((out / "run.json").read_text(encoding="utf-8"))
+    assert (run["command"], run["finished"]) == (["nucseg", "x"], True)
+    assert len(run["inputs"][three]) == 64
+    assert run["model"]["files"]["model.onnx"]
+
+
+def test_labels_are_those_of_python(model: Model, images: Path, tmp_path: Path):
+    segment_files([images], tmp_path / "out", model)
+    expected = model.segment(read_image(images / "two.png").pixels).labels
+    written = read_image(tmp_path / "out" / "labels" / "two.tif").pixels
+    np.testing.assert_array_equal(written, expected)
+
+
+def test_one_bad_file_never_stops_the_others(model: Model, images: Path, tmp_path: Path):
+    (images / "empty.png").touch()
+    (images / "text.png").write_text("no image")
+    (images / "short.png").write_bytes((images / "two.png").read_bytes()[:200])
+    tifffile.imwrite(images / "nan.tif", np.full((9, 9), np.nan, np.float32))
+    PIL.Image.fromarray(np.zeros((1, 1), np.uint8)).save(images / "one.png")
+    result = segment_files([images], tmp_path / "out", model)
+    errors = {Path(row.path).name: row.error for row in result if row.status == "failed"}
+    assert set(errors) == {"empty.png", "text.png", "short.png", "nan.tif"}
+    assert "zero bytes" in errors["empty.png"]
+    assert "It holds text" in errors["text.png"]
+    assert "damaged or cut short" in errors["short.png"]
+    assert "NaN" in errors["nan.tif"]
+    assert sum(row.status == "ok" for row in result) == 2
+    assert sum(row.status == "empty" for row in result) == 2
+    assert not (tmp_path / "out" / "labels" / "nan.tif").exists()
+    assert outcomes(tmp_path / "out")[1]["error"] == errors["empty.png"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MissingExtraError("It", "formats"), MemoryError(), RuntimeError("odd"), OSError(5, "odd")],
+)
+def test_an_error_that_nobody_thought_of_fails_its_image_alone(
+    error: Exception, model: Model, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def read(path: Path):
+        if path.name == "none.png":
+            raise error
+        return read_image(path)
+
+    monkeypatch.setattr("nucseg.inference.batch.read_image", read)
+    result = segment_files([images], tmp_path / "out", model)
+    assert [row.status for row in result] == ["ok", "failed", "ok"]
+    assert result[1].error
+
+
+def test_an_error_while_writing_leaves_nothing_of_the_image(
+    model: Model, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def fail(*_args):
+        raise MemoryError
+
+    monkeypatch.setattr("nucseg.export.overlay.draw_overlay", fail)
+    result = segment_files([images], tmp_path / "out", model)
+    assert {row.status for row in result} == {"failed"}
+    assert sorted(contents(tmp_path / "out")) == ["measurements.csv"]
+    assert rows(tmp_path / "out" / "measurements.csv") == []
+
+
+def stop_after(number: int):
+    def progress(done: int, _total: int) -> None:
+        if done == number:
+            raise KeyboardInterrupt
+
+    return progress
+
+
+@pytest.mark.parametrize("number", [0, 1, 2, 3])
+def test_resume_after_a_stop_equals_a_run_without(
+    number: int, model: Model, images: Path, tmp_path: Path
+):
+    (images / "bad.png").touch()
+    segment_files([images], tmp_path / "whole", model)
+    with pytest.raises(KeyboardInterrupt):
+        segment_files([images], tmp_path / "out", model, progress=stop_after(number))
+    assert not (tmp_path / "out" / "images.csv").exists()
+    segment_files([images], tmp_path / "out", model, resume=True)
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+    assert outcomes(tmp_path / "out") == outcomes(tmp_path / "whole")
+
+
+def modified(folder: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_mtime_ns for path in (folder / "labels").rglob("*.tif")}
+
+
+def test_resume_does_only_what_is_missing(model: Model, images: Path, tmp_path: Path):
+    out = tmp_path / "out"
+    segment_files([images], out, model)
+    before = modified(out)
+    (out / "labels" / "none.tif").unlink()
+    PIL.Image.fromarray(squares(4)).save(images / "four.png")
+    segment_files([images], out, model, resume=True)
+    after = modified(out)
+    assert after.keys() == before.keys() | {"four.tif"}
+    assert {name for name in before if before[name] != after[name]} == {"none.tif"}
+    assert len(rows(out / "measurements.csv")) == 3 + 2 + 4
+
+
+def test_resume_does_again_what_would_come_out_otherwise(
+    model: Model, images: Path, tmp_path: Path
+):
+    out = tmp_path / "out"
+    segment_files([images], out, model, formats=["labels"])
+    before = modified(out)
+    PIL.Image.fromarray(squares(5)).save(images / "two.png")
+    segment_files([images], out, model, formats=["labels"], resume=True)
+    changed = {name for name, time in modified(out).items() if time != before[name]}
+    assert changed == {"two.tif"}
+    stricter = model.with_postprocessing(min_area=1000)
+    again = segment_files([images], out, stricter, formats=["labels"], resume=True)
+    assert {row.status for row in again} == {"empty"}
+    segment_files([images], out, stricter, resume=True)
+    assert (out / "overlays" / "two.png").exists()
+
+
+def test_resume_tries_failed_images_again(model: Model, images: Path, tmp_path: Path):
+    (images / "bad.png").touch()
+    segment_files([images], tmp_path / "out", model)
+    PIL.Image.fromarray(squares(1)).save(images / "bad.png")
+    result = segment_files([images], tmp_path / "out", model, resume=True)
+    assert {row.status for row in result} == {"ok", "empty"}
+
+
+def test_resume_does_again_what_has_a_damaged_record(model: Model, images: Path, tmp_path: Path):
+    out = tmp_path / "out"
+    segment_files([images], out, model)
+    expected = contents(out)
+    (out / ".nucseg" / "two.json").write_text("{")
+    segment_files([images], out, model, resume=True)
+    assert contents(out) == expected
+
+
+def test_second_run_replaces_its_own_results_and_no_others(
+    model: Model, images: Path, tmp_path: Path
+):
+    out = tmp_path / "out"
+    segment_files([images], out, model)
+    (out / "mine.txt").write_text("keep")
+    (out / "labels" / ".partial-1-two.tif").write_text("left by a killed run")
+    (images / "two.png").write_text("broken now")
+    result = segment_files([images], out, model)
+    assert [row.status for row in result] == ["ok", "empty", "failed"]
+    assert not (out / "labels" / "two.tif").exists()
+    assert not list(out.rglob(".partial-*"))
+    assert (out / "mine.txt").read_text() == "keep"
+    assert {row["image"] for row in rows(out / "measurements.csv")} == {
+        str(images / "deep" / "three.tif")
+    }
+
+
+def test_unknown_format_and_missing_input_write_nothing(model: Model, images: Path, tmp_path: Path):
+    with pytest.raises(InputError, match="Unknown format 'svg'"):
+        segment_files([images], tmp_path / "out", model, formats=["svg"])
+    with pytest.raises(InputError, match="There is no file or folder"):
+        segment_files([tmp_path / "none"], tmp_path / "out", model)
+    assert not (tmp_path / "out").exists()
+
+
+def test_output_that_cannot_be_a_folder(model: Model, images: Path, tmp_path: Path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"Cannot write in .*file.*another output folder"):
+        segment_files([images], tmp_path / "file", model)
+    with pytest.raises(InputError, match=r"Cannot write "):
+        segment_files([images], tmp_path / "file" / "deeper", model)
+
+
+def test_input_that_vanishes_on_the_way(model: Model, images: Path, tmp_path: Path):
+    def progress(done: int, _total: int) -> None:
+        if done == 1:
+            (images / "two.png").unlink()
+
+    result = segment_files([images], tmp_path / "out", model, progress=progress)
+    assert [row.status for row in result] == ["ok", "empty", "failed"]
+    assert "There is no file" in result[2].error
+
+
+def test_full_disk_stops_the_run_with_no_half_file(
+    model: Model, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    out, write_bytes = tmp_path / "out", Path.write_bytes
+
+    def full(self: Path, data) -> int:
+        if "two" in self.name and "overlays" in self.parts:
+            write_bytes(self, bytes(data)[:10])
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write_bytes(self, data)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(InputError, match=r"Cannot write .*two\.png: No space left on device"):
+        segment_files([images], out, model)
+    assert "overlays/two.png" not in contents(out)
+    assert not list(out.rglob(".partial-*"))
+    monkeypatch.undo()
+    segment_files([images], out, model, resume=True)
+    segment_files([images], tmp_path / "whole", model)
+    assert contents(out) == contents(tmp_path / "whole")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path):
+    """Mount a file system of 64 KiB."""
+    place = tmp_path / "small"
+    place.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(place)]
+    try:
+        mounted = subprocess.run(command, capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        mounted = False
+    if not mounted:
+        pytest.skip("mounting a small file system needs root on Linux")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+def test_really_full_disk(model: Model, images: Path, small_disk: Path):
+    noise = np.random.default_rng(0).integers(0, 256, (200, 200, 3), np.uint8)
+    PIL.Image.fromarray(noise).save(images / "noise.png")
+    with pytest.raises(InputError, match=r"Cannot write .*: No space left on device"):
+        segment_files([images], small_disk, model)
+    for path in (path for path in small_disk.rglob("*") if path.suffix in (".tif", ".png")):
+        read_image(path)
+    assert not list(small_disk.rglob(".partial-*"))
