@@ -33,16 +33,17 @@ def open_folders(files: Files) -> Dataset | None:
     InputError
         There are several such pairs of folders, or two files of one folder differ only by suffix.
     """
+    folders = {PurePosixPath(name).parent.parts for name in files.names}
     roots = {
-        PurePosixPath(*parts[: parts.index("images")])
-        for parts in (PurePosixPath(name).parts[:-1] for name in files.names)
-        if "images" in parts
+        PurePosixPath(*parts[: parts.index("images")]) for parts in folders if "images" in parts
     }
-    pairs = sorted(
-        root
-        for root in roots
-        if any(name.startswith(f"{root / 'labels'}/") for name in files.names)
-    )
+    labelled = {
+        PurePosixPath(*parts[:place])
+        for parts in folders
+        for place, part in enumerate(parts)
+        if part == "labels"
+    }
+    pairs = sorted(roots & labelled)
     if not pairs:
         return None
     if len(pairs) > 1:
