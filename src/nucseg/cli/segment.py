@@ -27,7 +27,7 @@ NAMED = 5
 def segment(
     inputs: Annotated[
         list[str],
-        typer.Argument(metavar="INPUT...", help="Images, folders of images, or patterns."),
+        typer.Argument(metavar="INPUT", help="Images, folders of images, or patterns."),
     ],
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder for the results; made where missing.")
@@ -37,7 +37,7 @@ def segment(
     ),
     save: Annotated[list[str] | None, option(Segmenting, "save", metavar="FORMAT")] = None,
     resume: Annotated[bool, option(Segmenting, "resume", "--resume")] = False,
-    threads: Annotated[int | None, option(Segmenting, "threads", min=1)] = None,
+    threads: Annotated[int | None, option(Segmenting, "threads")] = None,
     threshold: Annotated[
         float | None, option(ConnectedComponents, "threshold", show_default=OF_MODEL)
     ] = None,

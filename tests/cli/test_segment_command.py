@@ -1,0 +1,227 @@
+import csv
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+import tifffile
+from typer.testing import CliRunner
+
+from nucseg.cli.main import app
+from nucseg.images import read_image
+
+
+def run(*arguments: object):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def picture(seed: int = 0) -> np.ndarray:
+    image = np.random.default_rng(seed).integers(0, 90, (24, 40), np.uint8)
+    image[2:9, 3:10] = image[12:20, 20:32] = 250
+    return image
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in ("a", "b"):
+        PIL.Image.fromarray(picture()).save(folder / f"{name}.png")
+    return folder
+
+
+def test_segment_a_folder(images: Path, bright_model: Path, tmp_path: Path):
+    result = run("segment", images, "-o", tmp_path / "out", "--model", bright_model)
+    assert result.exit_code == 0, result.output
+    assert "2 images segmented: 4 nuclei." in result.stdout
+    assert f"Results: {tmp_path / 'out'}" in result.stdout
+    assert read_image(tmp_path / "out" / "labels" / "b.tif").pixels.max() == 2
+
+
+def test_summary_as_json(images: Path, bright_model: Path, tmp_path: Path):
+    (images / "zero.png").touch()
+    result = run("segment", images, "-o", tmp_path / "out", "--model", bright_model, "--json")
+    assert result.exit_code == 1
+    summary = json.loads(result.stdout)
+    assert (summary["images"], summary["nuclei"], summary["empty"]) == (3, 4, 0)
+    assert summary["failed"][0]["path"] == str(images / "zero.png")
+
+
+def test_options_reach_the_run(images: Path, bright_model: Path, tmp_path: Path):
+    options = ("--save", "labels", "--min-area", 60, "--threshold", 0.9, "--threads", 1)
+    out = tmp_path / "out"
+    result = run("segment", images / "a.png", "-o", out, "--model", bright_model, *options)
+    assert "1 image segmented: 1 nucleus." in result.stdout
+    assert not (out / "overlays").exists()
+    record = json.loads((out / "run.json").read_text())
+    assert record["model"]["postprocessing"]["threshold"] == 0.9
+
+
+def test_failures_are_told_by_their_cause(images: Path, bright_model: Path, tmp_path: Path):
+    for number in range(7):
+        (images / f"zero{number}.png").touch()
+    (images / "text.png").write_text("no image")
+    result = run("segment", images, "-o", tmp_path / "out", "--model", bright_model)
+    assert result.exit_code == 1
+    assert "2 images segmented: 4 nuclei." in result.stdout
+    assert "7 images failed: … is empty: it has zero bytes." in result.stderr
+    assert "and 2 more: see images.csv" in result.stderr
+    assert "1 image failed: … is not a PNG" in result.stderr
+    assert str(images / "text.png") in result.stderr
+
+
+def test_images_without_nuclei_are_said(bright_model: Path, tmp_path: Path):
+    PIL.Image.fromarray(np.zeros((30, 30), np.uint8)).save(tmp_path / "black.png")
+    result = run("segment", tmp_path / "black.png", "-o", tmp_path / "out", "--model", bright_model)
+    assert result.exit_code == 0
+    assert "1 image segmented (1 without nuclei): 0 nuclei." in result.stdout
+
+
+def image_file(kind: str, folder: Path) -> Path:
+    """Write an image of an unusual kind, with the same two nuclei in each that can have them."""
+    grey, path = picture(), folder / f"{kind}.png"
+    if kind == "16-bit":
+        PIL.Image.fromarray(grey.astype(np.uint16) * 257).save(path)
+    elif kind == "rgba":
+        PIL.Image.fromarray(np.dstack([grey, grey, grey, np.full_like(grey, 255)])).save(path)
+    elif kind == "palette":
+        PIL.Image.fromarray(grey).convert("RGB").convert("P").save(path)
+    elif kind == "black":
+        PIL.Image.fromarray(np.zeros_like(grey)).save(path)
+    elif kind == "one":
+        PIL.Image.fromarray(grey[:1, :1]).save(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "nuclei"), [("16-bit", 2), ("rgba", 2), ("palette", 2), ("black", 0), ("one", 0)]
+)
+def test_unusual_images_are_segmented(kind: str, nuclei: int, bright_model: Path, tmp_path: Path):
+    path = image_file(kind, tmp_path)
+    result = run("segment", path, "-o", tmp_path / "out", "--model", bright_model)
+    assert result.exit_code == 0, result.output
+    labels = read_image(tmp_path / "out" / "labels" / f"{kind}.tif").pixels
+    assert labels.shape == read_image(path).pixels.shape[:2]
+    assert labels.max() == nuclei
+
+
+def bad_file(kind: str, folder: Path) -> Path:
+    path = folder / ("nan.tif" if kind == "nan" else f"{kind}.png")
+    if kind == "zero":
+        path.touch()
+    elif kind == "text":
+        path.write_text("this is text")
+    elif kind == "truncated":
+        PIL.Image.fromarray(picture()).save(path)
+        path.write_bytes(path.read_bytes()[:300])
+    elif kind == "nan":
+        tifffile.imwrite(path, np.full((8, 8), np.nan, np.float32))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("zero", "zero bytes"),
+        ("text", "It holds text"),
+        ("truncated", "damaged or cut short"),
+        ("nan", "NaN"),
+    ],
+)
+def test_bad_images_fail_with_their_reason(
+    kind: str, message: str, bright_model: Path, tmp_path: Path
+):
+    path = bad_file(kind, tmp_path)
+    result = run("segment", path, "-o", tmp_path / "out", "--model", bright_model)
+    assert result.exit_code == 1
+    assert message in result.stderr
+    assert "Traceback" not in result.output
+    with (tmp_path / "out" / "images.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert (row["path"], row["status"]) == (str(path), "failed")
+    assert message in row["error"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["none.png", "-o", "out"], "There is no file or folder none.png"),
+        (["empty", "-o", "out"], "The folder empty holds no images"),
+        (["*.jpg", "-o", "out"], "No image matches *.jpg"),
+        (["in", "-o", "out", "--model", "classik-128"], "Unknown model 'classik-128'"),
+        (["in", "-o", "file"], "Cannot write in file"),
+        (["in", "-o", "file/out"], "Cannot write in file/out"),
+        (["in", "-o", "out", "--save", "svg"], "Unknown format 'svg'"),
+        (["in", "-o", "out", "--threshold", "2"], "Unusable setting threshold"),
+        (["in"], "Missing option '--output'"),
+        (["-o", "out"], "Missing argument 'INPUT"),
+        (["in", "-o", "out", "--threads", "0"], "Expected at least 1 thread, got 0"),
+    ],
+)
+def test_wrong_usage_exits_with_2_and_writes_nothing(
+    arguments, message, images: Path, bright_model: Path, tmp_path: Path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").touch()
+    model = [] if "--model" in arguments else ["--model", bright_model]
+    result = run("segment", *arguments, *model)
+    assert result.exit_code == 2, result.output
+    assert message in " ".join(result.stderr.replace("│", " ").split())
+    assert "Traceback" not in result.output
+    assert not (tmp_path / "out").exists()
+
+
+def test_ctrl_c_is_told_how_to_go_on(images, bright_model, tmp_path, monkeypatch):
+    def interrupted(*_args, **_options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("nucseg.inference.batch._process", interrupted)
+    result = run("segment", images, "-o", tmp_path / "out", "--model", bright_model)
+    assert result.exit_code == 130
+    assert "--resume goes on from here" in result.stderr
+
+
+def results(folder: Path) -> dict[str, object]:
+    """Everything that two equal runs have in common."""
+    files = [path for path in folder.rglob("*") if path.suffix in (".tif", ".png")]
+    found: dict[str, object] = {str(path.relative_to(folder)): path.read_bytes() for path in files}
+    found["measurements.csv"] = (folder / "measurements.csv").read_bytes()
+    with (folder / "images.csv").open(newline="") as file:
+        found["images.csv"] = [{**row, "seconds": ""} for row in csv.DictReader(file)]
+    return found
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
+def test_killed_and_resumed_equals_uninterrupted(bright_model: Path, tmp_path: Path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for number in range(16):
+        large = np.tile(picture(number), (12, 8))
+        PIL.Image.fromarray(large).save(folder / f"{number:02}.png")
+    out, whole = tmp_path / "out", tmp_path / "whole"
+    command = [sys.executable, "-m", "nucseg", "segment", folder, "--model", bright_model, "-o"]
+    kills = []
+    # Each time a little further, to hit different moments of reading, writing and renaming.
+    for wait_for in (1, 5, 11):
+        process = subprocess.Popen([*command, out, "--resume"], stderr=subprocess.DEVNULL)
+        while process.poll() is None and len(list(out.glob("labels/*.tif"))) < wait_for:
+            time.sleep(0.002)
+        time.sleep(wait_for / 2000)
+        process.send_signal(signal.SIGKILL)
+        kills.append(process.wait())
+        for path in (*out.glob("labels/*.tif"), *out.glob("overlays/*.png")):
+            assert read_image(path).pixels.shape[:2] == (288, 320)
+        for path in out.glob(".nucseg/*.json"):
+            json.loads(path.read_text())
+    assert kills == [-signal.SIGKILL] * 3
+    assert not (out / "images.csv").exists()
+    subprocess.run([*command, out, "--resume"], check=True, capture_output=True)
+    subprocess.run([*command, whole], check=True, capture_output=True)
+    assert results(out) == results(whole)
+    assert not list(out.rglob(".partial-*"))
