@@ -123,7 +123,7 @@ class Training(Frozen):
     recipe: Literal["semantic"] = Field("semantic", description="What the network learns.")
     epochs: int = Field(40, ge=1, description="Largest number of passes over the training images.")
     batch_size: int = Field(64, ge=1, description="Images per training step.")
-    learning_rate: float = Field(1e-3, gt=0, description="Highest learning rate.")
+    learning_rate: float = Field(3e-3, gt=0, description="Highest learning rate.")
     weight_decay: float = Field(1e-4, ge=0, description="Decoupled weight decay of AdamW.")
     warmup_epochs: int = Field(
         1, ge=0, description="Epochs over which the learning rate rises from 0."
