@@ -55,6 +55,13 @@ def test_masks_become_labels_in_the_order_of_their_names(folder):
     assert sample.labels.dtype == np.int32
 
 
+@pytest.mark.parametrize("suffix", [".bmp", ".tif", ".jpg"])
+def test_masks_of_other_formats_are_read(folder, suffix):
+    write(folder / "images" / "x.png", np.zeros((24, 32), np.uint8))
+    write(folder / "masks" / f"1{suffix}", np.kron(MASK, np.ones((8, 8), np.uint8)))
+    assert (read(folder).labels == np.kron(MASK > 0, np.ones((8, 8), int))).all()
+
+
 @pytest.mark.parametrize(
     "mask",
     [
@@ -82,6 +89,9 @@ def test_each_fault_is_named_and_the_good_masks_are_kept(folder):
     masks.joinpath("6-cut.png").write_bytes(masks.joinpath("1.png").read_bytes()[:50])
     masks.joinpath("7-text.png").write_text("mask")
     masks.joinpath("8-nothing.png").write_bytes(b"")
+    damaged = bytearray(masks.joinpath("1.png").read_bytes())
+    damaged[damaged.index(b"IDAT") + 6] ^= 255
+    masks.joinpath("9-damaged.png").write_bytes(damaged)
     sample = read(folder)
     assert sample.labels[0].tolist() == [1, 1, 2, 0]
     assert sample.labels.max() == 2
@@ -92,6 +102,7 @@ def test_each_fault_is_named_and_the_good_masks_are_kept(folder):
         ("hidden mask", 1),
         ("mask of another size", 1),
         ("overlapping masks", 3),
+        ("unreadable mask", 1),
         ("unreadable mask", 1),
         ("unreadable mask", 1),
         ("unreadable mask", 1),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
+from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
@@ -19,6 +22,8 @@ from nucseg.images import IMAGE_SUFFIXES, decode_image
 from nucseg.preprocess import to_rgb
 
 Mask = npt.NDArray[np.bool_]
+
+PNG_END = b"IEND\xaeB`\x82"
 
 
 @dataclass
@@ -182,12 +187,28 @@ def _masks(
 
 
 def _decode_mask(data: bytes) -> tuple[tuple[int, int], tuple[slice, slice], Mask]:
-    """Decode only what is needed of a mask: most of its pixels are background."""
+    """Give the size of a mask, the box around what it marks, and what it marks there."""
+    values = _grey(data)
+    size = values.shape[0], values.shape[1]
+    left, top, width, height = cv2.boundingRect((values > 0).view(np.uint8))
+    place = (slice(top, top + height), slice(left, left + width))
+    values = values[place]
+    # Half of the brightest takes 0/1, 0/255 and 16-bit masks alike, and JPEG's soft edges.
+    mask: Mask = values > values.max(initial=0) / 2
+    return size, place, mask
+
+
+def _grey(data: bytes) -> npt.NDArray[Any]:
+    """Decode an image to grey, whatever its colours and depth; alpha is dropped."""
+    if data.endswith(PNG_END):
+        # OpenCV takes less than half of Pillow's time, and a data set has a mask per nucleus. What
+        # it cannot read Pillow tries again, for a message: OpenCV has none.
+        with contextlib.suppress(cv2.error):
+            flags = cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
+            values = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+            if values is not None:
+                return np.asarray(values)
     with Image.open(io.BytesIO(data)) as image:
-        grey = image if image.mode in ("L", "1", "I", "I;16", "F") else image.convert("L")
-        left, top, right, bottom = grey.getbbox() or (0, 0, 0, 0)
-        values = np.asarray(grey.crop((left, top, right, bottom)))
-        # Half of the brightest takes 0/1, 0/255 and 16-bit masks alike, and JPEG's soft edges.
-        mask: Mask = values > values.max(initial=0) / 2
-        place = (slice(top, bottom), slice(left, right))
-        return (image.height, image.width), place, mask
+        return np.asarray(
+            image if image.mode in ("L", "1", "I", "I;16", "F") else image.convert("L")
+        )

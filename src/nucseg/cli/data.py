@@ -1,0 +1,203 @@
+"""``nucseg data``: fetch, generate, look into and preview data sets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from nucseg.cli.common import progress_bar
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from nucseg.datasets.samples import Sample
+    from nucseg.datasets.sheets import Picture
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
+
+VARIANTS = 5
+SIDE = 192
+
+Data = Annotated[
+    Path,
+    typer.Argument(
+        help="Folder or zip file: Kaggle's layout (&lt;id&gt;/images, &lt;id&gt;/masks), or "
+        "images/ and labels/."
+    ),
+]
+
+
+@app.callback()
+def data() -> None:
+    """Fetch, generate, look into and preview data sets."""
+
+
+@app.command()
+def download(
+    name: Annotated[str, typer.Argument(help="dsb2018: the 2018 Data Science Bowl, stage 1.")],
+    to: Annotated[Path, typer.Option("--to", help="Folder to put it in.")],
+    unpack: Annotated[
+        bool, typer.Option("--unpack/--keep-zip", help="Unpack the zip file, or leave it as it is.")
+    ] = True,
+    url: Annotated[
+        str | None, typer.Option("--url", help="Another address of the same zip file: a mirror.")
+    ] = None,
+) -> None:
+    """Fetch a public data set; an interrupted download goes on where it ended.
+
+    **Examples**
+
+        nucseg data download dsb2018 --to data
+        nucseg data download dsb2018 --to data --keep-zip
+    """
+    from nucseg.datasets.download import download_dataset
+
+    with _byte_bar(f"Fetching {name}") as progress:
+        got = download_dataset(name, to, url=url, unpack=unpack, progress=progress)
+    if got.sha256 is None:
+        typer.echo(f"{got.path} is there already.")
+        return
+    how = "as expected" if got.hash_known else "not compared: no known hash"
+    typer.echo(f"Wrote {got.path}\nSHA-256 of the zip file: {got.sha256} ({how})")
+
+
+@app.command()
+def synthetic(
+    to: Annotated[Path, typer.Option("--to", help="New folder to write.")],
+    images: Annotated[int, typer.Option("--images", min=1, help="How many images.")] = 50,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="The same seed: the same set.")] = 0,
+    size: Annotated[int, typer.Option("--size", min=16, help="Pixels of each side.")] = 256,
+) -> None:
+    """Generate images of nuclei with their masks, in Kaggle's layout.
+
+    **Example**
+
+        nucseg data synthetic --to made-up --images 100 --seed 1
+    """
+    from nucseg.datasets.synthetic import write_synthetic_dataset
+
+    with progress_bar("Drawing") as progress:
+        write_synthetic_dataset(to, images=images, seed=seed, size=(size, size), progress=progress)
+    typer.echo(f"Wrote {images} images with their masks to {to}")
+
+
+@app.command()
+def info(
+    path: Data,
+    sheet: Annotated[
+        Path | None,
+        typer.Option(
+            "--sheet",
+            help="Contact sheet to write, a PNG file.",
+            show_default="<name of DATA>-contact-sheet.png",
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+) -> None:
+    """Tell what is in a data set and what is wrong with it, and draw a contact sheet.
+
+    **Examples**
+
+        nucseg data info stage1_train.zip
+        nucseg data info my-images --sheet sheet.png --json > report.json
+    """
+    import json
+
+    from nucseg.datasets.reading import open_dataset
+    from nucseg.datasets.report import contact_sheet, describe, inspect_dataset, summary
+    from nucseg.datasets.sheets import write_png
+
+    dataset = open_dataset(path)
+    with progress_bar("Reading") as progress:
+        report = inspect_dataset(dataset, progress)
+    target = sheet or Path(f"{path.resolve().stem}-contact-sheet.png")
+    write_png(target, contact_sheet(dataset, report))
+    typer.echo(json.dumps(summary(report), indent=2) if as_json else describe(report))
+    typer.echo(f"Contact sheet: {target}", err=as_json)
+
+
+@app.command()
+def preview(
+    path: Data,
+    output: Annotated[Path, typer.Option("--output", "-o", help="PNG file to write.")],
+    images: Annotated[int, typer.Option("--images", min=1, help="Rows of the sheet.")] = 6,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the augmentation.")] = 0,
+) -> None:
+    """Draw images as training sees them: as they are, then changed at random, with their masks.
+
+    **Example**
+
+        nucseg data preview stage1_train.zip -o augmented.png
+    """
+    import numpy as np
+
+    from nucseg.datasets.reading import open_dataset
+    from nucseg.datasets.sheets import sheet, write_png
+    from nucseg.errors import InputError, NucsegError
+
+    dataset = open_dataset(path)
+    rng = np.random.default_rng(seed)
+    pictures: list[tuple[Picture, str, bool]] = []
+    shown = 0
+    for image_id in rng.permutation(dataset.image_ids):
+        try:
+            sample = dataset.read(str(image_id))
+        except NucsegError as error:
+            typer.echo(f"Left out {image_id}: {error}", err=True)
+            continue
+        if sample.labelled:
+            pictures += _variants(sample, rng)
+            shown += 1
+        if shown == images:
+            break
+    if not shown:
+        raise InputError(f"{path} has no readable image with marked nuclei to preview.")
+    write_png(output, sheet(pictures, columns=VARIANTS + 1, side=SIDE))
+    typer.echo(f"Wrote {output}: {shown} images, each with {VARIANTS} augmented variants")
+
+
+def _variants(sample: Sample, rng: np.random.Generator) -> list[tuple[Picture, str, bool]]:
+    """Draw an image as the network would see it, and then with random changes."""
+    from nucseg.augment import augment
+    from nucseg.config import Augmentation, Preprocessing
+    from nucseg.datasets.sheets import thumbnail
+    from nucseg.preprocess import prepare, resize_labels
+    from nucseg.targets import foreground
+
+    settings = Preprocessing()
+    image = prepare(sample.pixels, settings)
+    target = foreground(resize_labels(sample.labels, (image.shape[0], image.shape[1])))
+    drawn = [(image, target, sample.image_id)]
+    for number in range(1, VARIANTS + 1):
+        drawn.append((*augment(image, target, rng, Augmentation()), f"augmented {number}"))
+    return [
+        (thumbnail(each, mask[..., 0].astype("int32"), SIDE, percentiles=None), caption, False)
+        for each, mask, caption in drawn
+    ]
+
+
+@contextmanager
+def _byte_bar(label: str) -> Iterator[Callable[[int, int], None]]:
+    """Progress bar in bytes, as a callback."""
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import TransferSpeedColumn as SpeedColumn
+
+    columns = (
+        TextColumn(label),
+        BarColumn(),
+        DownloadColumn(),
+        SpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(label, total=None)
+
+        def progress(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        yield progress

@@ -1,0 +1,285 @@
+"""What is in a data set and what is wrong with it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from nucseg.datasets.samples import Dataset, Kind, Problem, Sample
+from nucseg.datasets.sheets import Picture, sheet, thumbnail
+from nucseg.errors import NucsegError
+
+Modality = Literal["fluorescence", "brightfield", "histology"]
+LISTED = 50
+
+
+@dataclass(frozen=True)
+class ImageFacts:
+    """What is known of one image of a data set.
+
+    Attributes
+    ----------
+    image_id : str
+    height, width : int
+        In pixels.
+    dtype : str
+    modality : str
+        As `guess_modality` guesses it.
+    areas : ndarray of int or None
+        Pixels of each nucleus; None where nobody marked the nuclei.
+    """
+
+    image_id: str
+    height: int
+    width: int
+    dtype: str
+    modality: Modality
+    areas: npt.NDArray[np.int64] | None
+
+
+@dataclass(frozen=True)
+class Report:
+    """What is in a data set.
+
+    Attributes
+    ----------
+    path : Path
+    layout : str
+    images : tuple of ImageFacts
+        Without the images that cannot be read.
+    problems : tuple of Problem
+    """
+
+    path: Path
+    layout: str
+    images: tuple[ImageFacts, ...]
+    problems: tuple[Problem, ...]
+
+
+def guess_modality(pixels: npt.NDArray[np.generic]) -> Modality:
+    """Guess how an image was taken, from its colour and its background.
+
+    Parameters
+    ----------
+    pixels : ndarray, shape (H, W, 3), real dtype
+
+    Returns
+    -------
+    str
+        ``"histology"`` for colour that is more bright than dark, ``"brightfield"`` for grey on a
+        bright background, else ``"fluorescence"``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> image = np.full((8, 8, 3), 200, np.uint8)
+    >>> image[:4, :4] = 60
+    >>> guess_modality(image), guess_modality(255 - image)
+    ('brightfield', 'fluorescence')
+    """
+    step = max(min(pixels.shape[:2]) // 128, 1)  # some thousand pixels tell enough
+    colours = pixels[::step, ::step].reshape(-1, 3).astype(np.float64)
+    light = colours.mean(axis=1)
+    low, middle, high = np.percentile(light, (0.5, 50, 99.5))
+    if high <= low:
+        return "fluorescence"
+    colourful = (colours.max(axis=1) - colours.min(axis=1)).mean() > 0.05 * high
+    background = (middle - low) / (high - low)
+    if colourful and background > 0.4:
+        return "histology"
+    return "brightfield" if background > 0.5 and not colourful else "fluorescence"
+
+
+def inspect_dataset(dataset: Dataset, progress: Callable[[int, int], None] | None = None) -> Report:
+    """Read all images of a data set and tell what is there and what is wrong.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    progress : callable, optional
+        ``progress(done, total)``.
+
+    Returns
+    -------
+    Report
+        An image that cannot be read is one of its problems and stops nothing.
+    """
+    images = []
+    problems = list(dataset.problems)
+    for done, image_id in enumerate(dataset.image_ids, start=1):
+        try:
+            sample = dataset.read(image_id)
+        except NucsegError as error:
+            problems.append(Problem(image_id, "unreadable image", str(error)))
+        else:
+            images.append(_facts(sample))
+            problems += sample.problems
+        if progress:
+            progress(done, len(dataset.image_ids))
+    return Report(dataset.path, dataset.layout, tuple(images), tuple(problems))
+
+
+def summary(report: Report) -> dict[str, Any]:
+    """Sum a report up in numbers and lists that JSON can hold.
+
+    Parameters
+    ----------
+    report : Report
+
+    Returns
+    -------
+    dict
+        Counts of images, sizes, data types and modalities; minimum, median and maximum of the
+        nuclei per image; percentiles 5, 50 and 95 of the diameter of a circle of a nucleus's area,
+        in pixels; and all problems.
+    """
+    marked = [image.areas for image in report.images if image.areas is not None]
+    counts = [len(areas) for areas in marked]
+    areas = np.concatenate([np.zeros(0, np.int64), *marked])
+    kinds: Counter[Kind] = Counter()
+    for problem in report.problems:
+        kinds[problem.kind] += problem.count
+    return {
+        "path": str(report.path),
+        "layout": report.layout,
+        "images": len(report.images),
+        "images_with_nuclei_marked": len(marked),
+        "sizes": _counts(f"{image.height} x {image.width}" for image in report.images),
+        "dtypes": _counts(image.dtype for image in report.images),
+        "modalities": _counts(image.modality for image in report.images),
+        "nuclei": int(areas.size),
+        "nuclei_per_image": _percentiles(np.array(counts), ("min", "median", "max"), (0, 50, 100)),
+        "diameter": _percentiles(
+            np.sqrt(4 * areas / np.pi), ("percentile_5", "median", "percentile_95"), (5, 50, 95)
+        ),
+        "problem_counts": dict(sorted(kinds.items())),
+        "problems": [
+            {
+                "image": each.image_id,
+                "kind": each.kind,
+                "count": each.count,
+                "message": each.message,
+            }
+            for each in report.problems
+        ],
+    }
+
+
+def describe(report: Report) -> str:
+    """Put a report into words.
+
+    Parameters
+    ----------
+    report : Report
+
+    Returns
+    -------
+    str
+        Some lines for people; of many problems the first `LISTED`, and how many more there are.
+    """
+    facts = summary(report)
+    layout = "Kaggle's layout" if report.layout == "kaggle" else "images/ and labels/"
+    per_image, diameter = facts["nuclei_per_image"], facts["diameter"]
+    unmarked = facts["images"] - facts["images_with_nuclei_marked"]
+    lines = [
+        f"{report.path} ({layout})",
+        f"images     {facts['images']}" + (f", {unmarked} without marked nuclei" * bool(unmarked)),
+        f"sizes      {_listed(facts['sizes'])} (height x width)",
+        f"types      {_listed(facts['dtypes'])}",
+        f"modality   {_listed(facts['modalities'])} (guessed)",
+        f"nuclei     {facts['nuclei']}",
+    ]
+    if per_image:
+        lines.append(
+            f"per image  {per_image['min']:g} to {per_image['max']:g}, "
+            f"median {per_image['median']:g}"
+        )
+    if diameter:
+        lines.append(
+            f"diameter   {diameter['percentile_5']:.1f} to {diameter['percentile_95']:.1f} pixels "
+            f"for nine of ten, median {diameter['median']:.1f}"
+        )
+    if not report.problems:
+        return "\n".join([*lines, "problems   none"])
+    affected = len({problem.image_id for problem in report.problems})
+    lines.append(f"problems   in {affected} images: {_listed(facts['problem_counts'])}")
+    lines += [
+        f"  {each.kind}: {each.image_id}: {each.message}" for each in report.problems[:LISTED]
+    ]
+    if len(report.problems) > LISTED:
+        lines.append(f"  and {len(report.problems) - LISTED} more; --json lists all")
+    return "\n".join(lines)
+
+
+def contact_sheet(
+    dataset: Dataset, report: Report, *, limit: int = 60, side: int = 160, columns: int = 10
+) -> Picture:
+    """Show images of a data set, with outlined nuclei, on one sheet.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    report : Report
+        Of this data set, for the captions and to know which images can be read.
+    limit : int
+        Largest number of images; of more, some from all over the set are shown.
+    side : int
+        Pixels of the longer side of each picture.
+    columns : int
+        Largest number of pictures in a row.
+
+    Returns
+    -------
+    ndarray, shape (height, width, 3), uint8
+        The captions name the image and its nuclei; they are red where the image has a problem.
+    """
+    faulty = {problem.image_id for problem in report.problems}
+    shown = report.images
+    if len(shown) > limit:
+        chosen = np.linspace(0, len(shown) - 1, limit).round().astype(int)
+        shown = tuple(shown[index] for index in chosen)
+    pictures = []
+    for facts in shown:
+        sample = dataset.read(facts.image_id)
+        count = "?" if facts.areas is None else str(len(facts.areas))
+        caption = f"{facts.image_id[:12]}  n={count}  {facts.modality[:5]}."
+        try:
+            picture = thumbnail(sample.pixels, sample.labels, side)
+        except NucsegError:  # not finite; the report has it
+            picture = np.zeros((side, side, 3), np.uint8)
+        pictures.append((picture, caption, facts.image_id in faulty))
+    return sheet(pictures, columns=min(columns, max(len(pictures), 1)), side=side)
+
+
+def _facts(sample: Sample) -> ImageFacts:
+    areas = np.bincount(sample.labels.ravel())[1:].astype(np.int64) if sample.labelled else None
+    return ImageFacts(
+        sample.image_id,
+        sample.pixels.shape[0],
+        sample.pixels.shape[1],
+        sample.pixels.dtype.name,
+        guess_modality(sample.pixels),
+        areas,
+    )
+
+
+def _counts(values: Any) -> dict[str, int]:
+    return dict(Counter(values).most_common())
+
+
+def _percentiles(
+    values: npt.NDArray[Any], names: tuple[str, ...], at: tuple[int, ...]
+) -> dict[str, float] | None:
+    if not values.size:
+        return None
+    return {name: float(np.percentile(values, q)) for name, q in zip(names, at, strict=True)}
+
+
+def _listed(counts: dict[str, int]) -> str:
+    return ", ".join(f"{name}: {count}" for name, count in counts.items()) or "none"
