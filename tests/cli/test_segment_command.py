@@ -177,6 +177,33 @@ def test_wrong_usage_exits_with_2_and_writes_nothing(
     assert not (tmp_path / "out").exists()
 
 
+def loaded_by(code: str) -> set[str]:
+    """Modules that a new process holds after running some code."""
+    code = f"{code}\nimport sys; print(*sys.modules, file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stderr.split())
+
+
+def test_help_loads_nothing_heavy():
+    code = """
+from typer.testing import CliRunner
+from nucseg.cli.main import app
+assert CliRunner().invoke(app, ["segment", "--help"]).exit_code == 0"""
+    heavy = {"numpy", "cv2", "onnxruntime", "skimage", "scipy", "pandas", "matplotlib", "keras"}
+    assert not heavy & loaded_by(code)
+
+
+def test_segmenting_loads_no_training_framework(images: Path, bright_model: Path):
+    code = f"""
+import nucseg
+from nucseg.images import read_image
+seg = nucseg.load_model({str(bright_model)!r}).segment(read_image({str(images / "a.png")!r}).pixels)
+seg.save({str(images / "out")!r})"""
+    loaded = loaded_by(code)
+    assert "onnxruntime" in loaded
+    assert not {"tensorflow", "keras", "matplotlib", "pandas", "onnx"} & loaded
+
+
 def test_ctrl_c_is_told_how_to_go_on(images, bright_model, tmp_path, monkeypatch):
     def interrupted(*_args, **_options):
         raise KeyboardInterrupt

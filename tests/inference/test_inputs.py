@@ -87,6 +87,13 @@ def test_results_of_an_earlier_run_are_no_images(here: Path):
     assert "in/overlays/a.png" not in names("in/**/*.png", output="in")
 
 
+def test_annotations_beside_images_are_no_images(here: Path):
+    touch(here, "in/1/images/1.png", "in/1/masks/a.png", "in/1/masks/b.png")
+    assert names("in") == {"in/1/images/1.png": "1/images/1"}
+    touch(here, "other/masks/a.png")
+    assert names("other") == {"other/masks/a.png": "masks/a"}
+
+
 def test_nothing_there(here: Path):
     with pytest.raises(InputError, match=r"There is no file or folder none\.png"):
         names("none.png")

@@ -53,8 +53,8 @@ def segment(
     Writes labels/ (label images: 0 background, 1 to N nuclei), overlays/ (pictures with
     outlines), measurements.csv (a row per nucleus), images.csv (a row per image) and run.json
     (how to repeat the run). A folder is searched with all its folders, and results keep its
-    structure. Results of an earlier run in the same folder are replaced, or completed with
-    --resume.
+    structure; masks and labels beside a folder of images are left out. Results of an earlier run
+    in the same folder are replaced, or completed with --resume.
 
     Exits with 0 when all is done, 1 when some images failed (all others are written), 2 when
     the command or the output is at fault.

@@ -13,6 +13,9 @@ from nucseg.errors import InputError
 from nucseg.export import FORMATS
 from nucseg.images import IMAGE_SUFFIXES
 
+# Folders that lie beside a folder of images in the layouts that nucseg trains on.
+_ANNOTATIONS = frozenset({"masks", "labels"})
+
 
 @dataclass(frozen=True)
 class Input:
@@ -37,8 +40,9 @@ def find_inputs(inputs: Sequence[str | Path], output: Path) -> list[Input]:
     ----------
     inputs : sequence of str or Path
         A file is taken whatever its name. A folder stands for all images in it and its folders,
-        told by their suffix; hidden ones are left out. A pattern with ``*``, ``?``, ``[...]`` or
-        ``**`` stands for all images and folders that match.
+        told by their suffix, without hidden ones and, where there is a folder ``images``, those
+        in ``masks`` and ``labels`` beside it: they are its annotations. A pattern with ``*``,
+        ``?``, ``[...]`` or ``**`` stands for all images and folders that match.
     output : Path
         Where results go; those of an earlier run in it are never taken as images.
 
@@ -103,10 +107,13 @@ def _images_in(folder: Path, start: Path, results: set[Path]) -> list[tuple[Path
 
     images = []
     for parent, folders, files in os.walk(folder, onerror=stop):
+        annotations = _ANNOTATIONS if "images" in folders else frozenset()
         folders[:] = [
             name
             for name in folders
-            if not name.startswith(".") and Path(parent, name).resolve() not in results
+            if not name.startswith(".")
+            and name not in annotations
+            and Path(parent, name).resolve() not in results
         ]
         images += [Path(parent, name) for name in files if _is_image(name)]
     return [(path, PurePosixPath(path.relative_to(start).as_posix())) for path in sorted(images)]
