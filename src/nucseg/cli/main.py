@@ -8,6 +8,7 @@ import typer
 
 from nucseg import __version__
 from nucseg.cli.common import ErrorsAsMessages, show_log
+from nucseg.cli.data import app as data
 from nucseg.cli.demo import demo
 from nucseg.cli.doctor import doctor
 from nucseg.cli.evaluate import evaluate
@@ -51,6 +52,7 @@ app.command()(train)
 app.command()(evaluate)
 app.command()(models)
 app.command()(demo)
+app.add_typer(data, name="data")
 app.command()(export)
 app.command()(doctor)
 
