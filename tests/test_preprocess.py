@@ -92,6 +92,20 @@ def test_any_image_becomes_a_network_input(image):
     np.testing.assert_array_equal(image, before)
 
 
+@pytest.mark.parametrize("channels", [1, 2])
+def test_grey_is_prepared_as_its_three_channels_are(channels):
+    grey = np.random.default_rng(0).integers(0, 999, (40, 50, channels), dtype=np.uint16)
+    settings = Preprocessing(size=(32, 64), percentiles=(0, 100))
+    np.testing.assert_allclose(
+        prepare(grey, settings), prepare(np.array(to_rgb(grey)), settings), atol=1e-6
+    )
+
+
+def test_values_beyond_float32_are_refused():
+    with pytest.raises(InputError, match="1 NaN or infinite values of 4"):
+        prepare(np.array([[0, 1], [2, 1e300]]), WHOLE)
+
+
 def test_without_a_size_the_image_keeps_its_own():
     assert prepare(np.zeros((7, 9), np.uint8), WHOLE).shape == (7, 9, 3)
 
