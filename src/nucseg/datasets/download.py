@@ -248,11 +248,11 @@ def _fetch(url: str, path: Path, size: int | None, pause: float, progress: Progr
                 logger.debug("Attempt %d at %s: %s", attempt, url, error)
                 if attempt == ATTEMPTS:
                     kept = part.stat().st_size if part.exists() else 0
+                    resumes = f": it goes on from the {kept} bytes that are here" if kept else ""
                     raise InputError(
                         f"Cannot fetch {url}: {error}. Check the network connection and the "
-                        f"proxy settings, and run the command again: it goes on from the {kept} "
-                        "bytes that are here. Without a network, fetch the file elsewhere and "
-                        "give nucseg the zip file itself."
+                        f"proxy settings, and run the command again{resumes}. Without a network, "
+                        "fetch the file elsewhere and give nucseg the zip file itself."
                     ) from error
                 time.sleep(pause * 2 ** (attempt - 1))
     part.replace(path)
