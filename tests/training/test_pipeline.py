@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from nucseg.config import Augmentation, Preprocessing
-from nucseg.datasets.samples import Sample
+from nucseg.datasets.samples import Problem, Sample
 from nucseg.errors import InputError
 from nucseg.training.pipeline import Arrays, load_arrays, training_batches, validation_batches
 
@@ -80,6 +80,28 @@ def test_images_are_resized_and_scaled_into_arrays():
     assert arrays.targets[0, :16].all()
     assert not arrays.targets[0, 16:].any()
     assert done == [(1, 1)]
+
+
+class Unannotated(OneImage):
+    def read(self, image_id):
+        sample = super().read("a")
+        if image_id == "a":
+            return sample
+        problem = Problem(image_id, "no masks", "Nobody marked nuclei.")
+        return Sample(image_id, sample.pixels, sample.labels * 0, (problem,))
+
+
+def test_images_that_nobody_annotated_are_left_out_and_told(caplog):
+    arrays = load_arrays(Unannotated(), ("b", "a", "c"), Preprocessing(size=(32, 32)))
+    assert arrays.image_ids == ("a",)
+    assert arrays.images.shape == (1, 32, 32, 3)
+    assert arrays.targets.any()
+    assert "no masks (2)" in caplog.text
+
+
+def test_data_without_any_annotation_are_refused():
+    with pytest.raises(InputError, match="None of the 2 images is annotated"):
+        load_arrays(Unannotated(), ("b", "c"), Preprocessing(size=(32, 32)))
 
 
 def test_a_fixed_size_is_needed():

@@ -175,7 +175,7 @@ def _split(
     elif settings.split == "field":
         images = {}
         for done, image_id in enumerate(dataset.image_ids, start=1):
-            images[image_id] = dataset.read(image_id).pixels
+            images[image_id] = dataset.read_pixels(image_id)
             report("finding fields of view", done, len(dataset.image_ids))
         split = make_split(
             dataset.image_ids,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -18,6 +20,8 @@ from nucseg.targets import foreground
 
 if TYPE_CHECKING:
     import tensorflow as tf
+
+logger = logging.getLogger(__name__)
 
 FloatImages = npt.NDArray[np.float32]
 
@@ -59,19 +63,34 @@ def load_arrays(
     Raises
     ------
     InputError
-        An image cannot be read, or no fixed size is given.
+        An image cannot be read, none is annotated, or no fixed size is given.
+
+    Notes
+    -----
+    Images that nobody annotated are left out: an empty mask would teach that they hold no nuclei.
+    They, and other problems of the annotations, are told in the log.
     """
     if settings.size is None:
         raise InputError("Training on whole images needs a fixed size; none is set.")
+    kept: list[str] = []
+    problems = Counter[str]()
     images = np.empty((len(image_ids), *settings.size, 3), np.float32)
     targets = np.empty((len(image_ids), *settings.size, 1), np.float32)
-    for index, image_id in enumerate(image_ids):
+    for done, image_id in enumerate(image_ids, start=1):
         sample = dataset.read(image_id)
-        images[index] = prepare(sample.pixels, settings)
-        targets[index] = foreground(resize_labels(sample.labels, settings.size))
+        problems.update(problem.kind for problem in sample.problems)
+        if sample.labelled:
+            images[len(kept)] = prepare(sample.pixels, settings)
+            targets[len(kept)] = foreground(resize_labels(sample.labels, settings.size))
+            kept.append(image_id)
         if progress is not None:
-            progress(index + 1, len(image_ids))
-    return Arrays(tuple(image_ids), images, targets)
+            progress(done, len(image_ids))
+    if problems:
+        listed = ", ".join(f"{kind} ({count})" for kind, count in problems.most_common())
+        logger.warning("Problems in the data: %s. `nucseg data info` names each.", listed)
+    if not kept:
+        raise InputError(f"None of the {len(image_ids)} images is annotated: nothing to learn.")
+    return Arrays(tuple(kept), images[: len(kept)], targets[: len(kept)])
 
 
 def training_batches(
