@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from nucseg.config import Training
-from nucseg.training.fit import import_tensorflow
 from nucseg.training.pipeline import Arrays, training_batches
+from nucseg.training.quiet import import_tensorflow
 
 IMAGES, EPOCHS, STEPS = 512, 4, 6
 

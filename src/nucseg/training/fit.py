@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import logging
-import os
 import platform
 from collections.abc import Callable
 from datetime import UTC, datetime
-from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from nucseg.config import Training
 from nucseg.datasets.reading import Dataset, open_dataset
 from nucseg.datasets.splits import Split, find_fields, make_split, read_split, write_split
-from nucseg.errors import InputError, MissingExtraError
+from nucseg.errors import InputError
 from nucseg.files import whole_file
 from nucseg.models.zoo import KERAS, ONNX, ModelCard, write_card
 from nucseg.training import run_folder
+from nucseg.training.quiet import import_tensorflow
 
 if TYPE_CHECKING:
     import keras
@@ -116,29 +114,6 @@ def train(
     if not interrupted:
         _remove_checkpoints(folder)
     return folder
-
-
-def import_tensorflow() -> ModuleType:
-    """Import TensorFlow without its notes about the machine, which hide what matters.
-
-    They are written by native code before any log level counts, straight to standard error.
-
-    Raises
-    ------
-    MissingExtraError
-        TensorFlow is not installed.
-    """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    kept = os.dup(2)
-    try:
-        with Path(os.devnull).open("w") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-        return import_module("tensorflow")
-    except ImportError as error:
-        raise MissingExtraError("Training", "train") from error
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
 
 
 def _settings(folder: Path, given: Training | None, *, resume: bool) -> Training:
@@ -262,6 +237,7 @@ def _fit(
         with whole_file(folder / run_folder.STEPS) as partial:
             partial.write_text(f"{steps}\n", encoding="utf-8")
         _compile(model, settings, steps)
+        callbacks.write_graph(model, folder)
     recorder = callbacks.Recorder(folder, history, patience=settings.patience, on_epoch=on_epoch)
     if first >= settings.epochs or recorder.is_exhausted():
         return False
@@ -283,7 +259,7 @@ def _fit(
             shuffle=False,
             verbose=0,
             callbacks=[
-                keras.callbacks.TensorBoard(folder / run_folder.LOG, write_graph=True),
+                keras.callbacks.TensorBoard(folder / run_folder.LOG, write_graph=False),
                 callbacks.PredictionDisplay(shown, folder, every=settings.display_every),
                 recorder,
                 callbacks.Progress(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nucseg.errors import InputError, MissingExtraError
+from nucseg.training.quiet import without_native_notes
 from nucseg.training.run_folder import LOG
 
 
@@ -57,7 +58,8 @@ def read_log(run: Path) -> list[LogContent]:
     if not run.is_dir():
         raise InputError(f"There is no folder {run}. Give the folder of a training run.")
     try:
-        from tensorboard.backend.event_processing import event_accumulator
+        with without_native_notes():
+            from tensorboard.backend.event_processing import event_accumulator
     except ImportError as error:
         raise MissingExtraError("Reading TensorBoard's event files", "train") from error
     log = run / LOG if (run / LOG).is_dir() else run
@@ -78,8 +80,7 @@ def read_log(run: Path) -> list[LogContent]:
                 kept[tag] = len(events.Tensors(tag))
         name = folder.relative_to(log).as_posix()
         files = len(list(folder.glob("events.out.tfevents.*")))
-        graph = bool(tags["graph"]) or "keras" in tags["tensors"]
-        contents.append(LogContent(name, files, scalars, images, graph))
+        contents.append(LogContent(name, files, scalars, images, bool(tags["graph"])))
     return contents
 
 
