@@ -57,31 +57,33 @@ def read_log(run: Path) -> list[LogContent]:
     """
     if not run.is_dir():
         raise InputError(f"There is no folder {run}. Give the folder of a training run.")
-    try:
-        with without_native_notes():
-            from tensorboard.backend.event_processing import event_accumulator
-    except ImportError as error:
-        raise MissingExtraError("Reading TensorBoard's event files", "train") from error
     log = run / LOG if (run / LOG).is_dir() else run
     folders = sorted({file.parent for file in log.rglob("events.out.tfevents.*")})
-    contents = []
-    for folder in folders:
-        # The sizes say how much to keep of each kind; 0 keeps all.
-        guidance = {"scalars": 0, "tensors": 0, "images": 1, "graph": 1}
-        events = event_accumulator.EventAccumulator(str(folder), size_guidance=guidance)
-        events.Reload()
-        tags = events.Tags()
-        scalars = {tag: len(events.Scalars(tag)) for tag in tags["scalars"]}
-        images = {tag: len(events.Images(tag)) for tag in tags["images"]}
-        for tag in tags["tensors"]:
-            plugin = events.SummaryMetadata(tag).plugin_data.plugin_name
-            kept = {"scalars": scalars, "images": images}.get(plugin)
-            if kept is not None:
-                kept[tag] = len(events.Tensors(tag))
-        name = folder.relative_to(log).as_posix()
-        files = len(list(folder.glob("events.out.tfevents.*")))
-        contents.append(LogContent(name, files, scalars, images, bool(tags["graph"])))
-    return contents
+    # TensorBoard imports TensorFlow when it reads.
+    with without_native_notes():
+        return [_read_folder(folder, log) for folder in folders]
+
+
+def _read_folder(folder: Path, log: Path) -> LogContent:
+    try:
+        from tensorboard.backend.event_processing import event_accumulator
+    except ImportError as error:
+        raise MissingExtraError("Reading TensorBoard's event files", "train") from error
+    # The sizes say how much to keep of each kind; 0 keeps all.
+    guidance = {"scalars": 0, "tensors": 0, "images": 1, "graph": 1}
+    events = event_accumulator.EventAccumulator(str(folder), size_guidance=guidance)
+    events.Reload()
+    tags = events.Tags()
+    scalars = {tag: len(events.Scalars(tag)) for tag in tags["scalars"]}
+    images = {tag: len(events.Images(tag)) for tag in tags["images"]}
+    for tag in tags["tensors"]:
+        plugin = events.SummaryMetadata(tag).plugin_data.plugin_name
+        kept = {"scalars": scalars, "images": images}.get(plugin)
+        if kept is not None:
+            kept[tag] = len(events.Tensors(tag))
+    name = folder.relative_to(log).as_posix()
+    files = len(list(folder.glob("events.out.tfevents.*")))
+    return LogContent(name, files, scalars, images, bool(tags["graph"]))
 
 
 def missing_curves(contents: list[LogContent]) -> list[str]:
