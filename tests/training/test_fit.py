@@ -15,10 +15,11 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from nucseg.cli.main import app
+from nucseg.config import Training
 from nucseg.errors import InputError, ModelError
 from nucseg.models.zoo import KERAS, ONNX, read_card
 from nucseg.training import run_folder
-from nucseg.training.fit import train
+from nucseg.training.fit import _without_folders, train
 from nucseg.training.logs import missing_curves, read_log
 
 FILES = [
@@ -165,6 +166,13 @@ def test_an_interrupt_before_the_first_epoch_leaves_no_model(discs, tiny, tmp_pa
     with pytest.raises(InputError, match="before the first epoch"):
         train(discs, tmp_path / "run", tiny, progress=interrupt)
     assert not (tmp_path / "run" / KERAS).exists()
+
+
+def test_the_card_names_files_without_their_folders():
+    settings = Training(split="/home/me/split.csv", encoder_weights="/data/encoder.h5")
+    record = _without_folders(settings)
+    assert (record["split"], record["encoder_weights"]) == ("split.csv", "encoder.h5")
+    assert _without_folders(Training())["encoder_weights"] == "imagenet"
 
 
 def test_wrong_weights_are_refused_before_anything_is_written(discs, tiny, tmp_path):

@@ -108,7 +108,7 @@ def train(
         "interrupted": interrupted,
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": round((datetime.now(UTC) - begun).total_seconds(), 1),
-        "settings": settings.model_dump(mode="json"),
+        "settings": _without_folders(settings),
     }
     _finish(folder, model, settings, history, record)
     if not interrupted:
@@ -291,6 +291,13 @@ def _compile(model: keras.Model, settings: Training, steps: int) -> None:
         loss=cross_entropy_dice,
         metrics=[keras.metrics.BinaryAccuracy(name="accuracy"), dice],
     )
+
+
+def _without_folders(settings: Training) -> dict[str, Any]:
+    """Name files without their folders: the model may travel, the folders are nobody's business."""
+    files = {"split": settings.split, "encoder_weights": settings.encoder_weights}
+    names = {key: Path(value).name for key, value in files.items()}
+    return settings.model_copy(update=names).model_dump(mode="json")
 
 
 def _finish(
