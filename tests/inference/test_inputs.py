@@ -94,6 +94,38 @@ def test_annotations_beside_images_are_no_images(here: Path):
     assert names("other") == {"other/masks/a.png": "masks/a"}
 
 
+def test_names_never_lead_out_of_the_results(here: Path, monkeypatch: pytest.MonkeyPatch):
+    touch(here, "a/x.png", "b/x.png")
+    monkeypatch.chdir(here / "a")
+    assert names("x.png", "../b/x.png") == {"x.png": "a/x.png", "../b/x.png": "b/x.png"}
+    assert names("x.png", "../a/x.png") == {"x.png": "x"}
+    assert names("../*/x.png") == {"../a/x.png": "a/x", "../b/x.png": "b/x"}
+    with pytest.raises(InputError, match=r"goes up \(\.\.\) behind a wildcard.*before the first"):
+        names("../*/../b/x.png")
+
+
+def test_an_image_where_results_go_is_refused_before_it_is_replaced(here: Path):
+    touch(here, "data/labels/a.tif")
+    for given in ("data/labels", "data/labels/a.tif"):
+        with pytest.raises(InputError, match=r"a\.tif lies where the results go.*another output"):
+            names(given, output="data")
+
+
+def test_loops_of_links_are_no_stop(here: Path):
+    touch(here, "in/a.png")
+    (here / "in/loop.png").symlink_to("loop.png")
+    (here / "in/self").symlink_to(".")
+    assert names("in") == names("in/*.png") == {"in/a.png": "a", "in/loop.png": "loop"}
+
+
+def test_input_that_names_nothing(here: Path):
+    with pytest.raises(InputError, match="An input is empty"):
+        names("")
+    # What is wrong with it depends on the version of Python.
+    with pytest.raises(InputError, match=r"\*\*x"):
+        names("**x")
+
+
 def test_nothing_there(here: Path):
     with pytest.raises(InputError, match=r"There is no file or folder none\.png"):
         names("none.png")

@@ -44,7 +44,7 @@ def find_inputs(inputs: Sequence[str | Path], output: Path) -> list[Input]:
         in ``masks`` and ``labels`` beside it: they are its annotations. A pattern with ``*``,
         ``?``, ``[...]`` or ``**`` stands for all images and folders that match.
     output : Path
-        Where results go; those of an earlier run in it are never taken as images.
+        Where results go; those of an earlier run in it are left out of folders and patterns.
 
     Returns
     -------
@@ -58,13 +58,21 @@ def find_inputs(inputs: Sequence[str | Path], output: Path) -> list[Input]:
     Raises
     ------
     InputError
-        Something is missing, or a folder or pattern holds no image.
+        Something is missing, a folder or pattern holds no image, or an image lies where results
+        go, which would replace it.
     """
-    results = {(output / name).resolve() for name in FORMATS}
+    results = {_real(output / name) for name in FORMATS}
     found: dict[Path, tuple[Path, PurePosixPath]] = {}
     for given in inputs:
         for path, relative in _expand(str(given), results):
-            found.setdefault(path.absolute(), (path, relative))
+            # Not the file itself: a link to an image may have a name of its own.
+            found.setdefault(_real(path.parent) / path.name, (path, relative))
+    for path in found:
+        if results.intersection(path.parents):
+            raise InputError(
+                f"{path} lies where the results go and would be replaced. Give another output "
+                "folder."
+            )
     images = [Input(path, relative.with_suffix("").as_posix()) for path, relative in found.values()]
     with_suffix = [relative.as_posix() for _, relative in found.values()]
     shared = os.path.commonpath([path.parent for path in found])
@@ -80,8 +88,15 @@ def find_inputs(inputs: Sequence[str | Path], output: Path) -> list[Input]:
     return images
 
 
+def _real(path: Path) -> Path:
+    """Path without links and ``..``; unlike `Path.resolve`, loops of links are no error."""
+    return Path(os.path.realpath(path))
+
+
 def _expand(given: str, results: set[Path]) -> Iterable[tuple[Path, PurePosixPath]]:
     """Files that one input stands for, each with its path relative to where naming starts."""
+    if not given:
+        raise InputError("An input is empty. Give a file, a folder or a pattern.")
     path = Path(given)
     if path.is_dir():
         found = _images_in(path, path, results)
@@ -113,7 +128,7 @@ def _images_in(folder: Path, start: Path, results: set[Path]) -> list[tuple[Path
             for name in folders
             if not name.startswith(".")
             and name not in annotations
-            and Path(parent, name).resolve() not in results
+            and _real(Path(parent, name)) not in results
         ]
         images += [Path(parent, name) for name in files if _is_image(name)]
     return [(path, PurePosixPath(path.relative_to(start).as_posix())) for path in sorted(images)]
@@ -127,10 +142,21 @@ def _matches(pattern: str, results: set[Path]) -> list[tuple[Path, PurePosixPath
     """Images that match a pattern, relative to the last folder before the first wildcard."""
     parts = Path(pattern).parts
     start = Path(*parts[: next(i for i, part in enumerate(parts) if glob.has_magic(part))])
+    rest = Path(pattern).relative_to(start)
+    if ".." in rest.parts:
+        raise InputError(
+            f"The pattern {pattern} goes up (..) behind a wildcard, so that results would have no "
+            "place. Put .. before the first wildcard."
+        )
+    try:
+        matches = sorted(start.glob(str(rest)))
+    except ValueError as error:
+        raise InputError(f"{pattern} is no pattern that nucseg knows: {error}.") from error
     images = []
-    for path in sorted(start.glob(str(Path(pattern).relative_to(start)))):
+    for path in matches:
         hidden = any(part.startswith(".") for part in path.relative_to(start).parts)
-        if hidden or results.intersection((path.resolve(), *path.resolve().parents)):
+        real = _real(path)
+        if hidden or results.intersection((real, *real.parents)):
             continue
         if path.is_dir():
             images += _images_in(path, start, results)
