@@ -52,6 +52,14 @@ def test_a_model_is_judged_into_a_folder(data: Path, bright_model_32: Path, tmp_
         assert (out / name).is_file()
 
 
+def test_results_of_segment_are_not_replaced(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "out" / ".nucseg").mkdir(parents=True)
+    result = run(data, "--labels", data / "labels", "-o", tmp_path / "out")
+    assert result.exit_code == 2
+    assert "holds results of nucseg segment" in result.stderr
+    assert not (tmp_path / "out" / "run.json").exists()
+
+
 def test_label_images_are_judged_by_subset_and_group(
     data: Path, split: Path, tmp_path: Path
 ) -> None:

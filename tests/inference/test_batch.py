@@ -247,6 +247,41 @@ def test_second_run_replaces_its_own_results_and_no_others(
     }
 
 
+@pytest.mark.parametrize("name", ["labels/two.tif", "overlays/two.png", "images.csv", "run.json"])
+def test_files_of_others_are_never_replaced(name: str, model: Model, images: Path, tmp_path: Path):
+    drawn = tmp_path / "out" / name
+    drawn.parent.mkdir(parents=True)
+    drawn.write_text("hours of work")
+    with pytest.raises(InputError, match=r"would be replaced, and it is not of an earlier run"):
+        segment_files([images], tmp_path / "out", model)
+    assert [path.name for path in (tmp_path / "out").rglob("*") if path.is_file()] == [drawn.name]
+    assert drawn.read_text() == "hours of work"
+
+
+def test_results_of_a_run_killed_before_its_first_record_are_its_own(
+    model: Model, images: Path, tmp_path: Path
+):
+    out = tmp_path / "out"
+    segment_files([images], out, model)
+    for record in (out / ".nucseg").rglob("*.json"):
+        record.unlink()
+    assert len(segment_files([images], out, model, resume=True)) == 3
+
+
+@pytest.mark.skipif(os.name == "nt", reason="file names are text on Windows")
+def test_file_name_that_is_no_text(model: Model, images: Path, tmp_path: Path):
+    name = os.fsdecode(b"\xff.png")
+    try:
+        (images / "two.png").rename(images / name)
+    except OSError:
+        pytest.skip("this file system wants names that are text")
+    segment_files([images], tmp_path / "out", model)
+    inputs = json.loads((tmp_path / "out" / "run.json").read_text(encoding="utf-8"))["inputs"]
+    assert str(images / name) in inputs
+    assert r"\udcff.png" in rows(tmp_path / "out" / "images.csv")[2]["path"]
+    assert (tmp_path / "out" / "labels" / os.fsdecode(b"\xff.tif")).is_file()
+
+
 def test_unknown_format_and_missing_input_write_nothing(model: Model, images: Path, tmp_path: Path):
     with pytest.raises(InputError, match="Unknown format 'svg'"):
         segment_files([images], tmp_path / "out", model, formats=["svg"])

@@ -96,7 +96,13 @@ def evaluate(
     from nucseg.evaluation import evaluate as run
     from nucseg.evaluation import read_groups
     from nucseg.export.run_record import write_run_record
+    from nucseg.inference.batch import RECORDS
 
+    if (output / RECORDS).is_dir():
+        raise InputError(
+            f"{output} holds results of nucseg segment, whose images.csv and run.json would be "
+            "replaced. Give another output folder."
+        )
     drawn = _drawn(wanted=plots)
     dataset = open_dataset(data)
     image_ids = None if split is None else _subset(split, subset, dataset)

@@ -56,5 +56,6 @@ def write_run_record(path: Path, run: Mapping[str, Any]) -> None:
         "versions": versions(),
     }
     text = json.dumps(record, indent=2, ensure_ascii=False)
+    # File names may hold bytes that are no text; escaped, they come back from JSON as they were.
     with whole_file(path) as partial:
-        partial.write_text(text + "\n", encoding="utf-8")
+        partial.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")

@@ -35,7 +35,11 @@ def write_table(path: Path, parts: Iterable[Table], *, names: Sequence[str] = ()
     columns = dict.fromkeys(names)
     for part in parts:
         columns |= dict.fromkeys(part)
-    with whole_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+    with (
+        whole_file(path) as partial,
+        # File names may hold bytes that are no text.
+        partial.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
+    ):
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns)
         for part in parts:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -94,7 +95,7 @@ def segment_files(
 
     Writes ``<format>/<name>`` for each image and format, ``measurements.csv`` (a row per nucleus),
     ``images.csv`` (a row per image) and ``run.json``, each whole or not at all. Results of
-    an earlier run with the same names are replaced, others in the folder are left alone.
+    an earlier run with the same names are replaced, all else in the folder is left alone.
 
     Parameters
     ----------
@@ -122,13 +123,15 @@ def segment_files(
     Raises
     ------
     InputError
-        There are no images, no such format, or the output cannot be written; results so far stay.
+        There are no images, no such format, a file that is no result of nucseg's would be
+        replaced, or the output cannot be written; results so far stay.
     ModelError
         The network does not run.
     """
     folder = Path(output)
     check_formats(formats)
     images = find_inputs(inputs, folder)
+    _check_own(folder, images, formats)
     _make_ready(folder)
     run = _describe_run(model, images, formats, command)
     write_run_record(folder / RUN, run)
@@ -147,9 +150,25 @@ def segment_files(
     return outcomes
 
 
+def _check_own(folder: Path, images: Sequence[Input], formats: Sequence[str]) -> None:
+    """Refuse to replace files that are not of an earlier run, such as labels drawn by hand."""
+    if (folder / RECORDS).is_dir():
+        return
+    tables = [folder / table for table in (IMAGES, MEASUREMENTS, RUN)]
+    results = (file for image in images for file in output_files(folder, image.name, formats))
+    for file in (*tables, *results):
+        if os.path.lexists(file):
+            raise InputError(
+                f"{file} would be replaced, and it is not of an earlier run of nucseg segment. "
+                "Give another output folder, or move the file."
+            )
+
+
 def _make_ready(folder: Path) -> None:
     """Clear what a killed run left half done, and tables that tell of other results."""
     try:
+        # First of all: it marks the folder as nucseg's own.
+        (folder / RECORDS).mkdir(parents=True, exist_ok=True)
         for place in (RECORDS, *FORMATS):
             for leftover in (folder / place).rglob(f"{PARTIAL}*"):
                 leftover.unlink(missing_ok=True)
