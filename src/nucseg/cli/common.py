@@ -23,11 +23,20 @@ class ErrorsAsMessages(TyperGroup):
         """Run the command; exit with 2 where the input, the options or the output are at fault."""
         try:
             return super().invoke(ctx)
-        except NucsegError as error:
+        except BrokenPipeError:  # whoever read the output has seen enough
+            raise
+        except (NucsegError, OSError) as error:
             if ctx.params.get("debug"):
                 raise
-            typer.secho(f"Error: {error}", err=True, fg="red")
+            typer.secho(f"Error: {_message(error)}", err=True, fg="red")
             raise typer.Exit(USAGE_ERROR) from error
+
+
+def _message(error: NucsegError | OSError) -> str:
+    """Say what is wrong; of the system's own errors too, as of a folder that may not be entered."""
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"Cannot use {error.filename}: {error.strerror}. Check the path and its permissions."
+    return str(error)
 
 
 def option(settings: type[BaseModel], field: str, *names: str, **changes: Any) -> Any:
