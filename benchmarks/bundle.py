@@ -19,6 +19,15 @@ from nucseg.models.zoo import BUNDLED, KERAS, ONNX, read_card, write_card
 LICENCE = "BSD-3-Clause; trained on images of BBBC038 (CC0), encoder started from ImageNet weights"
 
 
+def rounded(value: object) -> object:
+    """Keep four decimals of every figure; the rest is noise."""
+    if isinstance(value, dict):
+        return {key: rounded(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [rounded(item) for item in value]
+    return round(value, 4) if isinstance(value, float) else value
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path)
@@ -35,7 +44,7 @@ def main() -> None:
     files = (ONNX, KERAS) if arguments.keras else (ONNX,)
     for file in files:
         shutil.copyfile(arguments.run / file, folder / file)
-    measured = {file.stem: json.loads(file.read_text()) for file in arguments.figures}
+    measured = {file.stem: rounded(json.loads(file.read_text())) for file in arguments.figures}
     changes = {
         "name": arguments.name,
         "description": arguments.description,
