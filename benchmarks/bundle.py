@@ -1,9 +1,9 @@
 """Turn a training run into a bundled model, with the figures that were measured for it.
 
-    python benchmarks/bundle.py RUN NAME --description TEXT --command TEXT [--figures FILE ...]
+    python benchmarks/bundle.py RUN NAME --description TEXT --command TEXT [--figures FILE]
 
-Writes ``src/nucseg/models/bundled/NAME`` with the ONNX file and its ``model.json``. FILE is JSON of
-another benchmark; its content is kept under the file's name. Add ``--keras`` to keep the Keras file
+Writes ``src/nucseg/models/bundled/NAME`` with the ONNX file and its ``model.json``. FILE is what
+accuracy.py wrote for this run. Add ``--keras`` to keep the Keras file
 for further training too.
 """
 
@@ -13,19 +13,26 @@ import argparse
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 from nucseg.models.zoo import BUNDLED, KERAS, ONNX, read_card, write_card
 
+FIGURES = ("kaggle_map", "ap50", "ap75", "pq", "dice", "iou", "absolute_count_error")
 LICENCE = "BSD-3-Clause; trained on images of BBBC038 (CC0), encoder started from ImageNet weights"
 
 
-def rounded(value: object) -> object:
-    """Keep four decimals of every figure; the rest is noise."""
-    if isinstance(value, dict):
-        return {key: rounded(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [rounded(item) for item in value]
-    return round(value, 4) if isinstance(value, float) else value
+def short(report: dict[str, Any]) -> dict[str, dict[str, dict[str, float]]]:
+    """Pick the figures that a user compares models by, of what accuracy.py writes."""
+    fold, test50 = report["fold"], report["test50"]
+    groups = {"all": fold, **fold["groups"]}
+    precisions = {key: test50["mean"][key] for key in test50["mean"] if key.startswith("ap")}
+    return {
+        f"fold {fold['fold']}": {
+            name: {key: round(group["mean"][key], 4) for key in FIGURES}
+            for name, group in groups.items()
+        },
+        "test50": {"mean over images": {key: round(ap, 4) for key, ap in precisions.items()}},
+    }
 
 
 def main() -> None:
@@ -34,7 +41,7 @@ def main() -> None:
     parser.add_argument("name")
     parser.add_argument("--description", required=True)
     parser.add_argument("--command", required=True)
-    parser.add_argument("--figures", type=Path, nargs="*", default=[])
+    parser.add_argument("--figures", type=Path)
     parser.add_argument("--keras", action="store_true")
     arguments = parser.parse_args()
 
@@ -44,7 +51,7 @@ def main() -> None:
     files = (ONNX, KERAS) if arguments.keras else (ONNX,)
     for file in files:
         shutil.copyfile(arguments.run / file, folder / file)
-    measured = {file.stem: rounded(json.loads(file.read_text())) for file in arguments.figures}
+    measured = short(json.loads(arguments.figures.read_text())) if arguments.figures else {}
     changes = {
         "name": arguments.name,
         "description": arguments.description,

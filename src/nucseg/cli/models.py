@@ -66,12 +66,22 @@ def _details(model: dict[str, Any]) -> str:
         lines.append(f"  {title}: {value}")
     for group in ("figures", "preprocessing", "postprocessing", "network", "training", "versions"):
         if model[group]:
-            lines.append(f"  {group}:")
-            lines += [f"    {key}: {_value(value)}" for key, value in model[group].items()]
+            lines += _tree(group, model[group], indent=2)
     return "\n".join(lines)
 
 
-def _value(value: Any) -> str:
+def _tree(name: str, value: Any, *, indent: int) -> list[str]:
+    """Lines of a value: groups of groups as a tree, a group of plain values on one line."""
+    start = f"{' ' * indent}{name}:"
+    if not isinstance(value, dict):
+        return [f"{start} {_plain(value)}"]
+    if indent > 2 and not any(isinstance(item, dict) for item in value.values()):
+        return [f"{start} " + ", ".join(f"{key} {_plain(item)}" for key, item in value.items())]
+    branches = (_tree(key, item, indent=indent + 2) for key, item in value.items())
+    return [start, *(line for branch in branches for line in branch)]
+
+
+def _plain(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
