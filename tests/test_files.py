@@ -1,9 +1,11 @@
 import hashlib
 
+import cv2
+import numpy as np
 import pytest
 
 from nucseg.errors import InputError
-from nucseg.files import sha256, whole_file
+from nucseg.files import png_fault, sha256, whole_file
 
 
 def test_a_file_appears_whole(tmp_path):
@@ -39,3 +41,30 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path):
 def test_the_hash_is_that_of_the_bytes(tmp_path):
     (tmp_path / "file").write_bytes(b"nucleus")
     assert sha256(tmp_path / "file") == hashlib.sha256(b"nucleus").hexdigest()
+
+
+def test_a_name_may_be_as_long_as_names_can_be(tmp_path):
+    path = tmp_path / ("x" * 251 + ".txt")
+    with whole_file(path) as partial:
+        assert partial.suffix == ".txt"
+        partial.write_text("x")
+    assert path.read_text() == "x"
+
+
+def test_every_wrong_bit_of_a_png_is_found():
+    pixels = np.random.default_rng(0).integers(0, 2, (9, 9), np.uint8) * 255
+    data = cv2.imencode(".png", pixels)[1].tobytes()
+    assert png_fault(data) is None
+    assert png_fault(data + b"what follows") is None
+    for place in range(8, len(data)):
+        damaged = bytearray(data)
+        damaged[place] ^= 0x10
+        assert png_fault(bytes(damaged)), place
+    for length in range(8, len(data)):
+        assert png_fault(data[:length]) == "its end is missing"
+
+
+def test_a_wrong_checksum_of_a_remark_is_no_fault():
+    data = cv2.imencode(".png", np.zeros((2, 2), np.uint8))[1].tobytes()
+    remark = (3).to_bytes(4) + b"tEXta\0b" + b"\0\0\0\0"
+    assert png_fault(data[:33] + remark + data[33:]) is None

@@ -193,6 +193,13 @@ def test_a_file_cut_short_is_refused_by_name(kind: str, share: float):
         decode_image(data[: int(len(data) * share)], "cut")
 
 
+def test_a_wrong_bit_that_pillow_does_not_see():
+    data = bytearray(WHOLE["png"])
+    data[data.index(b"IDAT") - 4 + 8 + int.from_bytes(data[data.index(b"IDAT") - 4 :][:4])] ^= 1
+    with pytest.raises(InputError, match=r"^x is damaged .*checksum"):
+        decode_image(bytes(data), "x")
+
+
 @pytest.mark.parametrize("start", range(0, 300, 13))
 def test_damage_in_a_tiff_never_ends_in_another_error(start: int):
     data = bytearray(WHOLE["zlib"])

@@ -1,9 +1,10 @@
-"""Writing files whole or not at all, and telling one from another by its hash."""
+"""Writing files whole or not at all, and telling whether one is whole or is another."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -33,7 +34,9 @@ def whole_file(path: Path) -> Iterator[Path]:
     InputError
         The place cannot be written: no permission, no space left, a file where a folder should be.
     """
-    partial = path.with_name(f"{PARTIAL}{os.getpid()}-{path.name}")
+    # The end of the name alone, since the name may be as long as names can be.
+    short = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:8]
+    partial = path.with_name(f"{PARTIAL}{os.getpid()}-{short}-{path.name[-40:]}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield partial
@@ -49,3 +52,31 @@ def sha256(path: Path) -> str:
     """SHA-256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def png_fault(data: bytes) -> str | None:
+    """Tell what is wrong with a PNG file by the checksums of its parts.
+
+    Parameters
+    ----------
+    data : bytes
+        Content of a file that begins as PNG files do.
+
+    Returns
+    -------
+    str or None
+        None where the file is whole. Parts that hold remarks are not looked at: some programs write
+        them carelessly.
+    """
+    start, kind = 8, b""
+    while kind != b"IEND":
+        end = start + 12 + int.from_bytes(data[start : start + 4])
+        if end > len(data):
+            return "its end is missing"
+        kind = data[start + 4 : start + 8]
+        checksum = int.from_bytes(data[end - 4 : end])
+        # The case of the first letter tells what pixels depend on from what they do not.
+        if kind[:1].isupper() and zlib.crc32(data[start + 4 : end - 4]) != checksum:
+            return "a checksum in it is wrong"
+        start = end
+    return None

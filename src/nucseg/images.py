@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nucseg.errors import InputError, MissingExtraError
+from nucseg.files import png_fault
 
 Pixels = npt.NDArray[Any]
 PixelSize = tuple[float, float]
@@ -184,11 +185,15 @@ def _read_picture(file: BinaryIO, name: str) -> Pixels:
         ) from error
     except _DAMAGE as error:
         raise _damaged(name, error) from error
-    file.seek(0)
-    header = file.read(26)
-    if picture.format == "PNG" and header[24] == 16 and header[25] != 0:
-        # Pillow keeps 8 of the 16 bits of each colour; above it has shown that the file is whole.
-        return _decode_with_opencv(header + file.read(), name)
+    if picture.format == "PNG":
+        file.seek(0)
+        data = file.read()
+        # Decoders go on with what they have: one wrong bit could give other pixels unnoticed.
+        if fault := png_fault(data):
+            raise _damaged(name, fault)
+        if data[24] == 16 and data[25] != 0:
+            # Pillow keeps 8 of the 16 bits of each colour.
+            return _decode_with_opencv(data, name)
     return _pixels(picture)
 
 

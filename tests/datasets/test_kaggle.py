@@ -1,5 +1,7 @@
 """Kaggle's layout: colours, merged masks, and every fault of a mask named."""
 
+import zlib
+
 import cv2
 import hypothesis.extra.numpy as st_numpy
 import numpy as np
@@ -92,6 +94,10 @@ def test_each_fault_is_named_and_the_good_masks_are_kept(folder):
     damaged = bytearray(masks.joinpath("1.png").read_bytes())
     damaged[damaged.index(b"IDAT") + 6] ^= 255
     masks.joinpath("9-damaged.png").write_bytes(damaged)
+    huge = bytearray(masks.joinpath("1.png").read_bytes())
+    huge[16:24] = 2 * (100_000).to_bytes(4)
+    huge[29:33] = zlib.crc32(huge[12:29]).to_bytes(4)
+    masks.joinpath("9-huge.png").write_bytes(huge)
     sample = read(folder)
     assert sample.labels[0].tolist() == [1, 1, 2, 0]
     assert sample.labels.max() == 2
@@ -106,6 +112,7 @@ def test_each_fault_is_named_and_the_good_masks_are_kept(folder):
         ("unreadable mask", 1),
         ("unreadable mask", 1),
         ("unreadable mask", 1),
+        ("unreadable mask", 1),
     ]
     messages = " ".join(problem.message for problem in sample.problems)
     for text in (
@@ -114,6 +121,8 @@ def test_each_fault_is_named_and_the_good_masks_are_kept(folder):
         "its image 3 by 4",
         "6-cut.png",
         "3 pixels are in",
+        "7-text.png is left out: x/masks/7-text.png is not a PNG",
+        "9-huge.png is too large",
     ):
         assert text in messages
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -13,17 +12,17 @@ from typing import Any
 import cv2
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from nucseg.datasets.samples import Dataset, Labels, Pixels, Problem, Sample
 from nucseg.datasets.storage import Files
 from nucseg.errors import InputError, NucsegError
+from nucseg.files import png_fault
 from nucseg.images import IMAGE_SUFFIXES, decode_image
 from nucseg.preprocess import to_rgb
 
 Mask = npt.NDArray[np.bool_]
 
-PNG_END = b"IEND\xaeB`\x82"
+PNG_START = b"\x89PNG\r\n\x1a\n"
 
 
 @dataclass
@@ -170,10 +169,9 @@ def _masks(
     """Give the usable masks, each with the place that it fills; the faulty ones go to `faults`."""
     for name in sorted(entry.masks):
         try:
-            size, place, mask = _decode_mask(files.read(name))
-        except (NucsegError, OSError, ValueError, SyntaxError) as error:
-            reason = str(error).rstrip(".")
-            message = f"{name} cannot be read ({reason}); it is left out."
+            size, place, mask = _decode_mask(files.read(name), name)
+        except NucsegError as error:
+            message = f"{name} is left out: {error}"
             faults.append(Problem(image_id, "unreadable mask", message))
             continue
         if size != shape:
@@ -186,9 +184,9 @@ def _masks(
         yield name, place, mask
 
 
-def _decode_mask(data: bytes) -> tuple[tuple[int, int], tuple[slice, slice], Mask]:
+def _decode_mask(data: bytes, name: str) -> tuple[tuple[int, int], tuple[slice, slice], Mask]:
     """Give the size of a mask, the box around what it marks, and what it marks there."""
-    values = _grey(data)
+    values = _grey(data, name)
     size = values.shape[0], values.shape[1]
     left, top, width, height = cv2.boundingRect((values > 0).view(np.uint8))
     place = (slice(top, top + height), slice(left, left + width))
@@ -198,17 +196,14 @@ def _decode_mask(data: bytes) -> tuple[tuple[int, int], tuple[slice, slice], Mas
     return size, place, mask
 
 
-def _grey(data: bytes) -> npt.NDArray[Any]:
+def _grey(data: bytes, name: str) -> npt.NDArray[Any]:
     """Decode an image to grey, whatever its colours and depth; alpha is dropped."""
-    if data.endswith(PNG_END):
+    if data.startswith(PNG_START) and png_fault(data) is None:
         # OpenCV takes less than half of Pillow's time, and a data set has a mask per nucleus. What
-        # it cannot read Pillow tries again, for a message: OpenCV has none.
+        # it cannot read is tried again below, for a message: OpenCV has none.
         with contextlib.suppress(cv2.error):
             flags = cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
             values = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
             if values is not None:
                 return np.asarray(values)
-    with Image.open(io.BytesIO(data)) as image:
-        return np.asarray(
-            image if image.mode in ("L", "1", "I", "I;16", "F") else image.convert("L")
-        )
+    return np.asarray(to_rgb(decode_image(data, name)).max(axis=2))
