@@ -1,11 +1,12 @@
 import hashlib
+import os
 
 import cv2
 import numpy as np
 import pytest
 
 from nucseg.errors import InputError
-from nucseg.files import png_fault, sha256, whole_file
+from nucseg.files import png_fault, sha256, walk, whole_file
 
 
 def test_a_file_appears_whole(tmp_path):
@@ -68,3 +69,27 @@ def test_a_wrong_checksum_of_a_remark_is_no_fault():
     data = cv2.imencode(".png", np.zeros((2, 2), np.uint8))[1].tobytes()
     remark = (3).to_bytes(4) + b"tEXta\0b" + b"\0\0\0\0"
     assert png_fault(data[:33] + remark + data[33:]) is None
+
+
+def test_a_walk_takes_each_folder_once_and_by_its_own_name(tmp_path):
+    for name in ("b", "c", "left-out"):
+        (tmp_path / "top" / name).mkdir(parents=True)
+        (tmp_path / "top" / name / "file").touch()
+    (tmp_path / "other").mkdir()
+    for name, target in (("a", "b"), ("d", "../other"), ("up", ".")):
+        (tmp_path / "top" / name).symlink_to(target, target_is_directory=True)
+    seen = []
+    for folder, folders, files in walk(tmp_path / "top"):
+        folders[:] = [name for name in folders if name != "left-out"]
+        seen.append((folder.name, files))
+    assert seen == [("top", []), ("b", ["file"]), ("c", ["file"]), ("d", [])]
+
+
+def test_a_walk_names_a_folder_that_cannot_be_read(tmp_path, monkeypatch):
+    def refuse(top, onerror, followlinks):
+        onerror(PermissionError(13, "Permission denied", str(top)))
+        return iter(())
+
+    monkeypatch.setattr(os, "walk", refuse)
+    with pytest.raises(InputError, match="Cannot read the folder .*: Permission denied"):
+        list(walk(tmp_path))

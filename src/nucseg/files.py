@@ -48,6 +48,43 @@ def whole_file(path: Path) -> Iterator[Path]:
             partial.unlink(missing_ok=True)
 
 
+def walk(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
+    """Go through a folder and all folders below, those behind links too, but each only once.
+
+    Parameters
+    ----------
+    folder : Path
+
+    Yields
+    ------
+    folder : Path
+    folders : list of str
+        Names of the folders in it, in the order in which they come next; those taken out of
+        the list are left out.
+    files : list of str
+        Names of the files in it.
+
+    Raises
+    ------
+    InputError
+        A folder cannot be read.
+    """
+
+    def stop(error: OSError) -> None:
+        raise InputError(f"Cannot read the folder {error.filename}: {error.strerror}.") from error
+
+    seen = set()
+    for place, folders, files in os.walk(folder, onerror=stop, followlinks=True):
+        real = os.path.realpath(place)
+        if real in seen:  # two links to one folder, or a link back up the tree
+            folders.clear()
+            continue
+        seen.add(real)
+        # Links last, so that a folder goes by its own name where it has one.
+        folders.sort(key=lambda name: (Path(place, name).is_symlink(), name))
+        yield Path(place), folders, files
+
+
 def sha256(path: Path) -> str:
     """SHA-256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import zipfile
 import zlib
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from nucseg.errors import InputError
+from nucseg.files import walk
 
 
 @dataclass(frozen=True)
@@ -92,15 +92,11 @@ def check_members(path: Path, names: Iterable[str]) -> None:
 
 
 def _open_folder(path: Path) -> Files:
-    names = []
-    seen = set()
-    for folder, folders, files in os.walk(path, followlinks=True):
-        real = os.path.realpath(folder)
-        if real in seen:  # a link back up the tree
-            folders.clear()
-            continue
-        seen.add(real)
-        names += [Path(folder, name).relative_to(path).as_posix() for name in files]
+    names = [
+        (folder / name).relative_to(path).as_posix()
+        for folder, _, files in walk(path)
+        for name in files
+    ]
 
     def read(name: str) -> bytes:
         try:

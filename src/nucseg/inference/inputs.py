@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from nucseg.errors import InputError
 from nucseg.export import FORMATS
+from nucseg.files import walk
 from nucseg.images import IMAGE_SUFFIXES
 
 # Folders that lie beside a folder of images in the layouts that nucseg trains on.
@@ -116,21 +117,17 @@ def _expand(given: str, results: set[Path]) -> Iterable[tuple[Path, PurePosixPat
 
 def _images_in(folder: Path, start: Path, results: set[Path]) -> list[tuple[Path, PurePosixPath]]:
     """Images in a folder and its folders, sorted, with their paths relative to `start`."""
-
-    def stop(error: OSError) -> None:
-        raise InputError(f"Cannot read the folder {error.filename}: {error.strerror}.") from error
-
     images = []
-    for parent, folders, files in os.walk(folder, onerror=stop):
+    for parent, folders, files in walk(folder):
         annotations = _ANNOTATIONS if "images" in folders else frozenset()
         folders[:] = [
             name
             for name in folders
             if not name.startswith(".")
             and name not in annotations
-            and _real(Path(parent, name)) not in results
+            and _real(parent / name) not in results
         ]
-        images += [Path(parent, name) for name in files if _is_image(name)]
+        images += [parent / name for name in files if _is_image(name)]
     return [(path, PurePosixPath(path.relative_to(start).as_posix())) for path in sorted(images)]
 
 
