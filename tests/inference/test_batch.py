@@ -94,6 +94,7 @@ def test_all_that_the_contract_promises(model: Model, images: Path, tmp_path: Pa
     assert labels.pixel_size == pytest.approx((0.5, 0.5))
     assert not read_image(out / "labels" / "none.tif").pixels.any()
     run = json.loads((out / "run.json").read_text(encoding="utf-8"))
+    assert run["working_folder"] == str(Path.cwd())
     assert (run["command"], run["finished"]) == (["nucseg", "x"], True)
     assert len(run["inputs"][three]) == 64
     assert run["model"]["files"]["model.onnx"]
@@ -247,6 +248,13 @@ def test_second_run_replaces_its_own_results_and_no_others(
     }
 
 
+def test_a_table_without_nuclei_has_all_columns(model: Model, images: Path, tmp_path: Path):
+    segment_files([images / "none.png"], tmp_path / "none", model)
+    segment_files([images / "two.png"], tmp_path / "two", model)
+    none, two = ((tmp_path / name / "measurements.csv").read_text() for name in ("none", "two"))
+    assert none.splitlines() == two.splitlines()[:1]
+
+
 @pytest.mark.parametrize("name", ["labels/two.tif", "overlays/two.png", "images.csv", "run.json"])
 def test_files_of_others_are_never_replaced(name: str, model: Model, images: Path, tmp_path: Path):
     drawn = tmp_path / "out" / name
@@ -276,8 +284,8 @@ def test_file_name_that_is_no_text(model: Model, images: Path, tmp_path: Path):
     except OSError:
         pytest.skip("this file system wants names that are text")
     segment_files([images], tmp_path / "out", model)
-    inputs = json.loads((tmp_path / "out" / "run.json").read_text(encoding="utf-8"))["inputs"]
-    assert str(images / name) in inputs
+    run = json.loads((tmp_path / "out" / "run.json").read_text(encoding="utf-8"))
+    assert str(images / name) in run["inputs"]
     assert r"\udcff.png" in rows(tmp_path / "out" / "images.csv")[2]["path"]
     assert (tmp_path / "out" / "labels" / os.fsdecode(b"\xff.tif")).is_file()
 

@@ -272,8 +272,9 @@ class _MeasurementParts:
     def __iter__(self) -> Iterator[Table]:
         for image in self._images:
             measurements = _read_record(self._folder, image).get("measurements", {})
-            rows = len(measurements.get("label", ()))
-            if rows:
+            # Without nuclei too, so that a table without rows still has its columns.
+            if measurements:
+                rows = len(measurements["label"])
                 yield {"image": [str(image.path)] * rows, **measurements}
 
 
@@ -289,6 +290,7 @@ def _describe_run(
 ) -> Record:
     return {
         "command": list(command),
+        "working_folder": str(Path.cwd()),
         "finished": False,
         "formats": list(formats),
         "model": model.card.model_dump(mode="json"),
