@@ -1,14 +1,18 @@
-"""Drawing in arrays with OpenCV alone: what the pictures of nucseg are put together from."""
+"""Drawing in arrays with OpenCV alone, and writing them: what nucseg's pictures are made of."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
+
+from nucseg.files import whole_file
 
 Picture = npt.NDArray[np.uint8]
 Array = npt.NDArray[Any]
@@ -90,6 +94,23 @@ def stacked(pictures: Sequence[Picture]) -> Picture:
         row[:, left : left + picture.shape[1]] = picture
         rows.append(row)
     return np.vstack(rows)
+
+
+def write_png(path: Path, picture: Picture) -> None:
+    """Write a picture as a PNG file, whole or not at all.
+
+    Parameters
+    ----------
+    path : Path
+    picture : ndarray, shape (h, w, 3), uint8
+
+    Raises
+    ------
+    InputError
+        The file cannot be written.
+    """
+    with whole_file(path) as partial:
+        Image.fromarray(picture).save(partial, format="PNG")
 
 
 def _write(picture: Picture, text: str, place: tuple[int, int]) -> None:

@@ -1,11 +1,8 @@
 """Thumbnails and sheets: proportions, outlines and places checked on small pictures."""
 
 import numpy as np
-import pytest
-from PIL import Image
 
-from nucseg.datasets.sheets import ALARM, OUTLINE, PAPER, sheet, thumbnail, write_png
-from nucseg.errors import InputError
+from nucseg.datasets.sheets import ALARM, OUTLINE, PAPER, sheet, thumbnail
 
 
 def test_a_thumbnail_keeps_the_proportions_and_outlines_each_nucleus():
@@ -52,12 +49,3 @@ def test_a_long_caption_does_not_run_into_the_next_picture():
 
 def test_no_pictures_give_an_empty_sheet():
     assert (sheet([], columns=1, side=20) == PAPER).all()
-
-
-def test_a_picture_is_written_or_the_reason_told(tmp_path):
-    picture = np.full((3, 4, 3), 7, np.uint8)
-    write_png(tmp_path / "new" / "a.png", picture)
-    with Image.open(tmp_path / "new" / "a.png") as image:
-        assert np.array_equal(np.asarray(image), picture)
-    with pytest.raises(InputError, match="Cannot write"):
-        write_png(tmp_path / "new" / "a.png" / "b.png", picture)

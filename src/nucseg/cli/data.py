@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from nucseg.datasets.samples import Sample
-    from nucseg.datasets.sheets import Picture
+    from nucseg.pictures import Picture
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
 
@@ -109,7 +109,7 @@ def info(
 
     from nucseg.datasets.reading import open_dataset
     from nucseg.datasets.report import contact_sheet, describe, inspect_dataset, summary
-    from nucseg.datasets.sheets import write_png
+    from nucseg.pictures import write_png
 
     dataset = open_dataset(path)
     with progress_bar("Reading") as progress:
@@ -136,8 +136,9 @@ def preview(
     import numpy as np
 
     from nucseg.datasets.reading import open_dataset
-    from nucseg.datasets.sheets import sheet, write_png
+    from nucseg.datasets.sheets import sheet
     from nucseg.errors import InputError, NucsegError
+    from nucseg.pictures import write_png
 
     dataset = open_dataset(path)
     rng = np.random.default_rng(seed)

@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from nucseg.datasets.samples import Dataset, Kind, Problem, Sample
-from nucseg.datasets.sheets import Picture, sheet, thumbnail
+from nucseg.datasets.sheets import sheet, thumbnail
 from nucseg.errors import NucsegError
+from nucseg.pictures import Picture
 
 Modality = Literal["fluorescence", "brightfield", "histology"]
 LISTED = 50

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-from nucseg.files import whole_file
+from nucseg.pictures import Picture
 from nucseg.preprocess import resize_image, stretch, to_rgb
-
-Picture = npt.NDArray[np.uint8]
 
 CAPTION = 16
 GAP = 4
@@ -94,23 +91,6 @@ def sheet(pictures: Sequence[tuple[Picture, str, bool]], *, columns: int, side: 
             caption = caption[:-1]  # noqa: PLW2901 - cut until it fits
         draw.text((left, top + side + 1), caption, fill=ALARM if alarm else INK, font=font)
     return np.asarray(image)
-
-
-def write_png(path: Path, picture: Picture) -> None:
-    """Write a picture as a PNG file, whole or not at all.
-
-    Parameters
-    ----------
-    path : Path
-    picture : ndarray, shape (h, w, 3), uint8
-
-    Raises
-    ------
-    InputError
-        The file cannot be written.
-    """
-    with whole_file(path) as partial:
-        Image.fromarray(picture).save(partial, format="PNG")
 
 
 def _outlines(labels: npt.NDArray[np.integer], size: tuple[int, int]) -> npt.NDArray[np.bool_]:

@@ -5,14 +5,11 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
-from PIL import Image
-
 from nucseg.evaluation.results import AP_NAMES, Evaluation, ImageResult
 from nucseg.export.run_record import write_run_record
 from nucseg.export.tables import write_table
-from nucseg.files import whole_file
 from nucseg.metrics import KAGGLE_THRESHOLDS
-from nucseg.pictures import Picture
+from nucseg.pictures import write_png
 from nucseg.plotting import ap_plot, error_overlay, panel
 
 METRICS, IMAGES, PANELS = "metrics.json", "images.csv", "panels"
@@ -102,11 +99,6 @@ def _write_panels(evaluation: Evaluation, folder: Path) -> None:
             sample = evaluation.read(image.image_id)
             labels, _ = evaluation.predict(sample)
             name = f"{rank}_{number}_{image.image_id.replace('/', '_')}"
-            _write_png(folder / f"{name}.png", panel(sample.pixels, sample.labels, labels))
+            write_png(folder / f"{name}.png", panel(sample.pixels, sample.labels, labels))
             overlay = error_overlay(sample.pixels, sample.labels, labels)
-            _write_png(folder / f"{name}_errors.png", overlay)
-
-
-def _write_png(path: Path, picture: Picture) -> None:
-    with whole_file(path) as partial:
-        Image.fromarray(picture).save(partial)
+            write_png(folder / f"{name}_errors.png", overlay)
