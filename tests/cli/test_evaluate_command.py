@@ -52,6 +52,16 @@ def test_a_model_is_judged_into_a_folder(data: Path, bright_model_32: Path, tmp_
         assert (out / name).is_file()
 
 
+def test_an_image_with_nan_fails_alone(data: Path, tmp_path: Path) -> None:
+    nan = np.full((40, 40), np.nan, np.float32)
+    tifffile.imwrite(data / "images" / "a.tif", nan)
+    (data / "images" / "a.png").unlink()
+    result = run(data, "--labels", data / "labels", "-o", tmp_path / "out")
+    assert result.exit_code == 1
+    assert "a: images/a.tif holds NaN" in result.stderr
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text())["images"] == 2
+
+
 def test_results_of_segment_are_not_replaced(data: Path, tmp_path: Path) -> None:
     (tmp_path / "out" / ".nucseg").mkdir(parents=True)
     result = run(data, "--labels", data / "labels", "-o", tmp_path / "out")

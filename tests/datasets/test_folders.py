@@ -95,6 +95,27 @@ def test_whole_numbers_as_floats_and_labels_without_background_are_taken():
     assert to_labels(np.array([[5, 2]], np.uint8))[0].tolist() == [[2, 1]]
 
 
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (np.array([[0, np.nan]], np.float32), r"images/b\.tif holds NaN .*at 1 pixels"),
+        (np.array([[0, np.inf]], np.float16), r"images/b\.tif holds NaN or infinite"),
+        (np.array([[0, 1j]], np.complex64), r"images/b\.tif cannot be used: .*real numbers"),
+    ],
+    ids=["nan", "infinite", "complex"],
+)
+def test_an_image_that_is_not_of_finite_real_numbers_is_named(folder, values, message):
+    tifffile.imwrite(folder / "images" / "b.tif", values)
+    for read in (open_dataset(folder).read, open_dataset(folder).read_pixels):
+        with pytest.raises(InputError, match=message):
+            read("b")
+
+
+def test_labels_are_no_complex_numbers():
+    with pytest.raises(InputError, match="whole numbers, got complex64"):
+        to_labels(np.array([[0, 1j]], np.complex64))
+
+
 def test_two_images_of_one_name_are_an_error(folder):
     cv2.imwrite(str(folder / "images" / "a.png"), np.zeros((2, 3), np.uint8))
     with pytest.raises(InputError, match=r"images/a\.jpg and images/a\.png.*unique"):

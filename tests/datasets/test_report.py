@@ -44,28 +44,30 @@ def test_the_numbers_are_right(dataset):
     calls = []
     facts = summary(inspect_dataset(dataset, lambda *call: calls.append(call)))
     assert calls[-1] == (6, 6)
-    assert facts["images"] == 5
-    assert facts["images_with_nuclei_marked"] == 4
-    assert facts["sizes"] == {"20 x 30": 4, "8 x 8": 1}
-    assert facts["dtypes"] == {"uint8": 4, "float32": 1}
+    assert facts["images"] == 4
+    assert facts["images_with_nuclei_marked"] == 3
+    assert facts["sizes"] == {"20 x 30": 4}
+    assert facts["dtypes"] == {"uint8": 4}
     assert facts["nuclei"] == 5
-    assert facts["nuclei_per_image"] == {"min": 0, "median": 0.5, "max": 4}
+    assert facts["nuclei_per_image"] == {"min": 0, "median": 1, "max": 4}
     assert facts["diameter"]["median"] == pytest.approx(np.sqrt(4 * 4 / np.pi))
     assert facts["problem_counts"] == {
         "label image without image": 1,
         "no label image": 1,
-        "unreadable image": 1,
+        "unreadable image": 2,
     }
-    assert {problem["image"] for problem in facts["problems"]} == {"alone", "unmarked", "broken"}
+    named = {problem["image"] for problem in facts["problems"]}
+    assert named == {"alone", "unmarked", "broken", "nan"}
 
 
 def test_the_words_name_every_problem(dataset):
     text = describe(inspect_dataset(dataset))
     for part in (
-        "images     5, 1 without marked nuclei",
-        "0 to 4, median 0.5",
-        "in 3 images",
+        "images     4, 1 without marked nuclei",
+        "0 to 4, median 1",
+        "in 4 images",
         "unreadable image: broken: ",
+        "unreadable image: nan: images/nan.tif holds NaN or infinite values, at 64 pixels",
         "no label image: unmarked: ",
         "label image without image: alone: ",
     ):
@@ -74,7 +76,7 @@ def test_the_words_name_every_problem(dataset):
 
 def test_many_problems_are_counted_where_they_are_not_listed(dataset, monkeypatch):
     monkeypatch.setattr("nucseg.datasets.report.LISTED", 1)
-    assert "and 2 more; --json lists all" in describe(inspect_dataset(dataset))
+    assert "and 3 more; --json lists all" in describe(inspect_dataset(dataset))
 
 
 def test_a_set_without_nuclei_or_problems_is_described(tmp_path):

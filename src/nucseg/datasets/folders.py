@@ -10,10 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from nucseg.datasets.samples import Dataset, Labels, Pixels, Problem, Sample
-from nucseg.datasets.storage import Files
+from nucseg.datasets.storage import Files, read_rgb
 from nucseg.errors import InputError, NucsegError
 from nucseg.images import IMAGE_SUFFIXES, decode_image
-from nucseg.preprocess import to_rgb
 
 
 def open_folders(files: Files) -> Dataset | None:
@@ -66,7 +65,7 @@ def open_folders(files: Files) -> Dataset | None:
         return _read(files, image_id, images, labels)
 
     def read_pixels(image_id: str) -> Pixels:
-        return _decode(files, images[image_id])
+        return read_rgb(files, images[image_id])
 
     return Dataset(files.path, "folders", tuple(sorted(images)), read, read_pixels, problems)
 
@@ -104,7 +103,9 @@ def to_labels(values: npt.NDArray[np.generic]) -> tuple[Labels, bool]:
         raise InputError(
             f"expected one whole number per pixel, got an array of shape {values.shape}"
         )
-    if values.dtype.kind not in "bui" and not (values == np.floor(values)).all():
+    if values.dtype.kind not in "buif":
+        raise InputError(f"expected whole numbers, got {values.dtype}")
+    if values.dtype.kind == "f" and not (values == np.floor(values)).all():
         raise InputError(f"expected whole numbers, got fractions ({values.dtype})")
     if values.size and values.min() < 0:
         raise InputError(f"expected numbers from 0 (background), got {values.min()}")
@@ -133,15 +134,11 @@ def _by_stem(files: Files, folder: PurePosixPath) -> dict[str, str]:
     return found
 
 
-def _decode(files: Files, name: str) -> Pixels:
-    return np.ascontiguousarray(to_rgb(decode_image(files.read(name), name)))
-
-
 def _read(
     files: Files, image_id: str, images: Mapping[str, str], labels: Mapping[str, str]
 ) -> Sample:
     name = images[image_id]
-    pixels = _decode(files, name)
+    pixels = read_rgb(files, name)
     height, width = pixels.shape[0], pixels.shape[1]
     nothing = np.zeros((height, width), np.int32)
     if image_id not in labels:

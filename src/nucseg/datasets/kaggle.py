@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nucseg.datasets.samples import Dataset, Labels, Pixels, Problem, Sample
-from nucseg.datasets.storage import Files
+from nucseg.datasets.storage import Files, read_rgb
 from nucseg.errors import InputError, NucsegError
 from nucseg.files import png_fault
 from nucseg.images import IMAGE_SUFFIXES, decode_image
@@ -76,7 +76,7 @@ def open_kaggle(files: Files) -> Dataset | None:
         return _read(files, image_id, by_id[image_id])
 
     def read_pixels(image_id: str) -> Pixels:
-        return _decode(files, by_id[image_id].image(image_id))
+        return read_rgb(files, by_id[image_id].image(image_id))
 
     return Dataset(files.path, "kaggle", tuple(sorted(by_id)), read, read_pixels)
 
@@ -147,13 +147,9 @@ def _entries(names: Iterable[str]) -> dict[PurePosixPath, _Entry]:
     return {folder: entry for folder, entry in entries.items() if entry.images}
 
 
-def _decode(files: Files, name: str) -> Pixels:
-    return np.ascontiguousarray(to_rgb(decode_image(files.read(name), name)))
-
-
 def _read(files: Files, image_id: str, entry: _Entry) -> Sample:
     name = entry.image(image_id)
-    pixels = _decode(files, name)
+    pixels = read_rgb(files, name)
     shape = (pixels.shape[0], pixels.shape[1])
     faults: list[Problem] = []
     labels, problems = merge_masks(_masks(files, image_id, entry, shape, faults), shape, image_id)

@@ -9,8 +9,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+import numpy as np
+import numpy.typing as npt
+
 from nucseg.errors import InputError
 from nucseg.files import walk
+from nucseg.images import decode_image
+from nucseg.preprocess import to_rgb
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,41 @@ def open_files(path: Path) -> Files:
     if not files.names:
         raise InputError(f"{path} holds no files: expected images and their masks.")
     return files
+
+
+def read_rgb(files: Files, name: str) -> npt.NDArray[np.generic]:
+    """Read an image of a data set.
+
+    Parameters
+    ----------
+    files : Files
+    name : str
+        One of its names.
+
+    Returns
+    -------
+    ndarray, shape (H, W, 3), the data type of the file
+        Grey is repeated, alpha is dropped.
+
+    Raises
+    ------
+    InputError
+        It cannot be read, or does not hold finite real numbers.
+    MissingExtraError
+        The compression of a TIFF file needs the ``formats`` extra.
+    """
+    pixels = decode_image(files.read(name), name)
+    try:
+        pixels = to_rgb(pixels)
+    except InputError as error:
+        raise InputError(f"{name} cannot be used: {error}") from error
+    bad = int(np.count_nonzero(~np.isfinite(pixels).all(axis=2))) if pixels.dtype.kind == "f" else 0
+    if bad:
+        raise InputError(
+            f"{name} holds NaN or infinite values, at {bad} pixels. Replace them, for instance by "
+            "the background."
+        )
+    return np.ascontiguousarray(pixels)
 
 
 def escapes(name: str) -> bool:
