@@ -1,3 +1,5 @@
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -16,6 +18,17 @@ def test_onnx_runs_a_batch(bright_model: Path):
     assert (maps.shape, maps.dtype) == ((2, 3, 4, 1), np.float32)
     np.testing.assert_allclose(maps[0], 1 / (1 + np.exp(10)), rtol=1e-3)
     np.testing.assert_allclose(maps[1], 1 / (1 + np.exp(-10)), rtol=1e-5)
+
+
+def test_nothing_is_reported_to_the_makers_of_onnx_runtime(bright_model: Path, tmp_path: Path):
+    """It would leave the identity that it reports under in the cache of the user."""
+    code = "import sys; from nucseg import load_model; load_model(sys.argv[1], threads=1)"
+    # It reports nothing from test machines of itself, which it knows by CI.
+    kept = {k: v for k, v in os.environ.items() if k not in ("CI", "ORT_DISABLE_TELEMETRY")}
+    folders = dict.fromkeys(("HOME", "XDG_CACHE_HOME", "XDG_STATE_HOME"), str(tmp_path))
+    command = [sys.executable, "-c", code, str(bright_model)]
+    subprocess.run(command, check=True, timeout=60, env={**kept, **folders})
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_broken_onnx_file(tmp_path: Path):

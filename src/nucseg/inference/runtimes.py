@@ -64,10 +64,14 @@ class OnnxRuntime:
     """A network in ONNX Runtime on the CPU.
 
     Operations run one after the other, each over all threads, and by deterministic kernels: the
-    same input gives the same output.
+    same input gives the same output. Its reports to its makers are off, unless the environment
+    variable ``ORT_DISABLE_TELEMETRY`` is set to another value than 1.
     """
 
     def __init__(self, path: Path, threads: int | None = None) -> None:
+        # It looks at this when it is imported; a call after that would come too late. From version
+        # 1.29 on it would otherwise tell of each loaded model over the network.
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         import onnxruntime
         from onnxruntime.capi import onnxruntime_pybind11_state as state
 
