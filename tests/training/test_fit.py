@@ -175,6 +175,29 @@ def test_the_card_names_files_without_their_folders():
     assert _without_folders(Training())["encoder_weights"] == "imagenet"
 
 
+def test_an_overwritten_run_leaves_nothing_behind(discs, tiny, tmp_path):
+    run_folder.write_settings(tmp_path / "config.toml", tiny)
+    for old in ("checkpoint/last.keras", "predictions/epoch_099.png", "model.json"):
+        (tmp_path / old).parent.mkdir(exist_ok=True)
+        (tmp_path / old).write_text("old")
+
+    def interrupt(what, _done, _total):
+        if what == "training":
+            raise KeyboardInterrupt
+
+    with pytest.raises(InputError, match="before the first epoch"):
+        train(discs, tmp_path, tiny, overwrite=True, progress=interrupt)
+    left = {path.name for path in tmp_path.rglob("*") if path.is_file()}
+    assert not left & {"last.keras", "epoch_099.png", "model.json"}
+
+
+def test_a_wrong_split_leaves_the_old_run(run, discs, tiny):
+    settings = tiny.model_copy(update={"split": "nowhere.csv"})
+    with pytest.raises(InputError, match="nowhere.csv"):
+        train(discs, run, settings, overwrite=True)
+    assert read_card(run).training["epochs"] == 4
+
+
 def test_wrong_weights_are_refused_before_anything_is_written(discs, tiny, tmp_path):
     settings = tiny.model_copy(update={"encoder_weights": str(tmp_path / "none.h5")})
     with pytest.raises(ModelError, match="No encoder weights"):

@@ -76,3 +76,22 @@ def test_a_folder_that_cannot_be_made_is_said_at_once(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="Cannot write"):
         run_folder.begin(tmp_path / "file" / "run", resume=False, overwrite=False)
+
+
+def test_a_loss_that_is_no_number_is_never_the_best():
+    nan = float("nan")
+    assert run_folder.best_epoch(rows(nan, 3, nan, 2)) == 3
+    assert run_folder.best_epoch(rows(nan, nan)) == 0
+
+
+def test_clearing_removes_all_of_a_run_and_nothing_else(tmp_path):
+    run_folder.write_settings(tmp_path / "config.toml", Training())
+    run_folder.write_history(tmp_path / "history.csv", rows(1))
+    for folder in ("checkpoint", "seg_log/train", "plots", "predictions"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "file").touch()
+    for name in ("model.json", "model.onnx", "nucleus_segmentation_model.keras", "split.csv"):
+        (tmp_path / name).touch()
+    (tmp_path / "thesis.docx").touch()
+    run_folder.clear(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.docx"]

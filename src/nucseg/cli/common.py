@@ -63,29 +63,55 @@ def show_log(*, debug: bool) -> None:
         logging.getLogger("tifffile").setLevel(logging.CRITICAL)
 
 
+class ProgressDisplay:
+    """Progress bars on standard error, each with count and time left, and lines above them.
+
+    A bar appears with the first report of its step, so that an error before leaves none.
+    """
+
+    def __enter__(self) -> ProgressDisplay:
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+        )
+
+        self._bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+        )
+        self._tasks: dict[str, Any] = {}
+        self._bars.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._bars.stop()
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        """Show how far a step is."""
+        if what not in self._tasks:
+            self._tasks[what] = self._bars.add_task(what, total=total)
+        self._bars.update(self._tasks[what], completed=done, total=total)
+
+    def line(self, text: str) -> None:
+        """Write a line above the bars."""
+        self._bars.console.print(text, highlight=False, soft_wrap=True)
+
+
 @contextmanager
 def progress_bar(label: str) -> Iterator[Callable[[int, int], None]]:
-    """Progress bar on standard error, with count, rate and time left, as a callback.
+    """Show one progress bar.
 
     Yields
     ------
     callable
         ``progress(done, total)``.
     """
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (TextColumn(label), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(label, total=None)
-
-        def progress(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total)
-
-        yield progress
+    with ProgressDisplay() as display:
+        yield lambda done, total: display.progress(label, done, total)

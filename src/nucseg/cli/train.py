@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nucseg.cli.common import option
+from nucseg.cli.common import ProgressDisplay, option
 from nucseg.config import Training
 
 COLUMNS = ("loss", "dice", "accuracy", "val_loss", "val_dice", "val_accuracy")
@@ -70,7 +70,7 @@ def train(
 
     from nucseg.training.fit import train as run
 
-    with _Display() as display:
+    with ProgressDisplay() as display:
         folder = run(
             data,
             output,
@@ -78,7 +78,7 @@ def train(
             resume=resume,
             overwrite=overwrite,
             progress=display.progress,
-            on_epoch=display.epoch,
+            on_epoch=lambda row: display.line(_figures(row)),
         )
     typer.echo(f"Trained model: {folder}")
     typer.echo(f"Segment images with it:  nucseg segment IMAGES -o OUT --model {folder}")
@@ -108,42 +108,7 @@ def _settings(
         raise InputError(f"Wrong value of {name}: {first['msg']}.") from error
 
 
-class _Display:
-    """Progress bar with time left, and a line for each epoch above it."""
-
-    def __enter__(self) -> _Display:
-        from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            TextColumn,
-            TimeRemainingColumn,
-        )
-
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-        )
-        self._tasks: dict[str, Any] = {}
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self._bar.stop()
-
-    def progress(self, what: str, done: int, total: int) -> None:
-        """Show how far a step is."""
-        if what not in self._tasks:
-            self._tasks[what] = self._bar.add_task(what, total=total)
-        self._bar.update(self._tasks[what], completed=done, total=total)
-
-    def epoch(self, row: dict[str, float]) -> None:
-        """Write the figures of an epoch."""
-        figures = "  ".join(f"{name} {row[name]:.4f}" for name in COLUMNS if name in row)
-        self._bar.console.print(
-            f"epoch {int(row['epoch']):3d}  {figures}", highlight=False, soft_wrap=True
-        )
+def _figures(row: dict[str, float]) -> str:
+    """Put the figures of an epoch on one line."""
+    figures = "  ".join(f"{name} {row[name]:.4f}" for name in COLUMNS if name in row)
+    return f"epoch {int(row['epoch']):3d}  {figures}"

@@ -26,8 +26,8 @@ def by_model(model: Model) -> Predict:
     threshold = model.card.postprocessing.threshold
 
     def predict(sample: Sample) -> tuple[Labels, npt.NDArray[np.bool_]]:
-        mask = model.network_probability(sample.pixels) >= threshold
-        return model.segment(sample.pixels).labels, mask
+        probability = model.network_probability(sample.pixels)
+        return model.nuclei(sample.pixels, probability).labels, probability >= threshold
 
     return predict
 

@@ -201,10 +201,33 @@ class Model:
         ModelError
             The network does not give what the model's description says.
         """
+        return self.nuclei(image, self.network_probability(image), pixel_size=pixel_size)
+
+    def nuclei(
+        self,
+        image: npt.NDArray[Any],
+        network_probability: FloatImage,
+        *,
+        pixel_size: tuple[float, float] | None = None,
+    ) -> Segmentation:
+        """Find the nuclei in what the network gave: the second half of `segment`.
+
+        Parameters
+        ----------
+        image : ndarray, shape (H, W) or (H, W, C), any real dtype
+        network_probability : ndarray, float32, in [0, 1]
+            As `network_probability` gives it for this image.
+        pixel_size : tuple of float, optional
+
+        Raises
+        ------
+        InputError
+            A pixel size is not above 0.
+        """
         if pixel_size is not None and not all(0 < each < np.inf for each in pixel_size):
             raise InputError(f"Expected a pixel size above 0 µm, got {pixel_size}.")
         image = np.asarray(image)
-        probability = self.probability(image)
+        probability = resize_image(network_probability, (image.shape[0], image.shape[1]))
         labels = connected_components(probability, self.card.postprocessing)
         scores = mean_scores(labels, probability)
         dtype = np.uint16 if len(scores) <= np.iinfo(np.uint16).max else np.uint32

@@ -59,10 +59,8 @@ def find_model(name: str | Path = DEFAULT_MODEL) -> Path:
     if (folder / CARD).is_file():
         return folder
     found = f"{folder} holds no {CARD}" if folder.exists() else f"there is no folder {folder}"
-    raise ModelError(
-        f"Unknown model {str(name)!r}: {found}. Give one of {', '.join(bundled_models())}, "
-        "or the folder of a trained model."
-    )
+    choices = ", ".join([*bundled_models(), "the folder of a trained model"])
+    raise ModelError(f"Unknown model {str(name)!r}: {found}. Give one of: {choices}.")
 
 
 def read_card(folder: Path) -> ModelCard:

@@ -84,11 +84,14 @@ class PredictionDisplay(keras.callbacks.Callback):
         The run folder; pictures go to ``predictions/`` and to the log.
     every : int
         Epochs between pictures; the first epoch is always shown.
+    threshold : float
+        Probability from which a pixel counts.
     """
 
-    def __init__(self, arrays: Arrays, folder: Path, *, every: int) -> None:
+    def __init__(self, arrays: Arrays, folder: Path, *, every: int, threshold: float) -> None:
         super().__init__()
         self.arrays, self.folder, self.every = arrays, folder, every
+        self.threshold = threshold
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
         """Predict and write the pictures."""
@@ -96,9 +99,12 @@ class PredictionDisplay(keras.callbacks.Callback):
             return
         import tensorflow as tf
 
+        from nucseg.pictures import write_png
         from nucseg.plotting import panel
 
-        masks = np.asarray(self.model.predict_on_batch(self.arrays.images))[..., 0] > 0.5
+        masks = (
+            np.asarray(self.model.predict_on_batch(self.arrays.images))[..., 0] >= self.threshold
+        )
         panels = [
             panel(image, truth[..., 0] > 0, mask)
             for image, truth, mask in zip(
@@ -152,11 +158,3 @@ def write_graph(model: keras.Model, folder: Path) -> None:
     with writer.as_default():
         tf.summary.graph(graph)
     writer.close()
-
-
-def write_png(path: Path, picture: np.ndarray[Any, np.dtype[np.uint8]]) -> None:
-    """Write an RGB picture, shape (H, W, 3), uint8."""
-    from PIL import Image
-
-    with whole_file(path) as partial:
-        Image.fromarray(picture).save(partial)

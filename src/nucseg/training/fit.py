@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import platform
+import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -81,16 +82,17 @@ def train(
     import keras
 
     folder = Path(output)
+    report = progress or (lambda _what, _done, _total: None)
     dataset = open_dataset(Path(data))
     run_folder.begin(folder, resume=resume, overwrite=overwrite)
     settings = _settings(folder, settings, resume=resume)
+    split = _split(folder, dataset, settings, resume=resume, report=report)
+    if not resume:
+        run_folder.clear(folder)
+        run_folder.write_settings(folder / run_folder.CONFIG, settings)
+        write_split(folder / run_folder.SPLIT, split)
     keras.utils.set_random_seed(settings.seed)
     tf.config.experimental.enable_op_determinism()
-
-    if resume and (folder / KERAS).exists() and not (folder / run_folder.LAST).exists():
-        raise InputError(f"The training run in {folder} is finished: there is nothing to resume.")
-    report = progress or (lambda _what, _done, _total: None)
-    split = _split(folder, dataset, settings, resume=resume, report=report)
     model, history = _start(folder, settings, resume=resume)
     train_arrays, validation_arrays = _arrays(dataset, split, settings, report)
     begun = datetime.now(UTC)
@@ -112,17 +114,17 @@ def train(
     }
     _finish(folder, model, settings, history, record)
     if not interrupted:
-        _remove_checkpoints(folder)
+        shutil.rmtree(folder / run_folder.CHECKPOINT)
     return folder
 
 
 def _settings(folder: Path, given: Training | None, *, resume: bool) -> Training:
-    path = folder / run_folder.CONFIG
+    """Return the settings of a new run, or those of the run in the folder, which must agree."""
     if not resume:
-        settings = given or Training()
-        run_folder.write_settings(path, settings)
-        return settings
-    held = run_folder.read_settings(path)
+        return given or Training()
+    if (folder / KERAS).exists() and not (folder / run_folder.LAST).exists():
+        raise InputError(f"The training run in {folder} is finished: there is nothing to resume.")
+    held = run_folder.read_settings(folder / run_folder.CONFIG)
     if given is not None and given != held:
         changed = sorted(
             name for name in Training.model_fields if getattr(given, name) != getattr(held, name)
@@ -137,31 +139,23 @@ def _settings(folder: Path, given: Training | None, *, resume: bool) -> Training
 def _split(
     folder: Path, dataset: Dataset, settings: Training, *, resume: bool, report: Progress
 ) -> Split:
-    path = folder / run_folder.SPLIT
-    if resume and path.is_file():
-        return read_split(path, dataset.image_ids)
-    if settings.split == "random":
-        split = make_split(
-            dataset.image_ids,
-            fields=None,
-            validation_fraction=settings.validation_fraction,
-            seed=settings.seed,
-        )
-    elif settings.split == "field":
+    if resume:
+        return read_split(folder / run_folder.SPLIT, dataset.image_ids)
+    if settings.split not in ("random", "field"):
+        return read_split(Path(settings.split), dataset.image_ids)
+    fields = None
+    if settings.split == "field":
         images = {}
         for done, image_id in enumerate(dataset.image_ids, start=1):
             images[image_id] = dataset.read_pixels(image_id)
             report("finding fields of view", done, len(dataset.image_ids))
-        split = make_split(
-            dataset.image_ids,
-            fields=find_fields(images),
-            validation_fraction=settings.validation_fraction,
-            seed=settings.seed,
-        )
-    else:
-        split = read_split(Path(settings.split), dataset.image_ids)
-    write_split(path, split)
-    return split
+        fields = find_fields(images)
+    return make_split(
+        dataset.image_ids,
+        fields=fields,
+        validation_fraction=settings.validation_fraction,
+        seed=settings.seed,
+    )
 
 
 def _start(
@@ -260,7 +254,12 @@ def _fit(
             verbose=0,
             callbacks=[
                 keras.callbacks.TensorBoard(folder / run_folder.LOG, write_graph=False),
-                callbacks.PredictionDisplay(shown, folder, every=settings.display_every),
+                callbacks.PredictionDisplay(
+                    shown,
+                    folder,
+                    every=settings.display_every,
+                    threshold=settings.postprocessing.threshold,
+                ),
                 recorder,
                 callbacks.Progress(
                     lambda done, total: report("training", done, total), epochs=settings.epochs
@@ -361,9 +360,3 @@ def save_model(folder: Path, model: keras.Model, card: ModelCard) -> None:
 def _versions() -> dict[str, str]:
     names = ("nucseg", "keras", "tensorflow", "numpy", "onnx", "opencv-python-headless")
     return {"python": platform.python_version(), **{name: version(name) for name in names}}
-
-
-def _remove_checkpoints(folder: Path) -> None:
-    for file in (folder / run_folder.LAST).parent.iterdir():
-        file.unlink()
-    (folder / run_folder.LAST).parent.rmdir()

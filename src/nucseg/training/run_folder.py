@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import math
+import shutil
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from pydantic import ValidationError
 from nucseg.config import Training
 from nucseg.errors import InputError
 from nucseg.files import whole_file
+from nucseg.models.zoo import CARD, KERAS, ONNX
 
 CONFIG = "config.toml"
 HISTORY = "history.csv"
@@ -20,9 +23,10 @@ SPLIT = "split.csv"
 LOG = "seg_log"
 PLOTS = "plots"
 PREDICTIONS = "predictions"
-LAST = "checkpoint/last.keras"
-BEST = "checkpoint/best.weights.h5"
-STEPS = "checkpoint/steps_per_epoch.txt"
+CHECKPOINT = "checkpoint"
+LAST = f"{CHECKPOINT}/last.keras"
+BEST = f"{CHECKPOINT}/best.weights.h5"
+STEPS = f"{CHECKPOINT}/steps_per_epoch.txt"
 
 History = list[dict[str, float]]
 
@@ -80,8 +84,17 @@ def write_history(path: Path, history: History) -> None:
 
 def best_epoch(history: History) -> int:
     """Index of the row with the lowest validation loss, the earliest of equals."""
-    losses = [row["val_loss"] for row in history]
+    # A loss that is not a number (training blew up) is worse than any.
+    losses = [math.inf if math.isnan(row["val_loss"]) else row["val_loss"] for row in history]
     return losses.index(min(losses))
+
+
+def clear(folder: Path) -> None:
+    """Remove what an earlier run left, so that nothing of it is mistaken for the new one's."""
+    for name in (CONFIG, HISTORY, SPLIT, KERAS, ONNX, CARD):
+        (folder / name).unlink(missing_ok=True)
+    for name in (LOG, PLOTS, PREDICTIONS, CHECKPOINT):
+        shutil.rmtree(folder / name, ignore_errors=True)
 
 
 def begin(folder: Path, *, resume: bool, overwrite: bool) -> None:
@@ -103,6 +116,6 @@ def begin(folder: Path, *, resume: bool, overwrite: bool) -> None:
         )
     if folder.is_dir() and not held and any(folder.iterdir()) and not overwrite:
         raise InputError(f"{folder} holds other files. Give a new or empty folder, or --overwrite.")
-    with whole_file(folder / "checkpoint" / ".writable") as partial:
+    with whole_file(folder / CHECKPOINT / ".writable") as partial:
         partial.touch()
-    (folder / "checkpoint" / ".writable").unlink()
+    (folder / CHECKPOINT / ".writable").unlink()
