@@ -26,6 +26,8 @@ import random
 import sys
 import time
 from pathlib import Path
+from statistics import mean
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -39,6 +41,7 @@ from nucseg.training.fit import train
 
 VALIDATION_SHARE = 0.1
 FIGURES = ("dice", "iou", "pixel_accuracy", "kaggle_map", "ap50")
+Report = dict[str, dict[str, Any]]
 RUNS = {"field": "imagenet", "random": "imagenet", "scratch": "none"}
 
 
@@ -70,7 +73,7 @@ def random_split(rows: list[dict[str, str]], like: Split) -> Split:
     )
 
 
-def run_once(name: str, data: Path, out: Path, weights: str) -> dict[str, object]:
+def run_once(name: str, data: Path, out: Path, weights: str) -> dict[str, Any]:
     """Train unless it is done already, then judge on the test images."""
     folder, split_file = out / name, out / f"{name}.csv"
     begun = time.perf_counter()
@@ -96,10 +99,31 @@ def run_once(name: str, data: Path, out: Path, weights: str) -> dict[str, object
         image_ids=read_split(split_file, dataset.image_ids).test,
         groups=read_groups(data / "split.csv"),
     )
-    summary = result.summary()
+    summary = {key: value for key, value in result.summary().items() if key != "data"}
     if trained:
         summary["training_minutes"] = round(minutes, 1)
+    summary["dice_of_images"] = {
+        image.image_id: round(image.scores["dice"], 4) for image in result.images
+    }
     return summary
+
+
+def leakage(rows: list[dict[str, str]], splits: dict[str, Split], report: Report) -> Table:
+    """Compare test images of the random split by whether training saw tiles of their field."""
+    field_of = {row["image_id"]: row["source_field"] for row in rows}
+    seen = {field_of[i] for i in (*splits["random"].train, *splits["random"].validation)}
+    tested = {name: report[name]["dice_of_images"] for name in ("field", "random")}
+    table = Table("test images of the random split", "number", "field, Dice", "random, Dice")
+    for title, leaked in (("tiles of their field in training", True), ("no such tiles", False)):
+        ids = [i for i in tested["random"] if (field_of[i] in seen) is leaked]
+        common = [i for i in ids if i in tested["field"]]
+        table.add_row(title, str(len(ids)), "", f"{mean(tested['random'][i] for i in ids):.3f}")
+        table.add_row(
+            "  of these in fold 0 too",
+            str(len(common)),
+            *(f"{mean(tested[name][i] for i in common):.3f}" for name in ("field", "random")),
+        )
+    return table
 
 
 def draw_curves(out: Path, path: Path) -> None:
@@ -141,7 +165,7 @@ def main() -> None:
         rows = list(csv.DictReader(file))
     fields = field_split(rows)
     splits = {"field": fields, "random": random_split(rows, fields), "scratch": fields}
-    report = {}
+    report: Report = {}
     for name in arguments.only:
         write_split(arguments.out / f"{name}.csv", splits[name])
         weights = arguments.encoder_weights if RUNS[name] == "imagenet" else "none"
@@ -156,6 +180,8 @@ def main() -> None:
             str(summary.get("training_minutes", "")),
         )
     Console().print(table)
+    if {"field", "random"} <= set(report):
+        Console().print(leakage(rows, splits, report))
     if {"field", "scratch"} <= set(report):
         draw_curves(arguments.out, arguments.out / "encoder_weights.png")
     machine = {"machine": platform.processor() or platform.machine(), "python": sys.version}
