@@ -77,6 +77,25 @@ class ConnectedComponents(Frozen):
     )
 
 
+class Watershed(Frozen):
+    """From maps of nucleus, touching border and distance to a label image.
+
+    Seeds are where the distance map is high and no border is; they grow over the foreground.
+    """
+
+    method: Literal["watershed"] = "watershed"
+    threshold: float = Field(0.5, gt=0, lt=1, description="Probability from which a pixel counts.")
+    seed_threshold: float = Field(
+        0.5, gt=0, lt=1, description="Relative distance to the outline from which a seed begins."
+    )
+    min_area: int = Field(
+        12, ge=0, description="Nuclei of fewer pixels are dropped, in pixels of the image."
+    )
+
+
+Postprocessing = Annotated[ConnectedComponents | Watershed, Field(discriminator="method")]
+
+
 class Segmenting(Frozen):
     """A run of ``nucseg segment``."""
 
