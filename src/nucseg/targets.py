@@ -85,7 +85,9 @@ def _relative_distance(
     if not nucleus.any():
         return np.zeros_like(distance)
     # A nucleus that fills the image has no outline at all, which gives a huge number.
-    distance = np.minimum(distance, np.float32(sum(numbers.shape))) + 1
+    distance = np.minimum(distance, np.float32(sum(numbers.shape)))
+    # Its last bits depend on where in memory the array lies; its square is a whole number.
+    distance = np.sqrt(np.rint(distance * distance)) + 1
     which = numbers.astype(np.intp)
     largest = np.zeros(which.max() + 1, np.float32)
     np.maximum.at(largest, which.ravel(), distance.ravel())
