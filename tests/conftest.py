@@ -3,14 +3,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nucseg.config import ConnectedComponents, Preprocessing, UNet
+from nucseg.config import ConnectedComponents, Postprocessing, Preprocessing, UNet, Watershed
 from nucseg.models.zoo import ONNX, ModelCard, write_card
+from nucseg.targets import INSTANCE_MAPS
 
 
 def write_bright_model(
-    folder: Path, *, size: tuple[int, int] | None = None, channels: int = 1, name: str = "bright"
+    folder: Path,
+    *,
+    size: tuple[int, int] | None = None,
+    channels: int = 1,
+    name: str = "bright",
+    postprocessing: Postprocessing | None = None,
 ) -> Path:
-    """Write a model folder whose network is sigmoid(20 · (mean of the channels − 0.5))."""
+    """Write a model folder whose network is sigmoid(20 · (mean of the channels − 0.5)).
+
+    Every map of it, of which there are `channels`, is the same.
+    """
     from onnx import TensorProto, checker, helper, save
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -38,9 +47,9 @@ def write_bright_model(
     card = ModelCard(
         name=name,
         description="Calls bright pixels nuclei.",
-        network=UNet(),
+        network=UNet(outputs=INSTANCE_MAPS[:channels]),
         preprocessing=Preprocessing(size=size, percentiles=None),
-        postprocessing=ConnectedComponents(min_area=4),
+        postprocessing=postprocessing or ConnectedComponents(min_area=4),
         licence="BSD-3-Clause",
         figures={"dice": 0.5},
         files={ONNX: ""},
@@ -53,6 +62,15 @@ def write_bright_model(
 def bright_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Model folder that calls pixels brighter than half their range nuclei, at full size."""
     return write_bright_model(tmp_path_factory.mktemp("models") / "bright")
+
+
+@pytest.fixture(scope="session")
+def bright_instance_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Model folder as `bright_model` that gives the maps of the instance recipe."""
+    folder = tmp_path_factory.mktemp("models") / "bright-instance"
+    return write_bright_model(
+        folder, channels=3, name="bright-instance", postprocessing=Watershed(min_area=4)
+    )
 
 
 @pytest.fixture(scope="session")

@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nucseg.augment import augment
-from nucseg.config import Augmentation
+from nucseg.augment import augment, random_crop
+from nucseg.config import Augmentation, Crops
 
 STILL = {
     "flips": False, "quarter_turns": False, "rotation": 0, "zoom": (1, 1), "brightness": 0,
@@ -85,3 +85,45 @@ def test_the_same_state_gives_the_same_result():
     second = augment(image, mask, np.random.default_rng(3), Augmentation())
     np.testing.assert_array_equal(first[0], second[0])
     np.testing.assert_array_equal(first[1], second[1])
+
+
+@given(seed=st.integers(0, 2**32), height=st.integers(8, 90), width=st.integers(8, 90))
+def test_a_crop_has_its_size_whatever_the_image(seed, height, width):
+    image, mask = disc(height, width)
+    pixels, labels = (image * 255).astype(np.uint8), (mask[..., 0] * 700).astype(np.int32)
+    pixels_before, labels_before = pixels.copy(), labels.copy()
+    settings = Augmentation(zoom=(0.5, 1.8), rotation=45)
+    crop, moved = random_crop(pixels, labels, np.random.default_rng(seed), settings, Crops(size=32))
+    assert crop.shape == (32, 32, 3)
+    assert crop.dtype == np.float32
+    assert 0 <= crop.min() <= crop.max() <= 1
+    assert set(np.unique(moved)) <= {0, 700}
+    np.testing.assert_array_equal(pixels, pixels_before)
+    np.testing.assert_array_equal(labels, labels_before)
+
+
+def test_the_labels_of_a_crop_move_with_it():
+    image, mask = disc(64, 64)
+    pixels, labels = (image * 255).astype(np.uint8), mask[..., 0].astype(np.int32)
+    settings = Augmentation(**{**STILL, "flips": True, "quarter_turns": True, "rotation": 45})
+    for seed in range(20):
+        crop, moved = random_crop(
+            pixels, labels, np.random.default_rng(seed), settings, Crops(size=64)
+        )
+        assert np.mean((crop[..., 0] > 0.5) == (moved > 0)) > 0.97
+        assert np.count_nonzero(moved) > 150
+
+
+def test_grey_images_stay_grey_and_colours_change():
+    image, mask = disc()
+    grey, labels = (image * 255).astype(np.uint8), mask[..., 0].astype(np.int32)
+    tinted = grey.copy()
+    tinted[..., 0] //= 2
+    crops, settings = Crops(size=32, grey=0, colour=0.5), Augmentation(**STILL)
+    crop, _ = random_crop(grey, labels, np.random.default_rng(0), settings, crops)
+    np.testing.assert_array_equal(crop[..., 0], crop[..., 2])
+    crop, _ = random_crop(tinted, labels, np.random.default_rng(0), settings, crops)
+    assert not np.allclose(crop[..., 0] * 2, crop[..., 2], atol=0.02)
+    crops = Crops(size=32, grey=1)
+    crop, _ = random_crop(tinted, labels, np.random.default_rng(0), settings, crops)
+    np.testing.assert_array_equal(crop[..., 0], crop[..., 2])

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from nucseg.config import Augmentation
+from nucseg.config import Augmentation, Crops
 
 FloatImage = npt.NDArray[np.float32]
 
@@ -43,6 +43,75 @@ def augment(
     moved, moved_targets = _move(image, targets, rng, settings)
     changed = _change_intensities(moved, rng, settings)
     return np.ascontiguousarray(changed), np.ascontiguousarray(moved_targets)
+
+
+def random_crop(
+    image: npt.NDArray[np.uint8],
+    labels: npt.NDArray[np.integer],
+    rng: np.random.Generator,
+    settings: Augmentation,
+    crops: Crops,
+) -> tuple[FloatImage, npt.NDArray[np.int32]]:
+    """Cut a random crop, turned, zoomed and mirrored, and change its intensities.
+
+    Parameters
+    ----------
+    image : ndarray, shape (H, W, 3), uint8
+    labels : ndarray, shape (H, W), integer, below 65,536
+    rng : Generator
+    settings : Augmentation
+    crops : Crops
+
+    Returns
+    -------
+    image : ndarray, shape (size, size, 3), float32, in [0, 1]
+    labels : ndarray, shape (size, size), int32
+        Moved by nearest pixels; what lies outside the image is mirrored.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> image, labels = np.zeros((90, 70, 3), np.uint8), np.ones((90, 70), int)
+    >>> a, b = random_crop(image, labels, np.random.default_rng(0), Augmentation(), Crops(size=64))
+    >>> a.shape, b.shape
+    ((64, 64, 3), (64, 64))
+    """
+    zoom = float(np.exp(rng.uniform(*np.log(settings.zoom))))
+    angle = np.deg2rad(rng.uniform(-settings.rotation, settings.rotation))
+    if settings.quarter_turns:
+        angle += np.pi / 2 * rng.integers(4)
+    mirror = -1.0 if settings.flips and rng.random() < 0.5 else 1.0
+    turn = zoom * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    turn[0] *= mirror
+    # The crop's centre, as far inside the image as the crop's size allows.
+    half = crops.size / 2 / zoom
+    centre = [
+        rng.uniform(min(half, side / 2), max(side - half, side / 2))
+        for side in (image.shape[1], image.shape[0])
+    ]
+    shift = crops.size / 2 - turn @ centre
+    matrix = np.column_stack([turn, shift])
+    size, border = (crops.size, crops.size), cv2.BORDER_REFLECT_101
+    if zoom < 0.7:  # average before sampling, else small structures become noise
+        image = np.asarray(cv2.GaussianBlur(image, (0, 0), 0.4 / zoom), np.uint8)
+    moved = cv2.warpAffine(image, matrix, size, flags=cv2.INTER_LINEAR, borderMode=border)
+    moved_labels = cv2.warpAffine(
+        labels.astype(np.uint16), matrix, size, flags=cv2.INTER_NEAREST, borderMode=border
+    )
+    scaled = np.asarray(moved, np.float32) / np.float32(255)
+    changed = _change_intensities(_change_colours(scaled, rng, crops), rng, settings)
+    return changed, np.asarray(moved_labels, np.int32)
+
+
+def _change_colours(image: FloatImage, rng: np.random.Generator, crops: Crops) -> FloatImage:
+    if rng.random() < crops.grey:
+        weights = rng.dirichlet((1.0, 1.0, 1.0)).astype(np.float32)
+        return np.repeat((image @ weights)[..., None], 3, axis=2)
+    # Grey images stay grey: a tint would be something that no microscope gives.
+    if np.array_equal(image[::8, ::8, 0], image[::8, ::8, 1]):
+        return image
+    factors = 1 + rng.uniform(-crops.colour, crops.colour, 3)
+    return np.asarray(np.clip(image * factors.astype(np.float32), 0, 1), np.float32)
 
 
 def _move(

@@ -77,6 +77,25 @@ class ConnectedComponents(Frozen):
     )
 
 
+class Watershed(Frozen):
+    """From maps of nucleus, touching border and distance to a label image.
+
+    Seeds are where the distance map is high and no border is; they grow over the foreground.
+    """
+
+    method: Literal["watershed"] = "watershed"
+    threshold: float = Field(0.5, gt=0, lt=1, description="Probability from which a pixel counts.")
+    seed_threshold: float = Field(
+        0.3, gt=0, lt=1, description="Relative distance to the outline from which a seed begins."
+    )
+    min_area: int = Field(
+        12, ge=0, description="Nuclei of fewer pixels are dropped, in pixels of the image."
+    )
+
+
+Postprocessing = Annotated[ConnectedComponents | Watershed, Field(discriminator="method")]
+
+
 class Segmenting(Frozen):
     """A run of ``nucseg segment``."""
 
@@ -117,10 +136,23 @@ class Augmentation(Frozen):
         return self
 
 
-class Training(Frozen):
-    """A training run of the semantic recipe."""
+class Crops(Frozen):
+    """Random crops of images at their own resolution, in place of whole images made small."""
 
-    recipe: Literal["semantic"] = Field("semantic", description="What the network learns.")
+    size: int = Field(256, ge=32, multiple_of=32, description="Side of the crops, in pixels.")
+    per_epoch: int = Field(480, ge=1, description="Crops that make up an epoch.")
+    grey: float = Field(0.15, ge=0, le=1, description="Probability of taking the colours away.")
+    colour: float = Field(
+        0.15, ge=0, lt=1, description="Largest relative change of each colour channel."
+    )
+
+
+class Training(Frozen):
+    """A training run; the defaults are those of the semantic recipe, see `RECIPES`."""
+
+    recipe: Literal["semantic", "instance"] = Field(
+        "semantic", description="What the network learns: masks, or separate nuclei."
+    )
     epochs: int = Field(40, ge=1, description="Largest number of passes over the training images.")
     batch_size: int = Field(64, ge=1, description="Images per training step.")
     learning_rate: float = Field(3e-3, gt=0, description="Highest learning rate.")
@@ -149,4 +181,34 @@ class Training(Frozen):
     preprocessing: Preprocessing = Preprocessing()
     network: UNet = UNet()
     augmentation: Augmentation = Augmentation()
-    postprocessing: ConnectedComponents = ConnectedComponents()
+    crops: Annotated[Crops | None, OrNone] = Field(
+        None, description="Train on random crops in place of whole images made small."
+    )
+    postprocessing: Postprocessing = ConnectedComponents()
+
+    @model_validator(mode="after")
+    def _of_one_recipe(self) -> Training:
+        instance = self.recipe == "instance"
+        if (self.crops is not None) != instance or (self.preprocessing.size is None) != instance:
+            raise ValueError(
+                "the semantic recipe needs preprocessing.size and no crops, the instance recipe "
+                "crops and no preprocessing.size"
+            )
+        return self
+
+
+RECIPES = {
+    "semantic": Training(),
+    "instance": Training(
+        recipe="instance",
+        epochs=60,
+        batch_size=16,
+        learning_rate=2e-3,
+        patience=15,
+        preprocessing=Preprocessing(size=None),
+        network=UNet(outputs=("nucleus", "border", "distance")),
+        augmentation=Augmentation(rotation=45, zoom=(0.5, 1.8), blur=1.5, inversion=0.15),
+        crops=Crops(),
+        postprocessing=Watershed(),
+    ),
+}

@@ -52,6 +52,15 @@ def test_a_model_is_judged_into_a_folder(data: Path, bright_model_32: Path, tmp_
         assert (out / name).is_file()
 
 
+def test_an_instance_model_is_judged(
+    data: Path, bright_instance_model: Path, tmp_path: Path
+) -> None:
+    options = ("-o", tmp_path / "out", "--no-plots", "--json")
+    result = run(data, "--model", bright_instance_model, *options)
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["mean"]["ap50"] == 1
+
+
 def test_an_image_with_nan_fails_alone(data: Path, tmp_path: Path) -> None:
     nan = np.full((40, 40), np.nan, np.float32)
     tifffile.imwrite(data / "images" / "a.tif", nan)

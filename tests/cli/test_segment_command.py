@@ -62,6 +62,21 @@ def test_options_reach_the_run(images: Path, bright_model: Path, tmp_path: Path)
     assert record["model"]["postprocessing"]["threshold"] == 0.9
 
 
+def test_options_of_the_other_method(
+    images: Path, bright_model: Path, bright_instance_model: Path, tmp_path: Path
+):
+    options = ("--model", bright_instance_model, "--seed-threshold", 0.25)
+    result = run("segment", images, "-o", tmp_path / "out", *options)
+    assert "2 images segmented: 4 nuclei." in result.stdout
+    record = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert record["model"]["postprocessing"]["seed_threshold"] == 0.25
+    options = ("--model", bright_model, "--seed-threshold", 0.25)
+    result = run("segment", images, "-o", tmp_path / "none", *options)
+    assert result.exit_code == 2
+    assert "finds nuclei by connected-components, which has no setting" in result.stderr
+    assert not (tmp_path / "none").exists()
+
+
 def test_failures_are_told_by_their_cause(images: Path, bright_model: Path, tmp_path: Path):
     for number in range(7):
         (images / f"zero{number}.png").touch()
@@ -242,7 +257,8 @@ def test_killed_and_resumed_equals_uninterrupted(bright_model: Path, tmp_path: P
         time.sleep(wait_for / 2000)
         process.send_signal(signal.SIGKILL)
         kills.append(process.wait())
-        for path in (*out.glob("labels/*.tif"), *out.glob("overlays/*.png")):
+        written = (*out.glob("labels/[!.]*.tif"), *out.glob("overlays/[!.]*.png"))
+        for path in written:  # but for those half done, which have names of their own
             assert read_image(path).pixels.shape[:2] == (288, 320)
         for path in out.glob(".nucseg/*.json"):
             json.loads(path.read_text())

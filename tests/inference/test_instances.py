@@ -4,10 +4,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from nucseg.config import ConnectedComponents
-from nucseg.inference.instances import connected_components, mean_scores
+from nucseg.config import ConnectedComponents, Watershed
+from nucseg.datasets.synthetic import synthetic_image
+from nucseg.inference.instances import connected_components, label_image, mean_scores, watershed
+from nucseg.metrics import kaggle_map, overlap
+from nucseg.preprocess import resize_image
+from nucseg.targets import instance_maps
 
 EVERY_PIXEL = ConnectedComponents(min_area=0)
+EVERY_SEED = Watershed(min_area=0)
+
+
+def maps_of(distance, *, nucleus=None, border=0.0):
+    distance = np.array(distance, np.float32)
+    nucleus = np.ones_like(distance) if nucleus is None else np.array(nucleus, np.float32)
+    return np.stack([nucleus, np.full_like(distance, border), distance], axis=-1)
 
 
 def test_nuclei_that_touch_by_a_corner_stay_apart():
@@ -53,3 +64,106 @@ def test_labels_are_consecutive_large_enough_and_above_the_threshold(probability
     scores = mean_scores(labels, probability)
     assert len(scores) == labels.max()
     assert ((scores >= 0.5) & (scores <= 1)).all()
+
+
+def test_seeds_grow_until_they_meet_on_low_ground():
+    maps = maps_of([[0.9, 0.4, 0.3, 0.1, 0.2, 0.4, 0.45, 0.6]])
+    assert watershed(maps, EVERY_SEED).tolist() == [[1, 1, 1, 1, 2, 2, 2, 2]]
+
+
+def test_a_border_splits_what_the_distance_alone_would_not():
+    maps = maps_of([[0.9] * 7])
+    assert watershed(maps, EVERY_SEED).tolist() == [[1] * 7]
+    maps[0, 3, 1] = 1
+    assert watershed(maps, EVERY_SEED).max() == 2
+
+
+def test_nuclei_apart_need_no_seed():
+    maps = maps_of([[0.9, 0.1, 0.9, 0.1, 0.1]], nucleus=[[1, 0.4, 0.5, 0, 0.6]])
+    assert watershed(maps, EVERY_SEED).tolist() == [[1, 0, 2, 0, 3]]
+
+
+def test_seed_threshold():
+    maps = maps_of([[0.9, 0.4, 0.9]])
+    counts = [
+        watershed(maps, Watershed(min_area=0, seed_threshold=threshold)).max()
+        for threshold in (0.4, 0.5, 0.95)
+    ]
+    assert counts == [1, 2, 1]
+
+
+def test_holes_inside_a_nucleus_are_filled_unless_large():
+    nucleus = np.ones((5, 12))
+    nucleus[2, 2] = 0
+    nucleus[:, 5] = 0
+    nucleus[1:4, 7:11] = 0
+    labels = watershed(maps_of(nucleus, nucleus=nucleus), EVERY_SEED)
+    assert (labels[:, :5] == 1).all()
+    assert (labels[1:4, 7:11] == 0).all()
+    assert labels.max() == 2
+
+
+def test_a_hole_between_two_nuclei_stays():
+    nucleus = np.ones((3, 7))
+    nucleus[1, 3] = 0
+    distance = np.repeat([[0.2, 0.8, 0.4, 0.1, 0.4, 0.8, 0.2]], 3, axis=0)
+    labels = watershed(maps_of(distance, nucleus=nucleus), EVERY_SEED)
+    assert (labels.max(), labels[1, 3]) == (2, 0)
+
+
+def test_background_at_the_edge_is_no_hole():
+    nucleus = np.ones((5, 5))
+    nucleus[0, 2] = nucleus[4, 4] = 0
+    labels = watershed(maps_of(nucleus, nucleus=nucleus), EVERY_SEED)
+    np.testing.assert_array_equal(labels, nucleus)
+
+
+def test_no_nuclei_at_all():
+    labels = watershed(np.zeros((3, 4, 3), np.float32), EVERY_SEED)
+    assert (labels.shape, labels.dtype, labels.max()) == ((3, 4), np.int32, 0)
+
+
+def test_method_follows_from_the_settings():
+    maps = maps_of([[0.9, 0.1, 0.9]])
+    assert label_image(maps, EVERY_SEED).max() == 2
+    assert label_image(maps, EVERY_PIXEL).max() == 1
+
+
+@given(
+    hnp.arrays(
+        np.float32,
+        st.tuples(st.integers(1, 10), st.integers(1, 10), st.just(3)),
+        elements=st.floats(0, 1, width=32),
+    ),
+    st.integers(0, 6),
+    st.floats(0.1, 0.9),
+)
+def test_nuclei_are_consecutive_connected_and_large_enough(maps, min_area, seed_threshold):
+    settings = Watershed(min_area=min_area, seed_threshold=seed_threshold)
+    before = maps.copy()
+    labels = watershed(maps, settings)
+    np.testing.assert_array_equal(maps, before)
+    areas = np.bincount(labels.ravel())[1:]
+    assert (areas >= max(min_area, 1)).all()
+    for label in range(1, labels.max() + 1):
+        assert connected_components((labels == label).astype(np.float32), EVERY_PIXEL).max() == 1
+    if min_area == 0:
+        assert (labels[maps[..., 0] >= 0.5] > 0).all()
+    # Which nuclei there are does not depend on how the image lies.
+    for turned in (maps[::-1], maps[:, ::-1], maps.swapaxes(0, 1)):
+        again = watershed(np.ascontiguousarray(turned), settings)
+        if min_area == 0:
+            assert again.max() == labels.max()
+
+
+@pytest.mark.parametrize("modality", ["fluorescence", "histology"])
+@pytest.mark.parametrize(("share", "expected"), [(1.0, 0.98), (0.5, 0.93)])
+def test_perfect_maps_give_the_nuclei_back(modality, share, expected):
+    scores = []
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        _, labels = synthetic_image(rng, size=(160, 192), nuclei=30, modality=modality)
+        maps = resize_image(instance_maps(labels), (int(160 * share), int(192 * share)))
+        found = watershed(resize_image(maps, (160, 192)), Watershed(seed_threshold=0.3))
+        scores.append(kaggle_map(overlap(labels, found)))
+    assert np.mean(scores) > expected

@@ -1,12 +1,18 @@
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import nucseg
+from nucseg.config import Watershed
 from nucseg.errors import InputError, ModelError
 from nucseg.images import read_image
 from nucseg.inference.segmenter import Model, load_model, segment
+from nucseg.metrics import kaggle_map, overlap
+from nucseg.models.zoo import read_card, write_card
+from nucseg.preprocess import resize_image
+from nucseg.targets import instance_maps
 
 
 @pytest.fixture(scope="module")
@@ -98,12 +104,50 @@ def test_settings_can_be_changed(model: Model):
     ("changes", "message"),
     [
         ({"threshold": 2.0}, r"setting threshold: .*less than 1, got 2\.0"),
-        ({"speed": 1}, r"setting speed: Extra inputs are not permitted, got 1"),
+        (
+            {"seed_threshold": 0.5},
+            r"model bright finds nuclei by connected-components, which has no setting "
+            r"seed_threshold\. Change any of min_area, threshold\.",
+        ),
     ],
 )
 def test_settings_out_of_bounds(model: Model, changes: dict, message: str):
     with pytest.raises(InputError, match=message):
         model.with_postprocessing(**changes)
+
+
+def test_setting_of_watershed(bright_instance_model: Path):
+    model = load_model(bright_instance_model).with_postprocessing(seed_threshold=0.25)
+    assert model.card.postprocessing == Watershed(min_area=4, seed_threshold=0.25)
+    with pytest.raises(InputError, match=r"setting seed_threshold: .*greater than 0, got 0"):
+        model.with_postprocessing(seed_threshold=0)
+
+
+def test_each_bright_square_is_a_nucleus_of_an_instance_model_too(bright_instance_model: Path):
+    model = load_model(bright_instance_model, threads=1)
+    assert model.network_maps(two_squares()).shape == (12, 20, 3)
+    assert model.network_probability(two_squares()).shape == (12, 20)
+    seg = model.segment(two_squares())
+    assert (seg.count, seg.probability.shape) == (2, (12, 20))
+    np.testing.assert_array_equal(seg.labels > 0, two_squares() > 0)
+
+
+@pytest.mark.parametrize("size", [(24, 64), (48, 128)])
+def test_touching_nuclei_are_separated_by_their_maps(bright_instance_model: Path, size):
+    truth = np.zeros((48, 128), int)
+    truth[8:40, 20:62], truth[8:40, 62:100] = 1, 2
+    maps = resize_image(instance_maps(truth), size)
+    seg = load_model(bright_instance_model, threads=1).nuclei(truth > 0, maps)
+    assert seg.count == 2
+    assert kaggle_map(overlap(truth, seg.labels)) > 0.9
+    assert seg.scores == pytest.approx([1, 1], abs=0.05)
+
+
+def test_watershed_on_a_network_without_its_maps(bright_model: Path, tmp_path: Path):
+    folder = shutil.copytree(bright_model, tmp_path / "model")
+    write_card(folder, read_card(folder).model_copy(update={"postprocessing": Watershed()}))
+    with pytest.raises(ModelError, match="maps nucleus, border, distance, but .* gives nucleus"):
+        load_model(folder)
 
 
 def test_network_that_gives_other_maps_than_described(model: Model):

@@ -8,7 +8,7 @@ import pytest
 
 from nucseg.config import UNet
 from nucseg.errors import ModelError
-from nucseg.models.losses import cross_entropy_dice, dice, soft_dice
+from nucseg.models.losses import accuracy, cross_entropy_dice, dice, instance_loss, soft_dice
 from nucseg.models.onnx_export import write_onnx
 from nucseg.models.picture import architecture_picture, stages
 from nucseg.models.unet import build_unet
@@ -205,9 +205,22 @@ def test_soft_dice_by_hand():
     np.testing.assert_allclose(thresholded, values)
 
 
-def test_a_better_prediction_has_a_lower_loss():
-    truth = np.zeros((1, 4, 4, 1), np.float32)
+@pytest.mark.parametrize(("loss", "channels"), [(cross_entropy_dice, 1), (instance_loss, 3)])
+def test_a_better_prediction_has_a_lower_loss(loss, channels):
+    truth = np.zeros((1, 4, 4, channels), np.float32)
     truth[0, :2] = 1
-    good = float(cross_entropy_dice(truth, np.abs(truth - 0.1))[0])
-    bad = float(cross_entropy_dice(truth, np.abs(truth - 0.4))[0])
-    assert 0 < good < bad
+    good = float(loss(truth, np.abs(truth - 0.1))[0])
+    assert good > 0
+    for channel in range(channels):
+        worse = np.abs(truth - 0.1)
+        worse[..., channel] = np.abs(truth[..., channel] - 0.4)
+        assert float(loss(truth, worse)[0]) > good
+
+
+def test_metrics_look_at_the_nuclei_alone():
+    truth = np.zeros((1, 2, 2, 3), np.float32)
+    truth[0, 0] = 1
+    maps = np.zeros_like(truth)
+    maps[0, 0, 0] = (0.6, 0, 0)
+    assert float(accuracy(truth, maps)[0]) == pytest.approx(3 / 4)
+    assert float(dice(truth, maps)[0]) == pytest.approx((2 * 1 + 1) / (2 + 1 + 1))

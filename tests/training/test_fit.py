@@ -14,10 +14,12 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+import nucseg
 from nucseg.cli.main import app
-from nucseg.config import Training
+from nucseg.config import RECIPES, Crops, Training, Watershed
 from nucseg.errors import InputError, ModelError
 from nucseg.models.zoo import KERAS, ONNX, read_card
+from nucseg.targets import INSTANCE_MAPS
 from nucseg.training import run_folder
 from nucseg.training.fit import _without_folders, train
 from nucseg.training.logs import missing_curves, read_log
@@ -244,3 +246,36 @@ def test_a_bad_training_image_is_named_before_training(tmp_path, discs, tiny):
 
 def test_the_card_is_valid_json_for_others(run):
     assert json.loads((run / "model.json").read_text())["format"] == 1
+
+
+def test_the_instance_recipe_trains_on_crops_to_a_model_that_segments(discs, tiny, tmp_path):
+    settings = RECIPES["instance"].model_copy(
+        update={
+            "epochs": 2,
+            "batch_size": 4,
+            "split": "random",
+            "encoder_weights": "none",
+            "network": tiny.network.model_copy(update={"outputs": INSTANCE_MAPS}),
+            "crops": Crops(size=32, per_epoch=8),
+        }
+    )
+    folder = train(discs, tmp_path / "run", settings)
+    assert [row["epoch"] for row in history(folder)] == ["1", "2"]
+    card = read_card(folder)
+    assert (card.recipe, card.network.outputs) == ("instance", INSTANCE_MAPS)
+    assert card.postprocessing == Watershed()
+    image = np.random.default_rng(0).integers(0, 255, (50, 70), dtype=np.uint8)
+    assert nucseg.load_model(folder).segment(image).labels.shape == (50, 70)
+    assert missing_curves(read_log(folder)) == []
+
+
+def test_settings_of_two_recipes_are_not_mixed(tmp_path):
+    (tmp_path / "config.toml").write_text('recipe = "instance"')
+    with pytest.raises(InputError, match="needs preprocessing.size and no crops"):
+        run_folder.read_settings(tmp_path / "config.toml")
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_recipe_comes_back_from_its_settings_file(tmp_path, recipe):
+    run_folder.write_settings(tmp_path / "config.toml", RECIPES[recipe])
+    assert run_folder.read_settings(tmp_path / "config.toml") == RECIPES[recipe]

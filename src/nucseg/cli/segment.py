@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nucseg.cli.common import default, option, progress_bar
-from nucseg.config import ConnectedComponents, Segmenting
+from nucseg.config import ConnectedComponents, Segmenting, Watershed
 
 if TYPE_CHECKING:
     from nucseg.inference.batch import Outcome
@@ -41,6 +41,9 @@ def segment(
     threshold: Annotated[
         float | None, option(ConnectedComponents, "threshold", show_default=OF_MODEL)
     ] = None,
+    seed_threshold: Annotated[
+        float | None, option(Watershed, "seed_threshold", show_default=OF_MODEL)
+    ] = None,
     min_area: Annotated[
         int | None, option(ConnectedComponents, "min_area", show_default=OF_MODEL)
     ] = None,
@@ -69,7 +72,7 @@ def segment(
 
     formats = tuple(save) if save else default(Segmenting, "save")
     loaded = load_model(model, threads=threads)
-    changes = {"threshold": threshold, "min_area": min_area}
+    changes = {"threshold": threshold, "seed_threshold": seed_threshold, "min_area": min_area}
     loaded = loaded.with_postprocessing(**{k: v for k, v in changes.items() if v is not None})
     run_and_report(inputs, output, loaded, formats=formats, resume=resume, as_json=as_json)
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from nucseg.cli.common import ProgressDisplay, option
-from nucseg.config import Training
+from nucseg.config import RECIPES, Training
 
 COLUMNS = ("loss", "dice", "accuracy", "val_loss", "val_dice", "val_accuracy")
 
@@ -99,7 +99,10 @@ def _settings(
         if not given or not held.is_file():
             return None
         config = held
-    base = run_folder.read_settings(config) if config is not None else Training()
+    if config is not None:
+        base = run_folder.read_settings(config)
+    else:
+        base = RECIPES.get(given.get("recipe", Training().recipe), Training())
     try:
         return Training.model_validate({**base.model_dump(), **given})
     except ValidationError as error:

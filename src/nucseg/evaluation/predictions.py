@@ -26,8 +26,8 @@ def by_model(model: Model) -> Predict:
     threshold = model.card.postprocessing.threshold
 
     def predict(sample: Sample) -> tuple[Labels, npt.NDArray[np.bool_]]:
-        probability = model.network_probability(sample.pixels)
-        return model.nuclei(sample.pixels, probability).labels, probability >= threshold
+        maps = model.network_maps(sample.pixels)
+        return model.nuclei(sample.pixels, maps).labels, maps[..., 0] >= threshold
 
     return predict
 

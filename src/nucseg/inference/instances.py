@@ -6,10 +6,41 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from nucseg.config import ConnectedComponents
+from nucseg.config import ConnectedComponents, Watershed
 from nucseg.preprocess import FloatImage
 
 Labels = npt.NDArray[np.int32]
+Indices = npt.NDArray[np.intp]
+
+# A hole is filled where it has less than this share of the pixels of the nucleus around it.
+_HOLE = 0.5
+# Heights to which the flood falls, as shares of the seed threshold.
+_STEPS = (0.5, 0.0, -np.inf)
+
+
+def label_image(maps: FloatImage, settings: ConnectedComponents | Watershed) -> Labels:
+    """Turn the maps of a network into a label image by the method of the settings.
+
+    Parameters
+    ----------
+    maps : ndarray, shape (H, W, C), float32, in [0, 1]
+        Nucleus first; `watershed` needs border and distance too.
+    settings : ConnectedComponents or Watershed
+
+    Returns
+    -------
+    ndarray, shape (H, W), int32
+        0 background, 1…N nuclei.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> label_image(np.ones((1, 2, 1), np.float32), ConnectedComponents(min_area=0)).tolist()
+    [[1, 1]]
+    """
+    if isinstance(settings, Watershed):
+        return watershed(maps, settings)
+    return connected_components(np.ascontiguousarray(maps[..., 0]), settings)
 
 
 def connected_components(probability: FloatImage, settings: ConnectedComponents) -> Labels:
@@ -38,7 +69,152 @@ def connected_components(probability: FloatImage, settings: ConnectedComponents)
     _, labels, statistics, _ = cv2.connectedComponentsWithStats(
         nuclei, connectivity=4, ltype=cv2.CV_32S
     )
-    keep = statistics[:, cv2.CC_STAT_AREA] >= settings.min_area
+    areas = statistics[:, cv2.CC_STAT_AREA]
+    return _renumbered(np.asarray(labels, np.int32), areas >= settings.min_area)
+
+
+def watershed(maps: FloatImage, settings: Watershed) -> Labels:
+    """Grow nuclei from where the network is far from any outline and border.
+
+    Each connected part of that is a seed. In foreground that holds several, they grow from high
+    to low ground until they meet; all else goes to its one seed, and foreground without a seed is
+    a nucleus of its own. Holes inside a nucleus are filled.
+
+    Parameters
+    ----------
+    maps : ndarray, shape (H, W, 3), float32, in [0, 1]
+        Nucleus, border and relative distance, as `nucseg.targets.instance_maps` describes them.
+    settings : Watershed
+
+    Returns
+    -------
+    ndarray, shape (H, W), int32
+        0 background, 1…N nuclei, each of pixels connected by their sides.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> distance = np.array([[0.2, 1, 0.6, 0.2, 0.5, 0.9, 0.1]], np.float32)
+    >>> maps = np.stack([np.ones_like(distance), np.zeros_like(distance), distance], axis=-1)
+    >>> watershed(maps, Watershed(min_area=0)).tolist()
+    [[1, 1, 1, 1, 2, 2, 2]]
+    """
+    nucleus, border, distance = cv2.split(maps)
+    # A frame of background spares every step below the edges of the image.
+    height = np.pad(distance - border, 1)
+    foreground = np.pad(nucleus >= settings.threshold, 1)
+    n_seeds, seeds = _connected(foreground & (height >= settings.seed_threshold))
+    pixel_of_seed = _pixel_of_each(seeds, n_seeds)
+    n_parts, parts = _connected(foreground)
+    seed_in, several = _seeds_of_parts(parts, n_parts, pixel_of_seed)
+    without = (seed_in == 0) & ~several
+    without[0] = False  # the background
+    seed_in[without] = n_seeds + 1 + np.arange(np.count_nonzero(without))
+    labels = seed_in[parts]
+    contested = np.flatnonzero(several[parts])
+    if len(contested):
+        labels.ravel()[contested] = seeds.ravel()[contested]
+        for share in _STEPS:
+            _flood(labels, height, contested, pixel_of_seed, share * settings.seed_threshold)
+    _fill_holes(labels)
+    areas = np.bincount(labels.ravel())
+    return _renumbered(labels[1:-1, 1:-1], areas >= settings.min_area)
+
+
+def _connected(region: npt.NDArray[np.bool_]) -> tuple[int, Labels]:
+    """Count and label the parts of a region that are connected by sides of pixels."""
+    count, parts = cv2.connectedComponents(region.view(np.uint8), connectivity=4, ltype=cv2.CV_32S)
+    return count - 1, np.asarray(parts, np.int32)
+
+
+def _pixel_of_each(labels: Labels, count: int) -> Indices:
+    """Index of one pixel of each label from 1 on; that of label 0 is 0, in the frame."""
+    pixel = np.zeros(count + 1, np.intp)
+    pixels = np.flatnonzero(labels)
+    pixel[labels.ravel()[pixels]] = pixels
+    return pixel
+
+
+def _seeds_of_parts(
+    parts: Labels, n_parts: int, pixel_of_seed: Indices
+) -> tuple[Labels, npt.NDArray[np.bool_]]:
+    """Seed in each part, 0 where there is none or several, and whether there are several."""
+    part_of = parts.ravel()[pixel_of_seed]
+    several = np.bincount(part_of, minlength=n_parts + 1) > 1
+    seed_in = np.zeros(n_parts + 1, np.int32)
+    seed_in[part_of] = np.arange(len(pixel_of_seed))
+    # Part 0 is no ground: the seeds outside, and the frame's pixel that stands for no seed.
+    several[0] = False
+    seed_in[several] = 0
+    seed_in[0] = 0
+    return seed_in, several
+
+
+def _flood(
+    labels: Labels, height: FloatImage, contested: Indices, pixel_of_seed: Indices, level: float
+) -> None:
+    """Share out contested pixels down to a height among the seeds, in place."""
+    high = contested[height.ravel()[contested] >= level]
+    ground = np.zeros(labels.shape, bool)
+    ground.ravel()[high] = True
+    n_parts, parts = _connected(ground)
+    seed_in, several = _seeds_of_parts(parts, n_parts, pixel_of_seed)
+    # A part with one seed goes to it whole: no other could get there before it is full.
+    flat = labels.ravel()
+    part, now = parts.ravel()[high], flat[high]
+    shared = several[part]
+    flat[high] = np.where(shared, now, seed_in[part])
+    _meet(labels, height, ground, high[shared & (now == 0)])
+
+
+def _meet(labels: Labels, height: FloatImage, ground: npt.NDArray[np.bool_], free: Indices) -> None:
+    """Let nuclei grow over ground that several reach, one pixel a round, in place.
+
+    A free pixel beside several nuclei goes to the one whose pixel beside it is highest.
+    """
+    flat, heights, place = labels.ravel(), height.ravel(), np.empty(labels.size, np.int32)
+    open_ = ground & (labels == 0)
+    is_open = open_.ravel()
+    steps = np.array([[1], [-1], [labels.shape[1]], [-labels.shape[1]]])
+    while len(free):
+        around = free + steps
+        taken = flat[around]
+        best = np.where(taken > 0, heights[around], -np.inf).argmax(axis=0)
+        chosen = taken[best, np.arange(len(free))]
+        flat[free] = chosen
+        reached = chosen > 0
+        is_open[free[reached]] = False
+        near = around[:, reached].ravel()
+        near = near[is_open[near]]
+        # Each pixel once.
+        place[near] = np.arange(len(near))
+        free = near[place[near] == np.arange(len(near))]
+
+
+def _fill_holes(labels: Labels) -> None:
+    """Fill background that one nucleus alone encloses, unless it is large, in place."""
+    background = labels == 0
+    count, holes = cv2.connectedComponents(
+        background.view(np.uint8), connectivity=8, ltype=cv2.CV_32S
+    )
+    if count == 2:  # the background around the nuclei, and label 0 for the nuclei
+        return
+    pixels = np.flatnonzero(background & (holes != holes[0, 0]))
+    which, flat = holes.ravel()[pixels], labels.ravel()
+    around = flat[pixels + np.array([[1], [-1], [labels.shape[1]], [-labels.shape[1]]])]
+    largest = np.zeros(count, np.int32)
+    np.maximum.at(largest, which, around.max(axis=0))
+    no_label = np.iinfo(np.int32).max
+    smallest = np.full(count, no_label, np.int32)
+    np.minimum.at(smallest, which, np.where(around > 0, around, no_label).min(axis=0))
+    sizes = np.bincount(which, minlength=count)
+    filled = (largest == smallest) & (sizes < _HOLE * np.bincount(flat)[largest])
+    flat[pixels] = np.where(filled, largest, 0)[which]
+
+
+def _renumbered(labels: Labels, keep: npt.NDArray[np.bool_]) -> Labels:
+    """Give the labels to keep new numbers from 1 on, in their order; the others become 0."""
+    keep = keep.copy()
     keep[0] = False
     renumbered = np.where(keep, np.cumsum(keep), 0).astype(np.int32)
     return np.asarray(renumbered[labels], np.int32)

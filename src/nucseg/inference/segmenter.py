@@ -12,13 +12,14 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ValidationError
 
-from nucseg.config import ConnectedComponents, Segmenting
+from nucseg.config import Segmenting, Watershed
 from nucseg.errors import InputError, ModelError
-from nucseg.inference.instances import connected_components, mean_scores
+from nucseg.inference.instances import label_image, mean_scores
 from nucseg.inference.runtimes import Runtime, load_runtime
 from nucseg.measure import measure
 from nucseg.models.zoo import DEFAULT_MODEL, ModelCard, find_model, read_card
 from nucseg.preprocess import FloatImage, prepare, resize_image
+from nucseg.targets import INSTANCE_MAPS
 
 # The encoder halves an image five times.
 _STRIDE = 32
@@ -110,16 +111,28 @@ class Model:
     runtime: Runtime
 
     def with_postprocessing(self, **changes: Any) -> Model:
-        """Return the same model with other settings of `ConnectedComponents`.
+        """Return the same model with other settings of its step from maps to nuclei.
+
+        Parameters
+        ----------
+        **changes
+            Settings of `ConnectedComponents` or of `Watershed`, whichever the model uses.
 
         Raises
         ------
         InputError
-            There is no such setting, or its value is out of bounds.
+            The model's method has no such setting, or its value is out of bounds.
         """
-        values = {**self.card.postprocessing.model_dump(), **changes}
+        before = self.card.postprocessing
+        for name in changes:
+            if name not in type(before).model_fields:
+                known = ", ".join(sorted(type(before).model_fields.keys() - {"method"}))
+                raise InputError(
+                    f"The model {self.card.name} finds nuclei by {before.method}, which has no "
+                    f"setting {name}. Change any of {known}."
+                )
         try:
-            settings = ConnectedComponents.model_validate(values)
+            settings = type(before).model_validate({**before.model_dump(), **changes})
         except ValidationError as error:
             first = error.errors()[0]
             raise InputError(
@@ -128,8 +141,8 @@ class Model:
             ) from error
         return replace(self, card=self.card.model_copy(update={"postprocessing": settings}))
 
-    def network_probability(self, image: npt.NDArray[Any]) -> FloatImage:
-        """Probability of each pixel to lie in a nucleus, at the size that the network works at.
+    def network_maps(self, image: npt.NDArray[Any]) -> FloatImage:
+        """Run the network on an image, at the size that it works at.
 
         Parameters
         ----------
@@ -137,7 +150,8 @@ class Model:
 
         Returns
         -------
-        ndarray, shape (height, width), float32, in [0, 1]
+        ndarray, shape (height, width, M), float32, in [0, 1]
+            One map for each name in ``card.network.outputs``, the probability of nucleus first.
 
         Raises
         ------
@@ -157,7 +171,25 @@ class Model:
                 f"The network of {self.card.name} gave maps of shape {maps.shape}, expected "
                 f"{expected} from its description. Export the model again."
             )
-        return maps[0, :height, :width, 0]
+        return maps[0, :height, :width]
+
+    def network_probability(self, image: npt.NDArray[Any]) -> FloatImage:
+        """Probability of each pixel to lie in a nucleus, at the size that the network works at.
+
+        Parameters
+        ----------
+        image : ndarray, shape (H, W) or (H, W, C), any real dtype
+
+        Returns
+        -------
+        ndarray, shape (height, width), float32, in [0, 1]
+
+        Raises
+        ------
+        InputError, ModelError
+            As `network_maps`.
+        """
+        return self.network_maps(image)[..., 0]
 
     def probability(self, image: npt.NDArray[Any]) -> FloatImage:
         """Probability of each pixel to lie in a nucleus, at the size of the image.
@@ -173,7 +205,7 @@ class Model:
         Raises
         ------
         InputError, ModelError
-            As `network_probability`.
+            As `network_maps`.
         """
         small = self.network_probability(image)
         return resize_image(small, (image.shape[0], image.shape[1]))
@@ -201,12 +233,12 @@ class Model:
         ModelError
             The network does not give what the model's description says.
         """
-        return self.nuclei(image, self.network_probability(image), pixel_size=pixel_size)
+        return self.nuclei(image, self.network_maps(image), pixel_size=pixel_size)
 
     def nuclei(
         self,
         image: npt.NDArray[Any],
-        network_probability: FloatImage,
+        network_maps: FloatImage,
         *,
         pixel_size: tuple[float, float] | None = None,
     ) -> Segmentation:
@@ -215,8 +247,8 @@ class Model:
         Parameters
         ----------
         image : ndarray, shape (H, W) or (H, W, C), any real dtype
-        network_probability : ndarray, float32, in [0, 1]
-            As `network_probability` gives it for this image.
+        network_maps : ndarray, shape (height, width, M), float32, in [0, 1]
+            As `network_maps` gives them for this image.
         pixel_size : tuple of float, optional
 
         Raises
@@ -227,8 +259,11 @@ class Model:
         if pixel_size is not None and not all(0 < each < np.inf for each in pixel_size):
             raise InputError(f"Expected a pixel size above 0 µm, got {pixel_size}.")
         image = np.asarray(image)
-        probability = resize_image(network_probability, (image.shape[0], image.shape[1]))
-        labels = connected_components(probability, self.card.postprocessing)
+        # Resizing drops the axis of a single map.
+        size = (image.shape[0], image.shape[1])
+        maps = resize_image(network_maps, size).reshape(*size, -1)
+        labels = label_image(maps, self.card.postprocessing)
+        probability = np.ascontiguousarray(maps[..., 0])
         scores = mean_scores(labels, probability)
         dtype = np.uint16 if len(scores) <= np.iinfo(np.uint16).max else np.uint32
         return Segmentation(image, labels.astype(dtype), scores, probability, pixel_size)
@@ -251,7 +286,8 @@ def load_model(
     Raises
     ------
     ModelError
-        There is no such model, or its files are missing, changed or broken.
+        There is no such model, its files are missing, changed or broken, or its method needs maps
+        that its network does not give.
     InputError
         There is no such runtime, or fewer than one thread was asked for.
     MissingExtraError
@@ -259,6 +295,12 @@ def load_model(
     """
     folder = find_model(name)
     card = read_card(folder)
+    if isinstance(card.postprocessing, Watershed) and card.network.outputs != INSTANCE_MAPS:
+        raise ModelError(
+            f"The model {card.name} separates nuclei by watershed, which needs the maps "
+            f"{', '.join(INSTANCE_MAPS)}, but its network gives {', '.join(card.network.outputs)}. "
+            "Train it by the recipe instance, or give it the method connected-components."
+        )
     return Model(card, load_runtime(folder, runtime, threads=threads))
 
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
-from nucseg.config import ConnectedComponents, Frozen, Preprocessing, UNet
+from nucseg.config import Frozen, Postprocessing, Preprocessing, UNet
 from nucseg.errors import ModelError
 from nucseg.files import sha256, whole_file
 
@@ -24,10 +24,10 @@ class ModelCard(Frozen):
     format: Literal[1] = 1
     name: str = Field(min_length=1)
     description: str = ""
-    recipe: Literal["semantic"] = "semantic"
+    recipe: Literal["semantic", "instance"] = "semantic"
     network: UNet
     preprocessing: Preprocessing
-    postprocessing: ConnectedComponents
+    postprocessing: Postprocessing
     training: dict[str, Any] = Field(default_factory=dict)
     figures: dict[str, Any] = Field(default_factory=dict)
     versions: dict[str, str] = Field(default_factory=dict)

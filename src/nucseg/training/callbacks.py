@@ -145,14 +145,14 @@ class Progress(keras.callbacks.Callback):
         self.progress(self.epoch * steps + batch + 1, self.epochs * steps)
 
 
-def write_graph(model: keras.Model, folder: Path) -> None:
-    """Write the network's operations for TensorBoard's graph page.
+def write_graph(model: keras.Model, folder: Path, shape: tuple[int, ...]) -> None:
+    """Write the network's operations, for images of this shape, for TensorBoard's graph page.
 
     Keras's own callback writes only a list of layers, which that page fails to draw.
     """
     import tensorflow as tf
 
-    image = tf.TensorSpec((None, *model.input_shape[1:]), tf.float32, name="image")
+    image = tf.TensorSpec((None, *shape), tf.float32, name="image")
     graph = tf.function(lambda x: model(x, training=False)).get_concrete_function(image).graph
     writer = tf.summary.create_file_writer(str(folder / run_folder.LOG / "train"))
     with writer.as_default():

@@ -6,6 +6,7 @@ import logging
 import platform
 import shutil
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -22,12 +23,31 @@ from nucseg.training.quiet import import_tensorflow
 
 if TYPE_CHECKING:
     import keras
+    import tensorflow as tf
 
     from nucseg.training.pipeline import Arrays
 
 logger = logging.getLogger(__name__)
 
 Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Data:
+    """What a network is trained on.
+
+    Attributes
+    ----------
+    batches : callable
+        Batches of images and targets of a range of epochs.
+    steps : int
+        Batches of one epoch.
+    validation : Arrays
+    """
+
+    batches: Callable[[range], tf.data.Dataset]
+    steps: int
+    validation: Arrays
 
 
 def train(
@@ -94,11 +114,9 @@ def train(
     keras.utils.set_random_seed(settings.seed)
     tf.config.experimental.enable_op_determinism()
     model, history = _start(folder, settings, resume=resume)
-    train_arrays, validation_arrays = _arrays(dataset, split, settings, report)
+    read = _data(dataset, split, settings, report)
     begun = datetime.now(UTC)
-    interrupted = _fit(
-        model, settings, folder, history, (train_arrays, validation_arrays), report, on_epoch
-    )
+    interrupted = _fit(model, settings, folder, history, read, report, on_epoch)
     if not history:
         raise InputError("Training was interrupted before the first epoch ended: nothing to keep.")
     model.load_weights(folder / run_folder.BEST)
@@ -164,12 +182,13 @@ def _start(
     """Return a new network, or the one of the last checkpoint with its history."""
     import keras
 
-    from nucseg.models.losses import cross_entropy_dice, dice
+    from nucseg.models import losses
     from nucseg.models.unet import build_unet
 
     last = folder / run_folder.LAST
     if resume and last.is_file():
-        known = {"cross_entropy_dice": cross_entropy_dice, "dice": dice}
+        names = ("cross_entropy_dice", "instance_loss", "dice", "accuracy")
+        known = {name: getattr(losses, name) for name in names}
         model = keras.models.load_model(last, custom_objects=known)
         # The checkpoint is written after the history, so it may be one epoch behind.
         done = _epochs_done(model, folder)
@@ -188,27 +207,39 @@ def _epochs_done(model: keras.Model, folder: Path) -> int:
     return int(model.optimizer.iterations) // int(marker)
 
 
-def _arrays(
-    dataset: Dataset, split: Split, settings: Training, report: Progress
-) -> tuple[Arrays, Arrays]:
-    from nucseg.training.pipeline import load_arrays
+def _data(dataset: Dataset, split: Split, settings: Training, report: Progress) -> Data:
+    """Read the images and tell how batches are made of them, by the recipe."""
+    from nucseg.training import crops, pipeline
 
-    total, before = len(split.train) + len(split.validation), 0
-    arrays = []
-    for ids in (split.train, split.validation):
-        offset = before
-        arrays.append(
-            load_arrays(
-                dataset,
-                ids,
-                settings.preprocessing,
-                progress=lambda done, _n, offset=offset: report(  # type: ignore[misc]
-                    "reading images", offset + done, total
-                ),
-            )
+    total = len(split.train) + len(split.validation)
+
+    def reading(before: int) -> Callable[[int, int], None]:
+        return lambda done, _total: report("reading images", before + done, total)
+
+    read, kept = reading(0), settings.preprocessing
+    if settings.crops is None:
+        arrays = pipeline.load_arrays(dataset, split.train, kept, progress=read)
+        read = reading(len(split.train))
+        validation = pipeline.load_arrays(dataset, split.validation, kept, progress=read)
+        return Data(
+            lambda epochs: pipeline.training_batches(
+                arrays,
+                settings.augmentation,
+                batch_size=settings.batch_size,
+                seed=settings.seed,
+                epochs=epochs,
+            ),
+            -(-len(arrays.images) // settings.batch_size),
+            validation,
         )
-        before += len(ids)
-    return arrays[0], arrays[1]
+    images = crops.load_images(dataset, split.train, kept, progress=read)
+    read = reading(len(split.train))
+    held_out = crops.load_images(dataset, split.validation, kept, progress=read)
+    return Data(
+        lambda epochs: crops.crop_batches(images, settings, epochs=epochs),
+        -(-settings.crops.per_epoch // settings.batch_size),
+        crops.fixed_crops(held_out, settings),
+    )
 
 
 def _fit(
@@ -216,7 +247,7 @@ def _fit(
     settings: Training,
     folder: Path,
     history: run_folder.History,
-    arrays: tuple[Arrays, Arrays],
+    data: Data,
     report: Progress,
     on_epoch: Callable[[dict[str, float]], None] | None,
 ) -> bool:
@@ -225,31 +256,24 @@ def _fit(
 
     from nucseg.training import callbacks, pipeline
 
-    steps = -(-len(arrays[0].images) // settings.batch_size)
     first = len(history)
     if first == 0:
         with whole_file(folder / run_folder.STEPS) as partial:
-            partial.write_text(f"{steps}\n", encoding="utf-8")
-        _compile(model, settings, steps)
-        callbacks.write_graph(model, folder)
+            partial.write_text(f"{data.steps}\n", encoding="utf-8")
+        _compile(model, settings, data.steps)
+        callbacks.write_graph(model, folder, data.validation.images.shape[1:])
     recorder = callbacks.Recorder(folder, history, patience=settings.patience, on_epoch=on_epoch)
     if first >= settings.epochs or recorder.is_exhausted():
         return False
-    shown = pipeline.Arrays(*(part[:8] for part in vars(arrays[1]).values()))
-    batches = pipeline.training_batches(
-        arrays[0],
-        settings.augmentation,
-        batch_size=settings.batch_size,
-        seed=settings.seed,
-        epochs=range(first, settings.epochs),
-    )
+    shown = pipeline.Arrays(*(part[:8] for part in vars(data.validation).values()))
+    held_out = pipeline.validation_batches(data.validation, batch_size=settings.batch_size)
     try:
         model.fit(
-            batches,
-            validation_data=pipeline.validation_batches(arrays[1], batch_size=settings.batch_size),
+            data.batches(range(first, settings.epochs)),
+            validation_data=held_out,
             initial_epoch=first,
             epochs=settings.epochs,
-            steps_per_epoch=steps,
+            steps_per_epoch=data.steps,
             shuffle=False,
             verbose=0,
             callbacks=[
@@ -275,7 +299,7 @@ def _fit(
 def _compile(model: keras.Model, settings: Training, steps: int) -> None:
     import keras
 
-    from nucseg.models.losses import cross_entropy_dice, dice
+    from nucseg.models import losses
 
     warmup = settings.warmup_epochs * steps
     rate = keras.optimizers.schedules.CosineDecay(
@@ -287,8 +311,8 @@ def _compile(model: keras.Model, settings: Training, steps: int) -> None:
     )
     model.compile(
         keras.optimizers.AdamW(rate, weight_decay=settings.weight_decay),
-        loss=cross_entropy_dice,
-        metrics=[keras.metrics.BinaryAccuracy(name="accuracy"), dice],
+        loss=losses.instance_loss if settings.recipe == "instance" else losses.cross_entropy_dice,
+        metrics=[losses.accuracy, losses.dice],
     )
 
 
@@ -314,7 +338,8 @@ def _finish(
         model,
         ModelCard(
             name=folder.resolve().name,
-            description="U-Net with a MobileNetV2 encoder, semantic recipe.",
+            description=f"U-Net with a MobileNetV2 encoder, {settings.recipe} recipe.",
+            recipe=settings.recipe,
             network=settings.network,
             preprocessing=settings.preprocessing,
             postprocessing=settings.postprocessing,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from nucseg.augment import augment
 from nucseg.config import Augmentation, Preprocessing
-from nucseg.datasets.reading import Dataset
+from nucseg.datasets.reading import Dataset, Sample
 from nucseg.errors import InputError
 from nucseg.preprocess import prepare, resize_labels
 from nucseg.targets import foreground
@@ -34,7 +34,7 @@ class Arrays:
     ----------
     image_ids : tuple of str
     images : ndarray, shape (N, height, width, 3), float32, in [0, 1]
-    targets : ndarray, shape (N, height, width, 1), float32, 0 or 1
+    targets : ndarray, shape (N, height, width, T), float32, in [0, 1]
     """
 
     image_ids: tuple[str, ...]
@@ -73,24 +73,42 @@ def load_arrays(
     if settings.size is None:
         raise InputError("Training on whole images needs a fixed size; none is set.")
     kept: list[str] = []
-    problems = Counter[str]()
     images = np.empty((len(image_ids), *settings.size, 3), np.float32)
     targets = np.empty((len(image_ids), *settings.size, 1), np.float32)
+    for index, sample in enumerate(labelled_samples(dataset, image_ids, progress=progress)):
+        images[index] = prepare(sample.pixels, settings)
+        targets[index] = foreground(resize_labels(sample.labels, settings.size))
+        kept.append(sample.image_id)
+    return Arrays(tuple(kept), images[: len(kept)], targets[: len(kept)])
+
+
+def labelled_samples(
+    dataset: Dataset,
+    image_ids: Sequence[str],
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> Iterator[Sample]:
+    """Read images one by one, leave out those that nobody annotated, and log problems at the end.
+
+    Raises
+    ------
+    InputError
+        An image cannot be read, or none is annotated.
+    """
+    problems, labelled = Counter[str](), 0
     for done, image_id in enumerate(image_ids, start=1):
         sample = dataset.read(image_id)
         problems.update(problem.kind for problem in sample.problems)
         if sample.labelled:
-            images[len(kept)] = prepare(sample.pixels, settings)
-            targets[len(kept)] = foreground(resize_labels(sample.labels, settings.size))
-            kept.append(image_id)
+            labelled += 1
+            yield sample
         if progress is not None:
             progress(done, len(image_ids))
     if problems:
         listed = ", ".join(f"{kind} ({count})" for kind, count in problems.most_common())
         logger.warning("Problems in the data: %s. `nucseg data info` names each.", listed)
-    if not kept:
+    if not labelled:
         raise InputError(f"None of the {len(image_ids)} images is annotated: nothing to learn.")
-    return Arrays(tuple(kept), images[: len(kept)], targets[: len(kept)])
 
 
 def training_batches(

@@ -1,0 +1,194 @@
+"""Training on random crops of images at their own resolution: the instance recipe's data."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from nucseg.augment import random_crop
+from nucseg.config import Crops, Preprocessing, Training
+from nucseg.datasets.reading import Dataset, Sample
+from nucseg.datasets.report import guess_modality
+from nucseg.errors import InputError
+from nucseg.preprocess import prepare
+from nucseg.targets import instance_maps
+from nucseg.training.pipeline import Arrays, labelled_samples
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Images:
+    """Prepared images of any size with their label images.
+
+    Attributes
+    ----------
+    image_ids : tuple of str
+    images : tuple of ndarray, each shape (H, W, 3), uint8
+        Stretched, 0 to 255.
+    labels : tuple of ndarray, each shape (H, W), int32
+    chances : ndarray, shape (N,), float64
+        How often each is drawn; they sum to 1.
+    """
+
+    image_ids: tuple[str, ...]
+    images: tuple[npt.NDArray[np.uint8], ...]
+    labels: tuple[npt.NDArray[np.int32], ...]
+    chances: npt.NDArray[np.float64]
+
+
+def load_images(
+    dataset: Dataset,
+    image_ids: Sequence[str],
+    settings: Preprocessing,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> Images:
+    """Read and scale images, keeping their size.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    image_ids : sequence of str
+    settings : Preprocessing
+        Without a size.
+    progress : callable, optional
+        ``progress(done, total)``.
+
+    Raises
+    ------
+    InputError
+        An image cannot be read, or none is annotated.
+    """
+    ids, images, labels, groups = [], [], [], []
+    for sample in labelled_samples(dataset, image_ids, progress=progress):
+        ids.append(sample.image_id)
+        images.append((prepare(sample.pixels, settings) * 255 + 0.5).astype(np.uint8))
+        labels.append(sample.labels)
+        groups.append(_group(sample))
+    return Images(tuple(ids), tuple(images), tuple(labels), balanced_chances(groups, images))
+
+
+def _group(sample: Sample) -> tuple[str, int]:
+    """Name what kind of image it is: its modality, and the size of its nuclei in octaves."""
+    areas = np.bincount(sample.labels.ravel())[1:]
+    areas = areas[areas > 0]
+    octave = round(float(np.log2(np.median(areas)) / 2)) if len(areas) else 0
+    return guess_modality(sample.pixels), octave
+
+
+def balanced_chances(
+    groups: Sequence[Any], images: Sequence[npt.NDArray[Any]]
+) -> npt.NDArray[np.float64]:
+    """Draw rare kinds of images more often than their number says, large images too.
+
+    Parameters
+    ----------
+    groups : sequence
+        The kind of each image. A kind is drawn by the square root of its number, so that one with
+        a tenth of the images gets about a quarter of the draws.
+    images : sequence of ndarray
+        Within a kind, an image is drawn by the square root of its area.
+
+    Returns
+    -------
+    ndarray, shape (N,), float64
+        They sum to 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> images = [np.zeros((8, 8))] * 5
+    >>> balanced_chances(["a", "a", "a", "a", "b"], images).round(3).tolist()
+    [0.167, 0.167, 0.167, 0.167, 0.333]
+    """
+    sides = np.sqrt([image.shape[0] * image.shape[1] for image in images])
+    counts = Counter(groups)
+    totals = Counter[Any]()
+    for group, side in zip(groups, sides, strict=True):
+        totals[group] += side
+    chances = np.array([
+        np.sqrt(counts[group]) * side / totals[group]
+        for group, side in zip(groups, sides, strict=True)
+    ])  # fmt: skip
+    return np.asarray(chances / chances.sum(), np.float64)
+
+
+def crop_batches(images: Images, settings: Training, *, epochs: range) -> tf.data.Dataset:
+    """Batches of random crops with their maps, of several epochs, one after the other.
+
+    What is drawn depends on the seed, the epoch and the place in it alone, so a run that is
+    resumed sees what an uninterrupted one would have seen.
+
+    Parameters
+    ----------
+    images : Images
+    settings : Training
+        Of the instance recipe.
+    epochs : range
+
+    Returns
+    -------
+    tf.data.Dataset
+        Batches (crops, maps), float32; the last of each epoch may be smaller.
+    """
+    import tensorflow as tf
+
+    crops = _crops(settings)
+
+    def cut(epoch: Any, place: Any) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        rng = np.random.default_rng((settings.seed, int(epoch), int(place)))
+        chosen = int(rng.choice(len(images.images), p=images.chances))
+        image, labels = random_crop(
+            images.images[chosen], images.labels[chosen], rng, settings.augmentation, crops
+        )
+        return image, instance_maps(labels)
+
+    def read(epoch: tf.Tensor, place: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        image, maps = tf.numpy_function(cut, (epoch, place), (tf.float32, tf.float32))
+        image.set_shape((crops.size, crops.size, 3))
+        maps.set_shape((crops.size, crops.size, len(settings.network.outputs)))
+        return image, maps
+
+    def one_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
+        places = tf.data.Dataset.range(crops.per_epoch)
+        cut_out = places.map(lambda place: read(epoch, place), num_parallel_calls=tf.data.AUTOTUNE)
+        return cut_out.batch(settings.batch_size)
+
+    numbers = tf.data.Dataset.range(epochs.start, epochs.stop)
+    return numbers.flat_map(one_epoch).prefetch(tf.data.AUTOTUNE)
+
+
+def fixed_crops(images: Images, settings: Training) -> Arrays:
+    """Cut the middle of each image, unchanged, for validation; small ones are mirrored to size."""
+    size = _crops(settings).size
+    cut = [_middle(image, size) for image in images.images]
+    maps = [instance_maps(_middle(labels, size)) for labels in images.labels]
+    scaled = np.stack(cut).astype(np.float32) / np.float32(255)
+    return Arrays(images.image_ids, scaled, np.stack(maps))
+
+
+def _middle(array: npt.NDArray[Any], size: int) -> npt.NDArray[Any]:
+    missing = [max(size - side, 0) for side in array.shape[:2]]
+    top, left = missing[0] // 2, missing[1] // 2
+    padded = cv2.copyMakeBorder(
+        array, top, missing[0] - top, left, missing[1] - left, cv2.BORDER_REFLECT_101
+    )
+    row, column = ((side - size) // 2 for side in padded.shape[:2])
+    return np.asarray(padded[row : row + size, column : column + size])
+
+
+def _crops(settings: Training) -> Crops:
+    if settings.crops is None:
+        raise InputError("The instance recipe trains on crops; none are set.")
+    return settings.crops
