@@ -60,10 +60,19 @@ def test_a_run_is_not_replaced_unasked(tmp_path):
     run_folder.begin(tmp_path, resume=False, overwrite=True)
 
 
-def test_other_files_are_not_mixed_with_a_run(tmp_path):
-    (tmp_path / "thesis.docx").touch()
-    with pytest.raises(InputError, match="holds other files"):
-        run_folder.begin(tmp_path, resume=False, overwrite=False)
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_other_files_are_not_mixed_with_a_run_nor_overwritten(tmp_path, overwrite):
+    (tmp_path / "plots").mkdir()
+    (tmp_path / "plots" / "thesis.pdf").touch()
+    with pytest.raises(InputError, match="holds files that are no training run"):
+        run_folder.begin(tmp_path, resume=False, overwrite=overwrite)
+    assert (tmp_path / "plots" / "thesis.pdf").exists()
+
+
+def test_a_start_that_comes_to_nothing_may_be_repeated(tmp_path):
+    for _ in range(2):
+        run_folder.begin(tmp_path / "run", resume=False, overwrite=False)
+    assert list((tmp_path / "run").iterdir()) == []
 
 
 def test_nothing_to_resume_is_said(tmp_path):

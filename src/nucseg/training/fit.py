@@ -60,7 +60,7 @@ def train(
     progress: Progress | None = None,
     on_epoch: Callable[[dict[str, float]], None] | None = None,
 ) -> Path:
-    """Train the semantic recipe on annotated images.
+    """Train a network on annotated images.
 
     Parameters
     ----------
@@ -69,7 +69,8 @@ def train(
     output : str or Path
         The run folder to make.
     settings : Training, optional
-        By default the classic recipe; when resuming, those of the run.
+        By default the semantic recipe, the classic one; `nucseg.config.RECIPES` has all. When
+        resuming, those of the run.
     resume : bool
         Go on from the last finished epoch of the run in `output`.
     overwrite : bool

@@ -103,8 +103,9 @@ def begin(folder: Path, *, resume: bool, overwrite: bool) -> None:
     Raises
     ------
     InputError
-        The folder holds a run already and neither resuming nor overwriting was asked for, there
-        is nothing to resume, or the folder cannot be written.
+        The folder holds a run already and neither resuming nor overwriting was asked for, it holds
+        other files (which are never overwritten), there is nothing to resume, or it cannot be
+        written.
     """
     held = (folder / CONFIG).exists()
     if resume and not held:
@@ -114,8 +115,8 @@ def begin(folder: Path, *, resume: bool, overwrite: bool) -> None:
             f"{folder} already holds a training run. Go on with it by --resume, replace it by "
             "--overwrite, or give another folder."
         )
-    if folder.is_dir() and not held and any(folder.iterdir()) and not overwrite:
-        raise InputError(f"{folder} holds other files. Give a new or empty folder, or --overwrite.")
-    with whole_file(folder / CHECKPOINT / ".writable") as partial:
+    if folder.is_dir() and not held and any(folder.iterdir()):
+        raise InputError(f"{folder} holds files that are no training run. Give an empty folder.")
+    with whole_file(folder / ".writable") as partial:
         partial.touch()
-    (folder / CHECKPOINT / ".writable").unlink()
+    (folder / ".writable").unlink()
