@@ -37,8 +37,11 @@ def halved(maps):
 
 def noisy(maps, rng):
     """Blur the maps and add cloudy noise, so that seeds and borders become uncertain."""
-    noise = cv2.GaussianBlur(rng.normal(0, 1, maps.shape).astype(np.float32), (0, 0), 2)
-    return np.clip(cv2.GaussianBlur(maps, (0, 0), 1.5) + 0.3 * noise, 0, 1)
+    apart = maps[..., :3]
+    noise = cv2.GaussianBlur(rng.normal(0, 1, apart.shape).astype(np.float32), (0, 0), 2)
+    uncertain = np.full_like(maps, 0.5)  # offsets of none: they do not turn with the image
+    uncertain[..., :3] = np.clip(cv2.GaussianBlur(apart, (0, 0), 1.5) + 0.3 * noise, 0, 1)
+    return uncertain
 
 
 def judged(truth, maps, settings):

@@ -3,9 +3,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nucseg.config import ConnectedComponents, Postprocessing, Preprocessing, UNet, Watershed
+from nucseg.config import (
+    INSTANCE_MAPS,
+    ConnectedComponents,
+    Postprocessing,
+    Preprocessing,
+    UNet,
+    Watershed,
+)
 from nucseg.models.zoo import ONNX, ModelCard, write_card
-from nucseg.targets import INSTANCE_MAPS
 
 
 def write_bright_model(
@@ -69,7 +75,7 @@ def bright_instance_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Model folder as `bright_model` that gives the maps of the instance recipe."""
     folder = tmp_path_factory.mktemp("models") / "bright-instance"
     return write_bright_model(
-        folder, channels=3, name="bright-instance", postprocessing=Watershed(min_area=4)
+        folder, channels=5, name="bright-instance", postprocessing=Watershed(min_area=4)
     )
 
 

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nucseg.augment import augment, random_crop
+from nucseg.augment import augment, random_crop, separate_copies
 from nucseg.config import Augmentation, Crops
 
 STILL = {
@@ -97,7 +97,7 @@ def test_a_crop_has_its_size_whatever_the_image(seed, height, width):
     assert crop.shape == (32, 32, 3)
     assert crop.dtype == np.float32
     assert 0 <= crop.min() <= crop.max() <= 1
-    assert set(np.unique(moved)) <= {0, 700}
+    assert set(np.unique(moved)) | {0} == set(range(moved.max() + 1))
     np.testing.assert_array_equal(pixels, pixels_before)
     np.testing.assert_array_equal(labels, labels_before)
 
@@ -127,3 +127,19 @@ def test_grey_images_stay_grey_and_colours_change():
     crops = Crops(size=32, grey=1)
     crop, _ = random_crop(tinted, labels, np.random.default_rng(0), settings, crops)
     np.testing.assert_array_equal(crop[..., 0], crop[..., 2])
+
+
+def test_mirrored_copies_of_a_nucleus_are_nuclei_of_their_own():
+    pixels, labels = np.zeros((40, 40, 3), np.uint8), np.zeros((40, 40), np.int32)
+    labels[10:30, 2:12] = 7
+    settings = Augmentation(**{**STILL, "zoom": (0.5, 0.5)})
+    _, moved = random_crop(pixels, labels, np.random.default_rng(0), settings, Crops(size=64))
+    assert moved.max() > 2
+    for label in range(1, moved.max() + 1):
+        rows, columns = np.nonzero(moved == label)
+        assert np.ptp(rows) < 20
+        assert np.ptp(columns) < 20
+
+
+def test_pieces_that_touch_by_a_corner_are_one_nucleus():
+    assert separate_copies(np.array([[5, 0, 5], [0, 5, 0], [3, 0, 0]])).max() == 2

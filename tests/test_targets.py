@@ -4,7 +4,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from nucseg.targets import foreground, instance_maps
+from nucseg.config import INSTANCE_MAPS, OFFSET_RANGE
+from nucseg.targets import (
+    centre_offsets,
+    foreground,
+    instance_maps,
+    inverse_radius,
+    training_targets,
+)
 
 LABELS = hnp.arrays(
     np.int32,
@@ -14,7 +21,7 @@ LABELS = hnp.arrays(
 
 
 def maps_of(labels):
-    return np.moveaxis(instance_maps(np.array(labels)), -1, 0)
+    return np.moveaxis(instance_maps(np.array(labels)), -1, 0)[:3]
 
 
 def test_every_nucleus_is_foreground():
@@ -65,8 +72,8 @@ def test_nothing_and_a_nucleus_that_fills_the_image(labels):
 @given(LABELS)
 def test_distance_reaches_1_in_each_nucleus_and_no_further(labels):
     maps = instance_maps(labels)
-    nucleus, border, distance = np.moveaxis(maps, -1, 0)
-    assert (maps.dtype, maps.shape) == (np.float32, (*labels.shape, 3))
+    nucleus, border, distance, *_ = np.moveaxis(maps, -1, 0)
+    assert (maps.dtype, maps.shape) == (np.float32, (*labels.shape, 5))
     assert ((distance > 0) == (labels > 0)).all()
     assert all(distance[labels == label].max() == 1 for label in np.unique(labels[labels > 0]))
     assert (border[distance > 0.5] == 0).all()
@@ -79,4 +86,40 @@ def test_maps_turn_with_the_labels(labels, turns, flip):
         turned = np.rot90(array, turns)
         return turned[::-1] if flip else turned
 
-    np.testing.assert_array_equal(instance_maps(turn(labels)), turn(instance_maps(labels)))
+    np.testing.assert_array_equal(maps_of(turn(labels)), [turn(each) for each in maps_of(labels)])
+
+
+@given(LABELS)
+def test_every_pixel_of_a_nucleus_points_at_its_centroid(labels):
+    offsets = (centre_offsets(labels) - 0.5) * 2 * OFFSET_RANGE
+    assert (offsets[labels == 0] == 0).all()
+    places = np.moveaxis(np.indices(labels.shape), 0, -1) + offsets
+    for label in np.unique(labels[labels > 0]):
+        centroid = np.argwhere(labels == label).mean(axis=0)
+        np.testing.assert_allclose(
+            places[labels == label], np.broadcast_to(centroid, (np.sum(labels == label), 2)),
+            atol=1e-4,
+        )  # fmt: skip
+
+
+def test_offsets_beyond_their_range_are_cut_off():
+    offsets = centre_offsets(np.ones((1, 4 * OFFSET_RANGE), int))
+    assert offsets[0, 0].tolist() == [0.5, 1]
+    assert offsets[0, -1].tolist() == [0.5, 0]
+
+
+def test_inverse_radius_of_discs():
+    row, column = np.ogrid[-30:31, -30:31]
+    labels = (row**2 + column**2 <= 20**2).astype(int) * 5
+    inverse = inverse_radius(labels)[..., 0]
+    assert 1 / inverse[30, 30] == pytest.approx(20, rel=0.01)
+    assert (inverse[labels == 0] == 0).all()
+
+
+def test_training_targets_come_in_the_order_of_their_names():
+    labels = np.repeat([[0, 1, 1, 2, 2, 0]], 3, axis=0)
+    maps = instance_maps(labels)
+    targets = training_targets(labels, ("row_offset", "nucleus"))
+    expected = [maps[..., INSTANCE_MAPS.index("row_offset")], maps[..., 0]]
+    np.testing.assert_array_equal(np.moveaxis(targets, -1, 0)[:2], expected)
+    np.testing.assert_array_equal(targets[..., 2:], inverse_radius(labels))

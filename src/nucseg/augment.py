@@ -5,6 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import numpy.typing as npt
+from skimage.measure import label
 
 from nucseg.config import Augmentation, Crops
 
@@ -66,7 +67,7 @@ def random_crop(
     -------
     image : ndarray, shape (size, size, 3), float32, in [0, 1]
     labels : ndarray, shape (size, size), int32
-        Moved by nearest pixels; what lies outside the image is mirrored.
+        Moved by nearest pixels; what lies outside the image is mirrored, each copy a nucleus.
 
     Examples
     --------
@@ -100,7 +101,31 @@ def random_crop(
     )
     scaled = np.asarray(moved, np.float32) / np.float32(255)
     changed = _change_intensities(_change_colours(scaled, rng, crops), rng, settings)
-    return changed, np.asarray(moved_labels, np.int32)
+    return changed, separate_copies(np.asarray(moved_labels, np.int32))
+
+
+def separate_copies(labels: npt.NDArray[np.integer]) -> npt.NDArray[np.int32]:
+    """Give each connected piece of a label image a number of its own.
+
+    Where an image was mirrored at its edges to make it larger, its nuclei are there several times,
+    and each is a nucleus.
+
+    Parameters
+    ----------
+    labels : ndarray, shape (H, W), integer
+        0 background.
+
+    Returns
+    -------
+    ndarray, shape (H, W), int32
+
+    Examples
+    --------
+    >>> separate_copies(np.array([[7, 7, 0, 7, 8]])).tolist()
+    [[1, 1, 0, 2, 3]]
+    """
+    pieces = label(labels, connectivity=2)  # type: ignore[no-untyped-call]
+    return np.asarray(pieces, np.int32)
 
 
 def _change_colours(image: FloatImage, rng: np.random.Generator, crops: Crops) -> FloatImage:

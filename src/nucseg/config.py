@@ -10,6 +10,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+OFFSET_MAPS = ("row_offset", "column_offset")
+# What a network of the instance recipe gives; `nucseg.targets.instance_maps` says what each is.
+INSTANCE_MAPS = ("nucleus", "border", "distance", *OFFSET_MAPS)
+# Pixels to a nucleus's centre, along an axis, that a map can say; it is 0.5 where there are none.
+OFFSET_RANGE = 64
+
 
 class Frozen(BaseModel):
     """A settings group: immutable, no unknown keys."""
@@ -52,9 +58,19 @@ class UNet(Frozen):
     """The network: a U-Net with a MobileNetV2 encoder."""
 
     alpha: float = Field(1.0, gt=0, le=2, description="Width multiplier of the encoder.")
-    decoder: tuple[int, int, int, int, int] = Field(
+    decoder: tuple[int, ...] = Field(
         (128, 96, 64, 48, 32),
-        description="Filters of the decoder at 1/16, 1/8, 1/4, 1/2 and full resolution.",
+        min_length=4,
+        max_length=5,
+        description="Filters of the decoder at 1/16, 1/8, 1/4, 1/2 and full resolution; with four, "
+        "the maps are made at 1/2, four pixels at a time.",
+    )
+    skips: Literal["expanded", "projected"] = Field(
+        "expanded",
+        description="Where skip connections leave the encoder: at its wide or its narrow layers.",
+    )
+    stem: int = Field(
+        0, ge=0, description="Filters at 1/2 that see the pixels themselves; 0 for none."
     )
     outputs: tuple[str, ...] = Field(
         ("nucleus",), min_length=1, description="Names of the sigmoid output channels."
@@ -81,12 +97,19 @@ class Watershed(Frozen):
     """From maps of nucleus, touching border and distance to a label image.
 
     Seeds are where the distance map is high and no border is; they grow over the foreground.
+    Pieces of one nucleus are joined by the votes of their pixels for its centre.
     """
 
     method: Literal["watershed"] = "watershed"
     threshold: float = Field(0.5, gt=0, lt=1, description="Probability from which a pixel counts.")
     seed_threshold: float = Field(
-        0.3, gt=0, lt=1, description="Relative distance to the outline from which a seed begins."
+        0.4, gt=0, lt=1, description="Relative distance to the outline from which a seed begins."
+    )
+    join_votes: float = Field(
+        0.3,
+        gt=0,
+        description="Share of a piece's pixels that must see their nucleus's centre in the piece "
+        "beside it for the two to be joined; above 1 none are.",
     )
     min_area: int = Field(
         12, ge=0, description="Nuclei of fewer pixels are dropped, in pixels of the image."
@@ -140,7 +163,7 @@ class Crops(Frozen):
     """Random crops of images at their own resolution, in place of whole images made small."""
 
     size: int = Field(256, ge=32, multiple_of=32, description="Side of the crops, in pixels.")
-    per_epoch: int = Field(480, ge=1, description="Crops that make up an epoch.")
+    per_epoch: int = Field(960, ge=1, description="Crops that make up an epoch.")
     grey: float = Field(0.15, ge=0, le=1, description="Probability of taking the colours away.")
     colour: float = Field(
         0.15, ge=0, lt=1, description="Largest relative change of each colour channel."
@@ -201,12 +224,18 @@ RECIPES = {
     "semantic": Training(),
     "instance": Training(
         recipe="instance",
-        epochs=60,
-        batch_size=16,
-        learning_rate=2e-3,
-        patience=15,
+        epochs=50,
+        batch_size=8,
+        learning_rate=1.5e-3,
+        patience=25,
         preprocessing=Preprocessing(size=None),
-        network=UNet(outputs=("nucleus", "border", "distance")),
+        network=UNet(
+            decoder=(96, 64, 48, 32),
+            skips="projected",
+            stem=16,
+            outputs=INSTANCE_MAPS,
+            batch_norm_momentum=0.99,
+        ),
         augmentation=Augmentation(rotation=45, zoom=(0.5, 1.8), blur=1.5, inversion=0.15),
         crops=Crops(),
         postprocessing=Watershed(),

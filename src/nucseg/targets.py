@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-INSTANCE_MAPS = ("nucleus", "border", "distance")
+from nucseg.config import INSTANCE_MAPS, OFFSET_RANGE
 
 # Pixels this near to two nuclei, give or take half a pixel, are border.
 _REACH = 2
@@ -45,16 +45,18 @@ def instance_maps(labels: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:
 
     Returns
     -------
-    ndarray, shape (H, W, 3), float32, in [0, 1]
-        As `INSTANCE_MAPS` names them. Nucleus: 1 on every nucleus. Border: 1 within two pixels of
-        two nuclei, on them or in the gap between, but for the core of each. Distance: to the
-        nucleus's own outline, where it touches another too, as a share of the largest such distance
-        in this nucleus; 0 outside. The edge of the image is no outline.
+    ndarray, shape (H, W, 5), float32, in [0, 1]
+        As `nucseg.config.INSTANCE_MAPS` names them. Nucleus: 1 on every nucleus. Border: 1 within
+        two pixels of two nuclei, on them or in the gap between, but for the core of each. Distance:
+        to the nucleus's own outline, where it touches another too, as a share of the largest such
+        distance in this nucleus; 0 outside. The edge of the image is no outline. Offsets: see
+        `centre_offsets`.
 
     Examples
     --------
     >>> import numpy as np
-    >>> nucleus, border, distance = np.moveaxis(instance_maps(np.array([[0, 1, 1, 1, 2, 0]])), 2, 0)
+    >>> maps = instance_maps(np.array([[0, 1, 1, 1, 2, 0]]))
+    >>> nucleus, border, distance, *offsets = np.moveaxis(maps, 2, 0)
     >>> nucleus.tolist()
     [[0.0, 1.0, 1.0, 1.0, 1.0, 0.0]]
     >>> border.tolist()
@@ -72,7 +74,81 @@ def instance_maps(labels: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:
     largest = cv2.dilate(numbers, disc)
     smallest = cv2.erode(np.where(nucleus, numbers, np.float32(np.inf)), disc)
     border = (largest > smallest) & (distance <= _CORE)
-    return np.stack([nucleus.astype(np.float32), border.astype(np.float32), distance], axis=-1)
+    apart = np.stack([nucleus, border, distance], axis=-1, dtype=np.float32)
+    return np.concatenate([apart, centre_offsets(labels)], axis=-1)
+
+
+def centre_offsets(labels: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:
+    """Draw how far each pixel is from the centroid of its nucleus.
+
+    Parameters
+    ----------
+    labels : ndarray, shape (H, W), integer
+        0 background, any other number a nucleus.
+
+    Returns
+    -------
+    ndarray, shape (H, W, 2), float32, in [0, 1]
+        As `nucseg.config.OFFSET_MAPS` names them, along rows and columns: 0 for `OFFSET_RANGE`
+        pixels or more towards smaller indices, 0.5 for none, 1 for as many towards larger ones;
+        0.5 outside.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from nucseg.config import OFFSET_RANGE
+    >>> ((centre_offsets(np.array([[0, 1, 1, 1]]))[..., 1] - 0.5) * 2 * OFFSET_RANGE).tolist()
+    [[0.0, 1.0, 0.0, -1.0]]
+    """
+    flat = labels.ravel().astype(np.intp)
+    areas = np.maximum(np.bincount(flat), 1)
+    offsets = []
+    for place in np.indices(labels.shape, np.float64):
+        centre = np.bincount(flat, weights=place.ravel()) / areas
+        away = np.where(labels > 0, centre[flat].reshape(labels.shape) - place, 0)
+        offsets.append(np.clip(0.5 + away / (2 * OFFSET_RANGE), 0, 1))
+    return np.stack(offsets, axis=-1).astype(np.float32)
+
+
+def inverse_radius(labels: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:
+    """Draw one over the radius of each nucleus, of a disc of its area, in 1 / pixels.
+
+    Parameters
+    ----------
+    labels : ndarray, shape (H, W), integer
+        0 background, any other number a nucleus.
+
+    Returns
+    -------
+    ndarray, shape (H, W, 1), float32
+        0 outside.
+    """
+    flat = labels.ravel().astype(np.intp)
+    areas = np.bincount(flat).astype(np.float64)
+    inverse = np.sqrt(np.pi / np.maximum(areas, 1))
+    inverse[0] = 0
+    return inverse[flat].reshape(*labels.shape, 1).astype(np.float32)
+
+
+def training_targets(
+    labels: npt.NDArray[np.integer], names: tuple[str, ...]
+) -> npt.NDArray[np.float32]:
+    """Draw the maps that a network is to give, and what its loss needs besides.
+
+    Parameters
+    ----------
+    labels : ndarray, shape (H, W), integer
+        0 background, any other number up to 2²⁴ a nucleus.
+    names : tuple of str
+        Of `INSTANCE_MAPS`, in any order.
+
+    Returns
+    -------
+    ndarray, shape (H, W, len(names) + 1), float32
+        The maps in the order of the names, then the `inverse_radius`.
+    """
+    chosen = [INSTANCE_MAPS.index(name) for name in names]
+    return np.concatenate([instance_maps(labels)[..., chosen], inverse_radius(labels)], axis=-1)
 
 
 def _relative_distance(

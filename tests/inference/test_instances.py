@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from nucseg.config import ConnectedComponents, Watershed
+from nucseg.config import OFFSET_RANGE, ConnectedComponents, Watershed
 from nucseg.datasets.synthetic import synthetic_image
 from nucseg.inference.instances import connected_components, label_image, mean_scores, watershed
 from nucseg.metrics import kaggle_map, overlap
@@ -15,10 +15,15 @@ EVERY_PIXEL = ConnectedComponents(min_area=0)
 EVERY_SEED = Watershed(min_area=0)
 
 
-def maps_of(distance, *, nucleus=None, border=0.0):
+def maps_of(distance, *, nucleus=None, centres=None):
+    """Maps without border; pixels vote for columns `centres`, or for where they are."""
     distance = np.array(distance, np.float32)
     nucleus = np.ones_like(distance) if nucleus is None else np.array(nucleus, np.float32)
-    return np.stack([nucleus, np.full_like(distance, border), distance], axis=-1)
+    columns = np.arange(distance.shape[1])
+    away = np.broadcast_to(columns if centres is None else centres, distance.shape) - columns
+    nowhere = np.full_like(distance, 0.5)
+    offsets = [nowhere, 0.5 + away / (2 * OFFSET_RANGE)]
+    return np.stack([nucleus, 0 * distance, distance, *offsets], axis=-1, dtype=np.float32)
 
 
 def test_nuclei_that_touch_by_a_corner_stay_apart():
@@ -78,6 +83,38 @@ def test_a_border_splits_what_the_distance_alone_would_not():
     assert watershed(maps, EVERY_SEED).max() == 2
 
 
+TWO_SEEDS = (0.9, 0.6, 0.1, 0.1, 0.6, 0.9)
+
+
+@pytest.mark.parametrize(
+    ("centres", "expected"),
+    [
+        ((1, 1, 1, 4, 4, 4), [1, 1, 1, 2, 2, 2]),  # each has its own
+        ((2, 2, 3, 3, 2, 2), [1, 1, 1, 1, 1, 1]),  # the right one sees its centre in the left
+        ((1, 1, 1, 4, 4, 1), [1, 1, 1, 1, 1, 1]),  # a third of its votes are enough
+        ((-9, -9, 9, 9, 99, 99), [1, 1, 1, 2, 2, 2]),  # outside the image is in itself
+    ],
+)
+def test_pieces_are_joined_by_the_votes_for_their_centre(centres, expected):
+    maps = maps_of([TWO_SEEDS], centres=centres)
+    assert watershed(maps, EVERY_SEED).tolist() == [expected]
+
+
+def test_share_of_votes_that_joins():
+    maps = maps_of([TWO_SEEDS], centres=(1, 1, 1, 4, 4, 1))
+    for share, count in ((0.3, 1), (0.4, 2)):
+        assert watershed(maps, Watershed(min_area=0, join_votes=share)).max() == count
+
+
+def test_pieces_that_do_not_touch_stay_apart_and_others_keep_their_numbers():
+    seeds = [TWO_SEEDS + (0.5,) * 4]
+    nucleus = [(1,) * 6 + (0, 1, 0, 1)]
+    # The lone nuclei vote for the first pieces, the pieces for each other.
+    centres = (5, 5, 5, 0, 0, 0, 0, 0, 0, 0)
+    labels = watershed(maps_of(seeds, nucleus=nucleus, centres=centres), EVERY_SEED)
+    assert labels.tolist() == [[1] * 6 + [0, 2, 0, 3]]
+
+
 def test_nuclei_apart_need_no_seed():
     maps = maps_of([[0.9, 0.1, 0.9, 0.1, 0.1]], nucleus=[[1, 0.4, 0.5, 0, 0.6]])
     assert watershed(maps, EVERY_SEED).tolist() == [[1, 0, 2, 0, 3]]
@@ -132,14 +169,19 @@ def test_method_follows_from_the_settings():
 @given(
     hnp.arrays(
         np.float32,
-        st.tuples(st.integers(1, 10), st.integers(1, 10), st.just(3)),
+        st.tuples(st.integers(1, 10), st.integers(1, 10), st.just(5)),
         elements=st.floats(0, 1, width=32),
     ),
     st.integers(0, 6),
     st.floats(0.1, 0.9),
+    st.booleans(),
 )
-def test_nuclei_are_consecutive_connected_and_large_enough(maps, min_area, seed_threshold):
+def test_nuclei_are_consecutive_connected_and_large_enough(maps, min_area, seed_threshold, still):
     settings = Watershed(min_area=min_area, seed_threshold=seed_threshold)
+    if still:
+        maps[..., 3:] = 0.5
+    else:  # to anywhere within about ten pixels
+        maps[..., 3:] = 0.5 + (maps[..., 3:] - 0.5) / 6
     before = maps.copy()
     labels = watershed(maps, settings)
     np.testing.assert_array_equal(maps, before)
@@ -152,7 +194,7 @@ def test_nuclei_are_consecutive_connected_and_large_enough(maps, min_area, seed_
     # Which nuclei there are does not depend on how the image lies.
     for turned in (maps[::-1], maps[:, ::-1], maps.swapaxes(0, 1)):
         again = watershed(np.ascontiguousarray(turned), settings)
-        if min_area == 0:
+        if min_area == 0 and (maps[..., 3:] == 0.5).all():
             assert again.max() == labels.max()
 
 

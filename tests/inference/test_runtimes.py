@@ -81,7 +81,8 @@ def test_broken_keras_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 def test_keras_network_is_asked_for_its_prediction(tmp_path, monkeypatch: pytest.MonkeyPatch):
     class Network:
-        def predict_on_batch(self, batch):
+        def __call__(self, batch, *, training):
+            assert not training
             return batch[..., :1] * 2.0
 
     monkeypatch.setattr(_Saving, "load_model", staticmethod(lambda path, **_: Network()))

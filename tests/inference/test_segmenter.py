@@ -125,7 +125,7 @@ def test_setting_of_watershed(bright_instance_model: Path):
 
 def test_each_bright_square_is_a_nucleus_of_an_instance_model_too(bright_instance_model: Path):
     model = load_model(bright_instance_model, threads=1)
-    assert model.network_maps(two_squares()).shape == (12, 20, 3)
+    assert model.network_maps(two_squares()).shape == (12, 20, 5)
     assert model.network_probability(two_squares()).shape == (12, 20)
     seg = model.segment(two_squares())
     assert (seg.count, seg.probability.shape) == (2, (12, 20))
@@ -146,7 +146,10 @@ def test_touching_nuclei_are_separated_by_their_maps(bright_instance_model: Path
 def test_watershed_on_a_network_without_its_maps(bright_model: Path, tmp_path: Path):
     folder = shutil.copytree(bright_model, tmp_path / "model")
     write_card(folder, read_card(folder).model_copy(update={"postprocessing": Watershed()}))
-    with pytest.raises(ModelError, match="maps nucleus, border, distance, but .* gives nucleus"):
+    with pytest.raises(
+        ModelError,
+        match="maps nucleus, border, distance, row_offset, column_offset, but .* nucleus",
+    ):
         load_model(folder)
 
 

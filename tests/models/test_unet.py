@@ -6,21 +6,38 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from nucseg.config import UNet
+from nucseg.config import INSTANCE_MAPS, OFFSET_RANGE, UNet
 from nucseg.errors import ModelError
-from nucseg.models.losses import accuracy, cross_entropy_dice, dice, instance_loss, soft_dice
+from nucseg.models.losses import (
+    OFFSET_WEIGHT,
+    accuracy,
+    cross_entropy_dice,
+    dice,
+    instance_loss,
+    soft_dice,
+)
 from nucseg.models.onnx_export import write_onnx
 from nucseg.models.picture import architecture_picture, stages
 from nucseg.models.unet import build_unet
 
 SMALL = UNet(alpha=0.1, decoder=(8, 8, 8, 8, 8))
+FAST = UNet(alpha=0.1, decoder=(8, 8, 8, 8), skips="projected", stem=4)
 
 
 @pytest.fixture(scope="module")
 def network():
-    """A small network whose normalization statistics are far from where they start."""
+    return used(SMALL)
+
+
+@pytest.fixture(scope="module")
+def fast_network():
+    return used(FAST)
+
+
+def used(settings):
+    """A network whose normalization statistics are far from where they start."""
     keras.utils.set_random_seed(1)
-    model = build_unet(SMALL)
+    model = build_unet(settings)
     rng = np.random.default_rng(0)
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
@@ -45,6 +62,20 @@ def test_skips_come_from_each_scale_of_the_encoder(network):
         "block_1_expand_relu", "block_3_expand_relu", "block_6_expand_relu", "block_13_expand_relu",
     ]  # fmt: skip
     assert [stage.channels for stage in decoder] == [8, 8, 8, 8, 8]
+
+
+def test_a_decoder_of_four_levels_gives_maps_at_full_size(fast_network):
+    encoder, decoder = stages(fast_network)
+    assert [stage.title for stage in encoder[:4]] == [
+        "expanded_conv_project_BN", "block_2_add", "block_5_add", "block_12_add",
+    ]  # fmt: skip
+    assert [stage.scale for stage in decoder] == [16, 8, 4, 2]
+    assert np.asarray(fast_network(np.zeros((1, 32, 64, 3), np.float32))).shape == (1, 32, 64, 1)
+
+
+def test_the_stem_shows_the_pixels_to_the_last_level(fast_network):
+    concat = fast_network.get_layer("decoder_2_concat")
+    assert [tensor.shape[-1] for tensor in concat.input] == [8, 8, 4]
 
 
 def test_moving_statistics_follow_fast(network):
@@ -109,8 +140,10 @@ def test_imagenet_weights_offline_are_explained(monkeypatch):
         build_unet(SMALL, encoder_weights="imagenet")
 
 
+@pytest.mark.parametrize("kind", ["network", "fast_network"])
 @pytest.mark.parametrize("shape", [(2, 128, 128, 3), (1, 32, 64, 3)])
-def test_onnx_gives_what_keras_gives(network, tmp_path, shape):
+def test_onnx_gives_what_keras_gives(request, kind, tmp_path, shape):
+    network = request.getfixturevalue(kind)
     path = tmp_path / "model.onnx"
     write_onnx(network, path, ("nucleus",))
     session = onnxruntime.InferenceSession(path)
@@ -127,7 +160,8 @@ def test_normalizations_are_folded_away(network, tmp_path):
     write_onnx(network, tmp_path / "model.onnx", ("nucleus",))
     kinds = {node.op_type for node in onnx.load(tmp_path / "model.onnx").graph.node}
     assert "BatchNormalization" not in kinds
-    assert kinds <= {"Transpose", "Mul", "Add", "Conv", "Clip", "Pad", "Resize", "Concat", "Relu",
+    # Padding is left to the convolutions.
+    assert kinds <= {"Transpose", "Mul", "Add", "Conv", "Clip", "Resize", "Concat", "Relu",
                      "Sigmoid"}  # fmt: skip
 
 
@@ -141,6 +175,10 @@ def layers_of_other_kinds():
     yield (
         "activation leaky",
         keras.Model(image, keras.layers.ReLU(negative_slope=0.1, name="leaky")(image)),
+    )
+    yield (
+        "transposed convolution blurred",
+        keras.Model(image, keras.layers.Conv2DTranspose(2, 3, strides=2, name="blurred")(image)),
     )
     yield (
         "convolution wide",
@@ -161,6 +199,9 @@ def test_every_stock_layer_is_written_as_keras_computes_it(tmp_path):
     x = layers.BatchNormalization()(image)
     x = layers.Conv2D(4, 3, strides=2, padding="same", activation="relu")(x)
     x = layers.UpSampling2D(2, interpolation="nearest")(x)
+    # Without a convolution behind it, padding is a node of its own.
+    x = layers.ReLU()(layers.ZeroPadding2D(((0, 1), (2, 3)))(x))
+    x = layers.Conv2D(4, (2, 6))(x)
     x = layers.Activation("relu")(layers.Conv2D(4, 1)(x))
     x = layers.Activation("sigmoid")(x)
     model = keras.Model(image, x)
@@ -205,16 +246,34 @@ def test_soft_dice_by_hand():
     np.testing.assert_allclose(thresholded, values)
 
 
-@pytest.mark.parametrize(("loss", "channels"), [(cross_entropy_dice, 1), (instance_loss, 3)])
-def test_a_better_prediction_has_a_lower_loss(loss, channels):
-    truth = np.zeros((1, 4, 4, channels), np.float32)
+@pytest.mark.parametrize(
+    ("loss", "channels", "extra"),
+    [(cross_entropy_dice, 1, 0), (instance_loss(INSTANCE_MAPS), len(INSTANCE_MAPS), 1)],
+)
+def test_a_better_prediction_has_a_lower_loss(loss, channels, extra):
+    truth = np.zeros((1, 4, 4, channels + extra), np.float32)
     truth[0, :2] = 1
-    good = float(loss(truth, np.abs(truth - 0.1))[0])
+    maps = truth[..., :channels]
+    good = float(loss(truth, np.abs(maps - 0.1))[0])
     assert good > 0
     for channel in range(channels):
-        worse = np.abs(truth - 0.1)
-        worse[..., channel] = np.abs(truth[..., channel] - 0.4)
+        worse = np.abs(maps - 0.1)
+        worse[..., channel] = np.abs(maps[..., channel] - 0.4)
         assert float(loss(truth, worse)[0]) > good
+
+
+def test_offsets_count_as_shares_of_the_radius_and_on_nuclei_alone():
+    def loss_of(error, *, inside=True, inverse_radius=0.25):
+        truth = np.zeros((1, 20, 20, 3), np.float32)
+        truth[0, :10, :, 0], truth[0, :10, :, 2] = 1, inverse_radius
+        maps = truth[..., :2].copy()
+        maps[0, slice(0, 10) if inside else slice(10, 20), :, 1] = error / (2 * OFFSET_RANGE)
+        return float(instance_loss(("nucleus", "row_offset"))(truth, maps)[0])
+
+    right = loss_of(0)
+    assert loss_of(8, inside=False) == right
+    assert loss_of(8) - right == pytest.approx(OFFSET_WEIGHT * 8 / 4, rel=0.01)
+    assert loss_of(8, inverse_radius=0.5) - right == pytest.approx(OFFSET_WEIGHT * 8 / 2, rel=0.01)
 
 
 def test_metrics_look_at_the_nuclei_alone():

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from nucseg.config import RECIPES, Crops, Preprocessing
+from nucseg.config import INSTANCE_MAPS, RECIPES, Crops, Preprocessing
 from nucseg.datasets.reading import open_dataset
 from nucseg.errors import InputError
 from nucseg.training.crops import (
@@ -42,10 +42,10 @@ def test_every_epoch_has_its_crops(images):
     assert [len(crops) for crops, _ in seen] == [2, 2, 1] * 2
     for crops, maps in seen:
         assert crops.shape[1:] == (32, 32, 3)
-        assert maps.shape[1:] == (32, 32, 3)
+        assert maps.shape[1:] == (32, 32, len(INSTANCE_MAPS) + 1)
         assert crops.dtype == maps.dtype == np.float32
         assert min(crops.min(), maps.min()) >= 0
-        assert max(crops.max(), maps.max()) <= 1
+        assert max(crops.max(), maps[..., :-1].max()) <= 1
     assert not np.array_equal(seen[0][0], seen[3][0])
 
 

@@ -16,10 +16,9 @@ from typer.testing import CliRunner
 
 import nucseg
 from nucseg.cli.main import app
-from nucseg.config import RECIPES, Crops, Training, Watershed
+from nucseg.config import INSTANCE_MAPS, RECIPES, Crops, Training, Watershed
 from nucseg.errors import InputError, ModelError
 from nucseg.models.zoo import KERAS, ONNX, read_card
-from nucseg.targets import INSTANCE_MAPS
 from nucseg.training import run_folder
 from nucseg.training.fit import _without_folders, train
 from nucseg.training.logs import missing_curves, read_log

@@ -44,6 +44,9 @@ def segment(
     seed_threshold: Annotated[
         float | None, option(Watershed, "seed_threshold", show_default=OF_MODEL)
     ] = None,
+    join_votes: Annotated[
+        float | None, option(Watershed, "join_votes", show_default=OF_MODEL)
+    ] = None,
     min_area: Annotated[
         int | None, option(ConnectedComponents, "min_area", show_default=OF_MODEL)
     ] = None,
@@ -72,7 +75,12 @@ def segment(
 
     formats = tuple(save) if save else default(Segmenting, "save")
     loaded = load_model(model, threads=threads)
-    changes = {"threshold": threshold, "seed_threshold": seed_threshold, "min_area": min_area}
+    changes = {
+        "threshold": threshold,
+        "seed_threshold": seed_threshold,
+        "join_votes": join_votes,
+        "min_area": min_area,
+    }
     loaded = loaded.with_postprocessing(**{k: v for k, v in changes.items() if v is not None})
     run_and_report(inputs, output, loaded, formats=formats, resume=resume, as_json=as_json)
 

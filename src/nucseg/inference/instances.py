@@ -5,8 +5,10 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import numpy.typing as npt
+from scipy import sparse
+from scipy.sparse import csgraph
 
-from nucseg.config import ConnectedComponents, Watershed
+from nucseg.config import OFFSET_RANGE, ConnectedComponents, Watershed
 from nucseg.preprocess import FloatImage
 
 Labels = npt.NDArray[np.int32]
@@ -24,7 +26,7 @@ def label_image(maps: FloatImage, settings: ConnectedComponents | Watershed) -> 
     Parameters
     ----------
     maps : ndarray, shape (H, W, C), float32, in [0, 1]
-        Nucleus first; `watershed` needs border and distance too.
+        Nucleus first; `watershed` needs all of `nucseg.config.INSTANCE_MAPS`.
     settings : ConnectedComponents or Watershed
 
     Returns
@@ -74,16 +76,18 @@ def connected_components(probability: FloatImage, settings: ConnectedComponents)
 
 
 def watershed(maps: FloatImage, settings: Watershed) -> Labels:
-    """Grow nuclei from where the network is far from any outline and border.
+    """Grow nuclei from where the network is far from any outline and border, and join pieces.
 
     Each connected part of that is a seed. In foreground that holds several, they grow from high
     to low ground until they meet; all else goes to its one seed, and foreground without a seed is
-    a nucleus of its own. Holes inside a nucleus are filled.
+    a nucleus of its own. Each pixel also votes for the place where it sees its nucleus's centre: a
+    piece whose votes land in a piece that it touches is joined to it. Holes inside a nucleus are
+    filled.
 
     Parameters
     ----------
-    maps : ndarray, shape (H, W, 3), float32, in [0, 1]
-        Nucleus, border and relative distance, as `nucseg.targets.instance_maps` describes them.
+    maps : ndarray, shape (H, W, 5), float32, in [0, 1]
+        In the order of `nucseg.config.INSTANCE_MAPS`, which describes them.
     settings : Watershed
 
     Returns
@@ -95,11 +99,12 @@ def watershed(maps: FloatImage, settings: Watershed) -> Labels:
     --------
     >>> import numpy as np
     >>> distance = np.array([[0.2, 1, 0.6, 0.2, 0.5, 0.9, 0.1]], np.float32)
-    >>> maps = np.stack([np.ones_like(distance), np.zeros_like(distance), distance], axis=-1)
+    >>> one, middle = np.ones_like(distance), np.full_like(distance, 0.5)
+    >>> maps = np.stack([one, 0 * one, distance, middle, middle], axis=-1)
     >>> watershed(maps, Watershed(min_area=0)).tolist()
     [[1, 1, 1, 1, 2, 2, 2]]
     """
-    nucleus, border, distance = cv2.split(maps)
+    nucleus, border, distance = cv2.split(maps)[:3]
     # A frame of background spares every step below the edges of the image.
     height = np.pad(distance - border, 1)
     foreground = np.pad(nucleus >= settings.threshold, 1)
@@ -116,9 +121,10 @@ def watershed(maps: FloatImage, settings: Watershed) -> Labels:
         labels.ravel()[contested] = seeds.ravel()[contested]
         for share in _STEPS:
             _flood(labels, height, contested, pixel_of_seed, share * settings.seed_threshold)
+        _join(labels, maps[..., 3:], contested, settings.join_votes)
     _fill_holes(labels)
     areas = np.bincount(labels.ravel())
-    return _renumbered(labels[1:-1, 1:-1], areas >= settings.min_area)
+    return _renumbered(labels[1:-1, 1:-1], areas >= max(settings.min_area, 1))
 
 
 def _connected(region: npt.NDArray[np.bool_]) -> tuple[int, Labels]:
@@ -189,6 +195,42 @@ def _meet(labels: Labels, height: FloatImage, ground: npt.NDArray[np.bool_], fre
         # Each pixel once.
         place[near] = np.arange(len(near))
         free = near[place[near] == np.arange(len(near))]
+
+
+def _join(labels: Labels, offsets: FloatImage, contested: Indices, share: float) -> None:
+    """Join pieces of which one gives this share of its votes to the other, in place."""
+    flat, (height, width) = labels.ravel(), labels.shape
+    row, column = np.divmod(contested, width)
+    # The offsets have no frame around them.
+    away = (offsets[row - 1, column - 1] - 0.5) * (2 * OFFSET_RANGE)
+    voted_row, voted_column = np.rint(away).astype(np.intp).T
+    voted_row = np.clip(voted_row + row, 0, height - 1)
+    voted_column = np.clip(voted_column + column, 0, width - 1)
+    giver, taker = flat[contested], flat[voted_row * width + voted_column]
+    count = int(flat.max()) + 1
+    votes = np.bincount(giver, minlength=count)
+    abroad = (taker != giver) & (taker > 0)
+    pairs, given = np.unique(giver[abroad] * np.int64(count) + taker[abroad], return_counts=True)
+    first, second = np.divmod(pairs[given >= share * votes[pairs // count]], count)
+    touching = _touching(flat, contested, width, count)
+    near = np.isin(np.minimum(first, second) * count + np.maximum(first, second), touching)
+    links = sparse.coo_array(
+        (np.ones(np.count_nonzero(near), bool), (first[near], second[near])), shape=(count, count)
+    )
+    _, group = csgraph.connected_components(links, directed=False)
+    _, first_of_group = np.unique(group, return_index=True)
+    flat[contested] = first_of_group[group[giver]]
+
+
+def _touching(flat: npt.NDArray[np.int32], pixels: Indices, width: int, count: int) -> Indices:
+    """Pairs of labels that share a side of a pixel, each as the lower one × count + the higher."""
+    keys = []
+    for step in (1, width):
+        here, there = flat[pixels], flat[pixels + step]
+        differ = (here != there) & (there > 0)
+        here, there = here[differ].astype(np.int64), there[differ].astype(np.int64)
+        keys.append(np.minimum(here, there) * count + np.maximum(here, there))
+    return np.unique(np.concatenate(keys))
 
 
 def _fill_holes(labels: Labels) -> None:

@@ -123,7 +123,8 @@ class KerasRuntime:
 
     def __call__(self, batch: FloatImage) -> FloatImage:
         """Run the network; see `Runtime`."""
-        return np.asarray(self._network.predict_on_batch(batch), np.float32)
+        # Not predict_on_batch: it compiles for any size, which bilinear upsampling cannot do.
+        return np.asarray(self._network(batch, training=False), np.float32)
 
 
 def load_keras(path: Path) -> Any:

@@ -12,14 +12,13 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ValidationError
 
-from nucseg.config import Segmenting, Watershed
+from nucseg.config import INSTANCE_MAPS, Segmenting, Watershed
 from nucseg.errors import InputError, ModelError
 from nucseg.inference.instances import label_image, mean_scores
 from nucseg.inference.runtimes import Runtime, load_runtime
 from nucseg.measure import measure
 from nucseg.models.zoo import DEFAULT_MODEL, ModelCard, find_model, read_card
 from nucseg.preprocess import FloatImage, prepare, resize_image
-from nucseg.targets import INSTANCE_MAPS
 
 # The encoder halves an image five times.
 _STRIDE = 32

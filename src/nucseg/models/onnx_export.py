@@ -94,6 +94,8 @@ class _Graph:
         self.nodes: list[dict[str, Any]] = []
         self.weights: dict[str, npt.NDArray[Any]] = {}
         self.names: dict[int, str] = {}
+        # Input and widths of each padding that is left to the convolution behind it.
+        self.padded: dict[str, tuple[str, list[int]]] = {}
 
     def add(self, op: str, inputs: list[str], output: str, **attributes: Any) -> str:
         self.nodes.append(
@@ -140,11 +142,12 @@ def _convolution(graph: _Graph, layer: Any, inputs: list[str]) -> str:
     if layer.data_format != "channels_last" or tuple(layer.dilation_rate) != (1, 1):
         raise ModelError(f"The convolution {layer.name} cannot be written as ONNX.")
     stride = list(layer.strides)
-    padding = "SAME_UPPER" if layer.padding == "same" else "VALID"
+    source, pads = graph.padded.get(inputs[0], (inputs[0], None))
+    padding = {"auto_pad": "SAME_UPPER" if layer.padding == "same" else "VALID"}
     x = graph.add(
         "Conv",
         [
-            *inputs,
+            source,
             graph.constant(f"{layer.name}_kernel", kernel),
             graph.constant(f"{layer.name}_bias", bias),
         ],
@@ -152,7 +155,26 @@ def _convolution(graph: _Graph, layer: Any, inputs: list[str]) -> str:
         group=kernel.shape[0] if depthwise else 1,
         strides=stride,
         kernel_shape=list(kernel.shape[2:]),
-        auto_pad=padding,
+        **({"pads": pads} if pads else padding),
+    )
+    return _activate(graph, layer.name, layer.activation, x)
+
+
+def _transposed_convolution(graph: _Graph, layer: Any, inputs: list[str]) -> str:
+    kernel, bias = (np.asarray(weights) for weights in layer.get_weights())
+    if tuple(layer.strides) != kernel.shape[:2] or layer.data_format != "channels_last":
+        raise ModelError(f"The transposed convolution {layer.name} cannot be written as ONNX.")
+    x = graph.add(
+        "ConvTranspose",
+        [
+            *inputs,
+            # Keras: (rows, columns, out, in); ONNX: (in, out, rows, columns).
+            graph.constant(f"{layer.name}_kernel", kernel.transpose(3, 2, 0, 1)),
+            graph.constant(f"{layer.name}_bias", bias),
+        ],
+        layer.name,
+        strides=list(layer.strides),
+        kernel_shape=list(kernel.shape[:2]),
     )
     return _activate(graph, layer.name, layer.activation, x)
 
@@ -196,6 +218,11 @@ def _activation(graph: _Graph, layer: Any, inputs: list[str]) -> str:
 
 def _padding(graph: _Graph, layer: Any, inputs: list[str]) -> str:
     (top, bottom), (left, right) = layer.padding
+    readers = [node.operation for node in layer._outbound_nodes]
+    if all(getattr(reader, "padding", None) == "valid" for reader in readers):
+        # A convolution pads by itself, without a copy of its input.
+        graph.padded[layer.name] = (inputs[0], [top, left, bottom, right])
+        return str(layer.name)
     pads = graph.constant(f"{layer.name}_pads", [0, 0, top, left, 0, 0, bottom, right], np.int64)
     return graph.add("Pad", [*inputs, pads], layer.name)
 
@@ -235,6 +262,7 @@ _WRITERS: dict[str, Callable[[_Graph, Any, list[str]], str]] = {
     "BatchNormalization": _normalization,
     "Concatenate": _concatenation,
     "Conv2D": _convolution,
+    "Conv2DTranspose": _transposed_convolution,
     "DepthwiseConv2D": _convolution,
     "ReLU": _relu,
     "Rescaling": _rescaling,

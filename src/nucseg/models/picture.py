@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from nucseg.errors import MissingExtraError
 from nucseg.files import whole_file
-from nucseg.models.unet import BOTTOM, SKIPS
+from nucseg.models.unet import BOTTOM
 
 if TYPE_CHECKING:
     import keras
@@ -33,16 +33,25 @@ def stages(model: keras.Model) -> tuple[list[Stage], list[Stage]]:
     model : keras.Model
         A network of `nucseg.models.unet.build_unet`.
     """
-    encoder = [
-        Stage(name, int(model.get_layer(name).output.shape[-1]), 2 ** (level + 1))
-        for level, name in enumerate((*reversed(SKIPS), BOTTOM))
+    skips = [
+        model.get_layer(f"decoder_{scale}_concat").input[1]._keras_history.operation.name
+        for scale in (2, 4, 8, 16)
     ]
+    encoder = [
+        Stage(name, _channels(model, name), 2 ** (level + 1))
+        for level, name in enumerate((*skips, BOTTOM))
+    ]
+    held = {layer.name for layer in model.layers}
     decoder = [
-        Stage(f"decoder_{scale}", int(model.get_layer(f"decoder_{scale}_b_relu").output.shape[-1]),
-              scale)
+        Stage(f"decoder_{scale}", _channels(model, f"decoder_{scale}_b_relu"), scale)
         for scale in (16, 8, 4, 2, 1)
-    ]  # fmt: skip
+        if f"decoder_{scale}_b_relu" in held
+    ]
     return encoder, decoder
+
+
+def _channels(model: keras.Model, layer: str) -> int:
+    return int(model.get_layer(layer).output.shape[-1])
 
 
 def architecture_picture(model: keras.Model, path: Path) -> None:
@@ -109,10 +118,10 @@ def architecture_picture(model: keras.Model, path: Path) -> None:
                     "color": EDGE},
     )  # fmt: skip
     axes.text(
-        right, -1.2, f"{model.layers[-1].name}\n{model.outputs[0].shape[-1]} channel, sigmoid",
+        right, -1.2, f"{model.layers[-1].name}\n{model.outputs[0].shape[-1]} channels, sigmoid",
         ha="center", va="center", fontsize=9,
         bbox={"boxstyle": "round,pad=0.5", "facecolor": "#FFFFFF", "edgecolor": EDGE},
     )  # fmt: skip
-    arrow((right, 0), (right, -1.2), "-")
+    arrow((right, rows[decoder[-1].scale]), (right, -1.2), "-")
     with whole_file(path) as partial:
         figure.savefig(partial, dpi=120)

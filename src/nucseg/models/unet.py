@@ -15,12 +15,17 @@ from nucseg.errors import MissingExtraError, ModelError
 if TYPE_CHECKING:
     import keras
 
-SKIPS = (
-    "block_13_expand_relu",
-    "block_6_expand_relu",
-    "block_3_expand_relu",
-    "block_1_expand_relu",
-)
+# Layers at 1/16, 1/8, 1/4 and 1/2 of the input size. The projected ones are the same features
+# before their expansion to six times as many channels.
+SKIPS = {
+    "expanded": (
+        "block_13_expand_relu",
+        "block_6_expand_relu",
+        "block_3_expand_relu",
+        "block_1_expand_relu",
+    ),
+    "projected": ("block_12_add", "block_5_add", "block_2_add", "expanded_conv_project_BN"),
+}
 BOTTOM = "block_16_project_BN"
 
 
@@ -44,9 +49,9 @@ def build_unet(
     Returns
     -------
     keras.Model
-        Input (N, H, W, 3) in [0, 1]; output (N, H, W, outputs) in [0, 1]. Skip connections come
-        from the encoder's expansion layers at 1/2, 1/4, 1/8 and 1/16 of the input size, its
-        bottom from the last projection at 1/32.
+        Input (N, H, W, 3) in [0, 1]; output (N, H, W, outputs) in [0, 1]. Skip connections leave
+        the encoder at 1/2, 1/4, 1/8 and 1/16 of the input size, its bottom is the last projection
+        at 1/32.
 
     Raises
     ------
@@ -70,21 +75,52 @@ def build_unet(
     for step, width in enumerate(settings.decoder):
         name = f"decoder_{2 ** (4 - step)}"
         x = layers.UpSampling2D(2, interpolation="bilinear", name=f"{name}_up")(x)
-        # The image itself is the skip connection of full resolution: outlines of small nuclei
-        # are lost at 1/2 already.
-        skip = encoder.get_layer(SKIPS[step]).output if step < len(SKIPS) else scaled
-        x = layers.Concatenate(name=f"{name}_concat")([x, skip])
+        x = layers.Concatenate(name=f"{name}_concat")([
+            x, *_skips(encoder, scaled, step, settings)
+        ])  # fmt: skip
         for part in ("a", "b"):
             x = layers.Conv2D(
                 width, 3, padding="same", use_bias=False,
                 kernel_initializer="he_normal", name=f"{name}_{part}_conv",
             )(x)  # fmt: skip
-            x = layers.BatchNormalization(
-                momentum=settings.batch_norm_momentum, name=f"{name}_{part}_norm"
-            )(x)
-            x = layers.ReLU(name=f"{name}_{part}_relu")(x)
-    output = layers.Conv2D(len(settings.outputs), 1, activation="sigmoid", name="probability")(x)
-    return Model(image, output, name="nucseg_unet")
+            x = _normalized(x, f"{name}_{part}", settings)
+    count = len(settings.outputs)
+    if len(settings.decoder) == 5:
+        head = layers.Conv2D(count, 1, activation="sigmoid", name="probability")
+    else:
+        # Each position of the last level gives its own 2x2 pixels.
+        head = layers.Conv2DTranspose(
+            count, 2, strides=2, activation="sigmoid", name="probability"
+        )  # fmt: skip
+    return Model(image, head(x), name="nucseg_unet")
+
+
+def _skips(
+    encoder: keras.Model, scaled: keras.KerasTensor, step: int, settings: UNet
+) -> list[keras.KerasTensor]:
+    """Name what a level of the decoder gets besides the level below it."""
+    from keras import layers
+
+    names = SKIPS[settings.skips]
+    if step == len(names):
+        # The image itself is the skip connection of full resolution: outlines of small nuclei
+        # are lost at 1/2 already.
+        return [scaled]
+    skips = [encoder.get_layer(names[step]).output]
+    if step == len(names) - 1 and settings.stem:
+        stem = layers.Conv2D(
+            settings.stem, 4, strides=2, padding="same", use_bias=False,
+            kernel_initializer="he_normal", name="stem_conv",
+        )(scaled)  # fmt: skip
+        skips.append(_normalized(stem, "stem", settings))
+    return skips
+
+
+def _normalized(x: keras.KerasTensor, name: str, settings: UNet) -> keras.KerasTensor:
+    from keras import layers
+
+    x = layers.BatchNormalization(momentum=settings.batch_norm_momentum, name=f"{name}_norm")(x)
+    return layers.ReLU(name=f"{name}_relu")(x)
 
 
 def _encoder(scaled: keras.KerasTensor, settings: UNet, weights: str) -> keras.Model:

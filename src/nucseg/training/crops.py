@@ -12,13 +12,13 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from nucseg.augment import random_crop
+from nucseg.augment import random_crop, separate_copies
 from nucseg.config import Crops, Preprocessing, Training
 from nucseg.datasets.reading import Dataset, Sample
 from nucseg.datasets.report import guess_modality
 from nucseg.errors import InputError
 from nucseg.preprocess import prepare
-from nucseg.targets import instance_maps
+from nucseg.targets import training_targets
 from nucseg.training.pipeline import Arrays, labelled_samples
 
 if TYPE_CHECKING:
@@ -152,12 +152,12 @@ def crop_batches(images: Images, settings: Training, *, epochs: range) -> tf.dat
         image, labels = random_crop(
             images.images[chosen], images.labels[chosen], rng, settings.augmentation, crops
         )
-        return image, instance_maps(labels)
+        return image, training_targets(labels, settings.network.outputs)
 
     def read(epoch: tf.Tensor, place: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         image, maps = tf.numpy_function(cut, (epoch, place), (tf.float32, tf.float32))
         image.set_shape((crops.size, crops.size, 3))
-        maps.set_shape((crops.size, crops.size, len(settings.network.outputs)))
+        maps.set_shape((crops.size, crops.size, len(settings.network.outputs) + 1))
         return image, maps
 
     def one_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
@@ -173,7 +173,9 @@ def fixed_crops(images: Images, settings: Training) -> Arrays:
     """Cut the middle of each image, unchanged, for validation; small ones are mirrored to size."""
     size = _crops(settings).size
     cut = [_middle(image, size) for image in images.images]
-    maps = [instance_maps(_middle(labels, size)) for labels in images.labels]
+    names = settings.network.outputs
+    middles = [separate_copies(_middle(labels, size)) for labels in images.labels]
+    maps = [training_targets(middle, names) for middle in middles]
     scaled = np.stack(cut).astype(np.float32) / np.float32(255)
     return Arrays(images.image_ids, scaled, np.stack(maps))
 

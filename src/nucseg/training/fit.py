@@ -188,8 +188,8 @@ def _start(
 
     last = folder / run_folder.LAST
     if resume and last.is_file():
-        names = ("cross_entropy_dice", "instance_loss", "dice", "accuracy")
-        known = {name: getattr(losses, name) for name in names}
+        functions = (_loss(settings), losses.dice, losses.accuracy)
+        known = {function.__name__: function for function in functions}
         model = keras.models.load_model(last, custom_objects=known)
         # The checkpoint is written after the history, so it may be one epoch behind.
         done = _epochs_done(model, folder)
@@ -297,6 +297,14 @@ def _fit(
     return False
 
 
+def _loss(settings: Training) -> Callable[[Any, Any], Any]:
+    from nucseg.models import losses
+
+    if settings.recipe == "instance":
+        return losses.instance_loss(settings.network.outputs)
+    return losses.cross_entropy_dice
+
+
 def _compile(model: keras.Model, settings: Training, steps: int) -> None:
     import keras
 
@@ -312,7 +320,7 @@ def _compile(model: keras.Model, settings: Training, steps: int) -> None:
     )
     model.compile(
         keras.optimizers.AdamW(rate, weight_decay=settings.weight_decay),
-        loss=losses.instance_loss if settings.recipe == "instance" else losses.cross_entropy_dice,
+        loss=_loss(settings),
         metrics=[losses.accuracy, losses.dice],
     )
 
