@@ -111,9 +111,21 @@ class Watershed(Frozen):
         description="Share of a piece's pixels that must see their nucleus's centre in the piece "
         "beside it for the two to be joined; above 1 none are.",
     )
+    min_score: float = Field(
+        0.0, ge=0, le=1, description="Nuclei of a lower score are dropped, as probably false."
+    )
     min_area: int = Field(
         12, ge=0, description="Nuclei of fewer pixels are dropped, in pixels of the image."
     )
+
+
+class Scoring(Frozen):
+    """How features of a nucleus predict its IoU with the true one, by logistic regression."""
+
+    weights: tuple[float, float, float, float, float, float, float] = Field(
+        description="Weights of the features that `nucseg.inference.scores.FEATURES` names."
+    )
+    bias: float = Field(description="Logit of a nucleus whose features are all 0.")
 
 
 Postprocessing = Annotated[ConnectedComponents | Watershed, Field(discriminator="method")]

@@ -6,7 +6,8 @@ from hypothesis.extra import numpy as hnp
 
 from nucseg.config import OFFSET_RANGE, ConnectedComponents, Watershed
 from nucseg.datasets.synthetic import synthetic_image
-from nucseg.inference.instances import connected_components, label_image, mean_scores, watershed
+from nucseg.inference.instances import connected_components, label_image, watershed
+from nucseg.inference.scores import mean_scores
 from nucseg.metrics import kaggle_map, overlap
 from nucseg.preprocess import resize_image
 from nucseg.targets import instance_maps
@@ -47,12 +48,6 @@ def test_nothing_above_the_threshold():
     labels = connected_components(np.zeros((3, 4), np.float32), EVERY_PIXEL)
     assert not labels.any()
     assert mean_scores(labels, np.zeros((3, 4), np.float32)).shape == (0,)
-
-
-def test_score_is_the_mean_inside_the_nucleus():
-    labels = np.array([[1, 1, 0, 2]])
-    probability = np.array([[0.5, 1.0, 0.2, 0.75]], np.float32)
-    assert mean_scores(labels, probability).tolist() == pytest.approx([0.75, 0.75])
 
 
 @given(

@@ -47,6 +47,9 @@ def segment(
     join_votes: Annotated[
         float | None, option(Watershed, "join_votes", show_default=OF_MODEL)
     ] = None,
+    min_score: Annotated[
+        float | None, option(Watershed, "min_score", show_default=OF_MODEL)
+    ] = None,
     min_area: Annotated[
         int | None, option(ConnectedComponents, "min_area", show_default=OF_MODEL)
     ] = None,
@@ -79,6 +82,7 @@ def segment(
         "threshold": threshold,
         "seed_threshold": seed_threshold,
         "join_votes": join_votes,
+        "min_score": min_score,
         "min_area": min_area,
     }
     loaded = loaded.with_postprocessing(**{k: v for k, v in changes.items() if v is not None})

@@ -72,7 +72,7 @@ def connected_components(probability: FloatImage, settings: ConnectedComponents)
         nuclei, connectivity=4, ltype=cv2.CV_32S
     )
     areas = statistics[:, cv2.CC_STAT_AREA]
-    return _renumbered(np.asarray(labels, np.int32), areas >= settings.min_area)
+    return renumbered(np.asarray(labels, np.int32), areas >= settings.min_area)
 
 
 def watershed(maps: FloatImage, settings: Watershed) -> Labels:
@@ -124,7 +124,7 @@ def watershed(maps: FloatImage, settings: Watershed) -> Labels:
         _join(labels, maps[..., 3:], contested, settings.join_votes)
     _fill_holes(labels)
     areas = np.bincount(labels.ravel())
-    return _renumbered(labels[1:-1, 1:-1], areas >= max(settings.min_area, 1))
+    return renumbered(labels[1:-1, 1:-1], areas >= max(settings.min_area, 1))
 
 
 def _connected(region: npt.NDArray[np.bool_]) -> tuple[int, Labels]:
@@ -254,34 +254,16 @@ def _fill_holes(labels: Labels) -> None:
     flat[pixels] = np.where(filled, largest, 0)[which]
 
 
-def _renumbered(labels: Labels, keep: npt.NDArray[np.bool_]) -> Labels:
-    """Give the labels to keep new numbers from 1 on, in their order; the others become 0."""
+def renumbered(labels: Labels, keep: npt.NDArray[np.bool_]) -> Labels:
+    """Give the labels to keep new numbers from 1 on, in their order; the others become 0.
+
+    Parameters
+    ----------
+    labels : ndarray, shape (H, W), int32
+    keep : ndarray, shape (N + 1,), bool
+        For each label, the background's first, which stays 0.
+    """
     keep = keep.copy()
     keep[0] = False
     renumbered = np.where(keep, np.cumsum(keep), 0).astype(np.int32)
     return np.asarray(renumbered[labels], np.int32)
-
-
-def mean_scores(labels: npt.NDArray[np.integer], probability: FloatImage) -> FloatImage:
-    """Mean probability inside each nucleus, which says how sure the network is of it.
-
-    Parameters
-    ----------
-    labels : ndarray, shape (H, W), integer
-        0 background, 1…N nuclei, every number used.
-    probability : ndarray, shape (H, W), float32
-
-    Returns
-    -------
-    ndarray, shape (N,), float32
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> mean_scores(np.array([[1, 1, 0, 2]]), np.array([[0.5, 1, 0, 0.75]], np.float32)).tolist()
-    [0.75, 0.75]
-    """
-    flat = labels.ravel()
-    areas = np.bincount(flat)[1:]
-    sums = np.bincount(flat, weights=probability.ravel())[1:]
-    return (sums / areas).astype(np.float32)

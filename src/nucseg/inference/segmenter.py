@@ -14,8 +14,9 @@ from pydantic import ValidationError
 
 from nucseg.config import INSTANCE_MAPS, Segmenting, Watershed
 from nucseg.errors import InputError, ModelError
-from nucseg.inference.instances import label_image, mean_scores
+from nucseg.inference.instances import label_image, renumbered
 from nucseg.inference.runtimes import Runtime, load_runtime
+from nucseg.inference.scores import expected_iou, mean_scores, nucleus_features
 from nucseg.measure import measure
 from nucseg.models.zoo import DEFAULT_MODEL, ModelCard, find_model, read_card
 from nucseg.preprocess import FloatImage, prepare, resize_image
@@ -263,7 +264,14 @@ class Model:
         maps = resize_image(network_maps, size).reshape(*size, -1)
         labels = label_image(maps, self.card.postprocessing)
         probability = np.ascontiguousarray(maps[..., 0])
-        scores = mean_scores(labels, probability)
+        if self.card.scoring is None:
+            scores = mean_scores(labels, probability)
+        else:
+            scores = expected_iou(nucleus_features(labels, maps), self.card.scoring)
+        least = getattr(self.card.postprocessing, "min_score", 0.0)
+        if (scores < least).any():
+            labels = renumbered(labels, np.concatenate([[False], scores >= least]))
+            scores = scores[scores >= least]
         dtype = np.uint16 if len(scores) <= np.iinfo(np.uint16).max else np.uint32
         return Segmentation(image, labels.astype(dtype), scores, probability, pixel_size)
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
-from nucseg.config import Frozen, Postprocessing, Preprocessing, UNet
+from nucseg.config import Frozen, Postprocessing, Preprocessing, Scoring, UNet
 from nucseg.errors import ModelError
 from nucseg.files import sha256, whole_file
 
@@ -28,6 +28,7 @@ class ModelCard(Frozen):
     network: UNet
     preprocessing: Preprocessing
     postprocessing: Postprocessing
+    scoring: Scoring | None = None
     training: dict[str, Any] = Field(default_factory=dict)
     figures: dict[str, Any] = Field(default_factory=dict)
     versions: dict[str, str] = Field(default_factory=dict)

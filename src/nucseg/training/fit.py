@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import platform
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -132,6 +132,8 @@ def train(
         "settings": _without_folders(settings),
     }
     _finish(folder, model, settings, history, record)
+    if settings.recipe == "instance":
+        _tune(folder, dataset, split.validation, report)
     if not interrupted:
         shutil.rmtree(folder / run_folder.CHECKPOINT)
     return folder
@@ -365,6 +367,20 @@ def _finish(
     model.summary(print_fn=lines.append)
     with whole_file(folder / run_folder.PLOTS / "model.txt") as partial:
         partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _tune(folder: Path, dataset: Dataset, image_ids: Sequence[str], report: Progress) -> None:
+    """Fit thresholds and scores on the validation images, whole ones, and keep them."""
+    from nucseg.inference.segmenter import load_model
+    from nucseg.training.tuning import tuned
+
+    model = tuned(
+        load_model(folder),
+        dataset,
+        image_ids,
+        progress=lambda done, total: report("tuning on validation images", done, total),
+    )
+    write_card(folder, model.card)
 
 
 def save_model(folder: Path, model: keras.Model, card: ModelCard) -> None:

@@ -1,0 +1,103 @@
+"""How sure a model is of each nucleus."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from nucseg.config import OFFSET_RANGE, Scoring
+from nucseg.preprocess import FloatImage
+
+FEATURES = ("probability", "doubt", "border", "distance", "spread", "shift", "radius")
+
+
+def mean_scores(labels: npt.NDArray[np.integer], probability: FloatImage) -> FloatImage:
+    """Mean probability inside each nucleus.
+
+    Parameters
+    ----------
+    labels : ndarray, shape (H, W), integer
+        0 background, 1…N nuclei, every number used.
+    probability : ndarray, shape (H, W), float32
+
+    Returns
+    -------
+    ndarray, shape (N,), float32
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> mean_scores(np.array([[1, 1, 0, 2]]), np.array([[0.5, 1, 0, 0.75]], np.float32)).tolist()
+    [0.75, 0.75]
+    """
+    flat = labels.ravel()
+    areas = np.bincount(flat)[1:]
+    sums = np.bincount(flat, weights=probability.ravel())[1:]
+    return (sums / areas).astype(np.float32)
+
+
+def nucleus_features(labels: npt.NDArray[np.integer], maps: FloatImage) -> npt.NDArray[np.float64]:
+    """Measure in the maps of a network what tells good nuclei from bad ones.
+
+    Parameters
+    ----------
+    labels : ndarray, shape (H, W), integer
+        0 background, 1…N nuclei, every number used.
+    maps : ndarray, shape (H, W, 5), float32, in [0, 1]
+        In the order of `nucseg.config.INSTANCE_MAPS`.
+
+    Returns
+    -------
+    ndarray, shape (N, 7), float64
+        As `FEATURES` names them: means inside the nucleus of the probability, of how near that is
+        to one half, of border and of distance; how widely the votes for its centre are spread and
+        how far their mean is from its centroid, in radii of a disc of its area; and the binary
+        logarithm of that radius in pixels.
+    """
+    pixels = np.flatnonzero(labels)
+    number = labels.ravel()[pixels].astype(np.intp) - 1
+    areas = np.bincount(number)
+    inside = maps.reshape(-1, maps.shape[-1])[pixels].astype(np.float64)
+
+    def mean(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        return np.asarray(np.bincount(number, weights=values) / areas)
+
+    probability, border, distance = inside[:, 0], inside[:, 1], inside[:, 2]
+    radius = np.sqrt(areas / np.pi)
+    shift, spread = np.zeros(len(areas)), np.zeros(len(areas))
+    for place, offset in zip(np.divmod(pixels, labels.shape[1]), inside[:, 3:].T, strict=True):
+        away = (offset - 0.5) * (2 * OFFSET_RANGE)
+        vote = place + away
+        centre = mean(vote)
+        shift += mean(away) ** 2
+        spread += mean((vote - centre[number]) ** 2)
+    return np.stack(
+        [
+            mean(probability),
+            mean(4 * probability * (1 - probability)),
+            mean(border),
+            mean(distance),
+            np.sqrt(spread) / radius,
+            np.sqrt(shift) / radius,
+            np.log2(radius),
+        ],
+        axis=-1,
+    )
+
+
+def expected_iou(features: npt.NDArray[np.float64], scoring: Scoring) -> FloatImage:
+    """Predict the IoU of each nucleus with the true one from its features.
+
+    Parameters
+    ----------
+    features : ndarray, shape (N, 7), float64
+        As `nucleus_features` gives them.
+    scoring : Scoring
+        What was learnt from validation images, see `nucseg.training.tuning`.
+
+    Returns
+    -------
+    ndarray, shape (N,), float32, in (0, 1)
+    """
+    logits = features @ np.array(scoring.weights) + scoring.bias
+    return np.asarray(1 / (1 + np.exp(-logits)), np.float32)
