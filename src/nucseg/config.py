@@ -213,6 +213,9 @@ class Training(Frozen):
     encoder_weights: str = Field(
         "imagenet", description="Encoder start: imagenet (asks Keras for them), none, or a file."
     )
+    start_from: Annotated[str | None, OrNone] = Field(
+        None, description="Model to go on from: its name, or the folder of a trained one."
+    )
     preprocessing: Preprocessing = Preprocessing()
     network: UNet = UNet()
     augmentation: Augmentation = Augmentation()
@@ -253,3 +256,6 @@ RECIPES = {
         postprocessing=Watershed(),
     ),
 }
+
+# What differs where a trained model goes on: small steps, so that it forgets little.
+FINE_TUNING: dict[str, Any] = {"epochs": 20, "learning_rate": 2e-4, "patience": 10}

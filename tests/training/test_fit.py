@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 
+import keras
 import numpy as np
 import onnxruntime
 import pytest
@@ -16,10 +17,11 @@ from typer.testing import CliRunner
 
 import nucseg
 from nucseg.cli.main import app
-from nucseg.config import INSTANCE_MAPS, RECIPES, Crops, Training, Watershed
+from nucseg.config import FINE_TUNING, INSTANCE_MAPS, RECIPES, Crops, Training, UNet, Watershed
 from nucseg.errors import InputError, ModelError
 from nucseg.models.zoo import KERAS, ONNX, read_card
 from nucseg.training import run_folder
+from nucseg.training.fine_tuning import fine_tuning
 from nucseg.training.fit import _without_folders, train
 from nucseg.training.logs import missing_curves, read_log
 
@@ -262,7 +264,8 @@ def test_the_instance_recipe_trains_on_crops_to_a_model_that_segments(discs, tin
     assert [row["epoch"] for row in history(folder)] == ["1", "2"]
     card = read_card(folder)
     assert (card.recipe, card.network.outputs) == ("instance", INSTANCE_MAPS)
-    assert card.postprocessing == Watershed()
+    assert isinstance(card.postprocessing, Watershed)
+    assert card.scoring is not None
     image = np.random.default_rng(0).integers(0, 255, (50, 70), dtype=np.uint8)
     assert nucseg.load_model(folder).segment(image).labels.shape == (50, 70)
     assert missing_curves(read_log(folder)) == []
@@ -278,3 +281,44 @@ def test_settings_of_two_recipes_are_not_mixed(tmp_path):
 def test_every_recipe_comes_back_from_its_settings_file(tmp_path, recipe):
     run_folder.write_settings(tmp_path / "config.toml", RECIPES[recipe])
     assert run_folder.read_settings(tmp_path / "config.toml") == RECIPES[recipe]
+
+
+def normalizations(folder):
+    network = keras.saving.load_model(folder / KERAS, compile=False)
+    return [
+        (np.asarray(layer.moving_mean), np.asarray(layer.moving_variance))
+        for layer in network.layers
+        if isinstance(layer, keras.layers.BatchNormalization)
+    ]
+
+
+def test_fine_tuning_goes_on_from_a_trained_model(run, discs, tmp_path):
+    options = ["--from", str(run), "--epochs", "2", "--split", "random", "--patience", "2"]
+    arguments = ["train", str(discs), "-o", str(tmp_path / "mine"), *options]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    assert float(history(tmp_path / "mine")[0]["loss"]) < float(history(run)[0]["loss"])
+    card = read_card(tmp_path / "mine")
+    assert card.network == read_card(run).network
+    held = card.training["settings"]
+    assert (held["start_from"], held["learning_rate"]) == (run.name, FINE_TUNING["learning_rate"])
+    for before, after in zip(normalizations(run), normalizations(tmp_path / "mine"), strict=True):
+        np.testing.assert_array_equal(before, after)
+
+
+def test_fine_tuning_keeps_the_network_of_the_model(run, discs, tmp_path):
+    settings = fine_tuning(str(run)).model_copy(update={"network": UNet(), "split": "random"})
+    with pytest.raises(InputError, match="settings of network are not those of the model run"):
+        train(discs, tmp_path / "mine", settings)
+
+
+@pytest.mark.parametrize(
+    ("start", "message"),
+    [("classic-128", "has no nucleus_segmentation_model.keras"), ("nothing", "Unknown model")],
+)
+def test_nothing_to_go_on_from(discs, tmp_path, start, message):
+    arguments = ["train", str(discs), "-o", str(tmp_path / "mine"), "--from", start]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 2
+    assert message in result.output
+    assert not (tmp_path / "mine").exists()

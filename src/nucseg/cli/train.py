@@ -34,6 +34,9 @@ def train(
     split: Annotated[str | None, option(Training, "split")] = None,
     validation_fraction: Annotated[float | None, option(Training, "validation_fraction")] = None,
     encoder_weights: Annotated[str | None, option(Training, "encoder_weights")] = None,
+    start_from: Annotated[
+        str | None, option(Training, "start_from", "--from", metavar="NAME|PATH")
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the last finished epoch of the run.")
     ] = False,
@@ -51,6 +54,7 @@ def train(
 
         nucseg train stage1_train.zip -o run
         nucseg train my_images -o run --epochs 20 --encoder-weights none
+        nucseg train my_images -o mine --from run
         nucseg train stage1_train.zip -o run --resume
         tensorboard --logdir run/seg_log
     """
@@ -64,6 +68,7 @@ def train(
         "split": split,
         "validation_fraction": validation_fraction,
         "encoder_weights": encoder_weights,
+        "start_from": start_from,
     }
     given = {name: value for name, value in given.items() if value is not None}
     settings = _settings(output, config, given, resume=resume)
@@ -101,6 +106,10 @@ def _settings(
         config = held
     if config is not None:
         base = run_folder.read_settings(config)
+    elif "start_from" in given:
+        from nucseg.training.fine_tuning import fine_tuning
+
+        base = fine_tuning(given["start_from"])
     else:
         base = RECIPES.get(given.get("recipe", Training().recipe), Training())
     try:

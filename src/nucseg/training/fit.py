@@ -196,6 +196,10 @@ def _start(
         # The checkpoint is written after the history, so it may be one epoch behind.
         done = _epochs_done(model, folder)
         return model, run_folder.read_history(folder / run_folder.HISTORY, epochs=done)
+    if settings.start_from is not None:
+        from nucseg.training.fine_tuning import starting_network
+
+        return starting_network(settings), []
     model = build_unet(
         settings.network,
         size=settings.preprocessing.size,
@@ -329,8 +333,9 @@ def _compile(model: keras.Model, settings: Training, steps: int) -> None:
 
 def _without_folders(settings: Training) -> dict[str, Any]:
     """Name files without their folders: the model may travel, the folders are nobody's business."""
-    files = {"split": settings.split, "encoder_weights": settings.encoder_weights}
-    names = {key: Path(value).name for key, value in files.items()}
+    files = ("split", "encoder_weights", "start_from")
+    given = {key: getattr(settings, key) for key in files}
+    names = {key: Path(value).name for key, value in given.items() if value is not None}
     return settings.model_copy(update=names).model_dump(mode="json")
 
 

@@ -1,0 +1,90 @@
+"""Going on from a trained model with a few images of one's own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nucseg.config import FINE_TUNING, RECIPES, Training
+from nucseg.errors import InputError
+from nucseg.inference.runtimes import load_keras
+from nucseg.models.zoo import KERAS, find_model, read_card
+
+if TYPE_CHECKING:
+    import keras
+
+
+def fine_tuning(name: str) -> Training:
+    """Choose the settings by which a trained model goes on learning.
+
+    Parameters
+    ----------
+    name : str
+        Name of a bundled model, or the folder of a trained one.
+
+    Returns
+    -------
+    Training
+        Its recipe with its own network, preprocessing and step from maps to nuclei, and the
+        changes of `nucseg.config.FINE_TUNING`.
+
+    Raises
+    ------
+    InputError
+        The model came without its Keras file.
+    ModelError
+        There is no such model, or it is broken.
+    """
+    card = read_card(find_model(name))
+    if KERAS not in card.files:
+        raise InputError(
+            f"The model {card.name} has no {KERAS} to go on from. Give the folder of a training "
+            "run, or a bundled model that has one: nucseg models."
+        )
+    own = {
+        "start_from": name,
+        "encoder_weights": "none",
+        "network": card.network,
+        "preprocessing": card.preprocessing,
+        "postprocessing": card.postprocessing,
+    }
+    return RECIPES[card.recipe].model_copy(update={**FINE_TUNING, **own})
+
+
+def starting_network(settings: Training) -> keras.Model:
+    """Load the network to go on from.
+
+    Parameters
+    ----------
+    settings : Training
+        With a model to start from.
+
+    Returns
+    -------
+    keras.Model
+        Its normalizations keep their statistics: a few images say too little of them, and what
+        the network knew of others would be lost.
+
+    Raises
+    ------
+    InputError
+        The settings describe another network than the model's.
+    ModelError
+        There is no such model, or it has no Keras file.
+    MissingExtraError
+        Keras is not installed.
+    """
+    folder = find_model(str(settings.start_from))
+    card = read_card(folder)
+    for name in ("network", "preprocessing"):
+        if getattr(settings, name) != getattr(card, name):
+            raise InputError(
+                f"The settings of {name} are not those of the model {card.name} to go on from. "
+                "Leave them out, or train a new model."
+            )
+    network = load_keras(folder / KERAS)
+    import keras
+
+    for layer in network.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.trainable = False
+    return network
