@@ -37,6 +37,7 @@ def segment(
     ),
     save: Annotated[list[str] | None, option(Segmenting, "save", metavar="FORMAT")] = None,
     resume: Annotated[bool, option(Segmenting, "resume", "--resume")] = False,
+    tta: Annotated[bool, option(Segmenting, "tta", "--tta")] = False,
     threads: Annotated[int | None, option(Segmenting, "threads")] = None,
     threshold: Annotated[
         float | None, option(ConnectedComponents, "threshold", show_default=OF_MODEL)
@@ -86,6 +87,8 @@ def segment(
         "min_area": min_area,
     }
     loaded = loaded.with_postprocessing(**{k: v for k, v in changes.items() if v is not None})
+    if tta:
+        loaded = loaded.with_tta()
     run_and_report(inputs, output, loaded, formats=formats, resume=resume, as_json=as_json)
 
 

@@ -17,6 +17,7 @@ from nucseg.errors import InputError, ModelError
 from nucseg.inference.instances import label_image, renumbered
 from nucseg.inference.runtimes import Runtime, load_runtime
 from nucseg.inference.scores import expected_iou, mean_scores, nucleus_features
+from nucseg.inference.turns import mean_over_turns
 from nucseg.measure import measure
 from nucseg.models.zoo import DEFAULT_MODEL, ModelCard, find_model, read_card
 from nucseg.preprocess import FloatImage, prepare, resize_image
@@ -141,6 +142,14 @@ class Model:
             ) from error
         return replace(self, card=self.card.model_copy(update={"postprocessing": settings}))
 
+    def with_tta(self) -> Model:
+        """Return the same model with test-time augmentation.
+
+        It runs its network on the image as it lies, turned and mirrored, and averages the maps:
+        eight times slower.
+        """
+        return replace(self, card=self.card.model_copy(update={"tta": True}))
+
     def network_maps(self, image: npt.NDArray[Any]) -> FloatImage:
         """Run the network on an image, at the size that it works at.
 
@@ -161,6 +170,12 @@ class Model:
             The network does not give what the model's description says.
         """
         prepared = prepare(image, self.card.preprocessing)
+        if self.card.tta:
+            return mean_over_turns(self._run, prepared, self.card.network.outputs)
+        return self._run(prepared)
+
+    def _run(self, prepared: FloatImage) -> FloatImage:
+        """Run the network on a prepared image of any size."""
         height, width = prepared.shape[:2]
         below, right = -height % _STRIDE, -width % _STRIDE
         padded = cv2.copyMakeBorder(prepared, 0, below, 0, right, cv2.BORDER_REPLICATE)

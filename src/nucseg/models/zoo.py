@@ -29,6 +29,7 @@ class ModelCard(Frozen):
     preprocessing: Preprocessing
     postprocessing: Postprocessing
     scoring: Scoring | None = None
+    tta: bool = Field(False, description="Average the maps over turns and mirror images.")
     training: dict[str, Any] = Field(default_factory=dict)
     figures: dict[str, Any] = Field(default_factory=dict)
     versions: dict[str, str] = Field(default_factory=dict)
