@@ -137,3 +137,11 @@ def test_labels_resize_like_opencv_nearest_exact():
         labels.astype(np.float32), (32, 96), interpolation=cv2.INTER_NEAREST_EXACT
     )
     np.testing.assert_array_equal(resize_labels(labels, (96, 32)), expected)
+
+
+@pytest.mark.parametrize("size", [(7, 9), (30, 12), (33, 40)])
+def test_any_number_of_channels_is_resized(size):
+    image = np.random.default_rng(0).random((20, 24, 6), dtype=np.float32)
+    resized = resize_image(image, size)
+    assert resized.shape == (*size, 6)
+    np.testing.assert_array_equal(resized[..., 5], resize_image(image[..., 5].copy(), size))

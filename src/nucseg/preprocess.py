@@ -11,6 +11,9 @@ from nucseg.errors import InputError
 
 FloatImage = npt.NDArray[np.float32]
 
+# OpenCV averages areas of no more.
+_OPENCV_CHANNELS = 4
+
 
 def to_rgb(image: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
     """Bring an image to three channels: grey is repeated, alpha is dropped.
@@ -111,6 +114,9 @@ def resize_image(image: FloatImage, size: tuple[int, int]) -> FloatImage:
     -------
     ndarray, shape (height, width) or (height, width, C), float32
     """
+    if image.ndim == 3 and image.shape[2] > _OPENCV_CHANNELS:
+        channels = [resize_image(channel, size) for channel in np.moveaxis(image, 2, 0)]
+        return np.stack(channels, axis=-1)
     shrink_rows, shrink_columns = size[0] < image.shape[0], size[1] < image.shape[1]
     # Each axis by itself, so that an image that shrinks along one alone is treated right.
     for shrinks, (height, width) in (
