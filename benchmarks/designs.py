@@ -16,7 +16,7 @@ The network but for its last layer, its start, the crops, their order and the op
 same, those of the recipe ``instance`` in epochs of 480 crops; the last weights are judged, none
 are chosen. With ``--oracle`` nothing is trained: true maps take the place of the network's.
 Prints tables and writes into OUT, for each design, weights, network and figures; a design whose
-figures are there is not trained again. About 10 minutes a design of 12 epochs on two cores.
+figures are there is not trained again.
 """
 
 from __future__ import annotations

@@ -145,7 +145,7 @@ class Segmenting(Frozen):
     )
     tta: bool = Field(
         False,
-        description="Average over turned and mirrored images: a little better, 8 times slower.",
+        description="Average the maps over turned and mirrored images; 8 times slower.",
     )
     threads: int | None = Field(
         None, ge=1, description="Threads of the network; by default one for each physical core."

@@ -161,9 +161,10 @@ def _convolution(graph: _Graph, layer: Any, inputs: list[str]) -> str:
 
 
 def _transposed_convolution(graph: _Graph, layer: Any, inputs: list[str]) -> str:
-    kernel, bias = (np.asarray(weights) for weights in layer.get_weights())
-    if tuple(layer.strides) != kernel.shape[:2] or layer.data_format != "channels_last":
+    tiles = tuple(layer.strides) == tuple(layer.kernel_size) and layer.use_bias
+    if not tiles or layer.data_format != "channels_last":
         raise ModelError(f"The transposed convolution {layer.name} cannot be written as ONNX.")
+    kernel, bias = (np.asarray(weights) for weights in layer.get_weights())
     x = graph.add(
         "ConvTranspose",
         [
@@ -219,7 +220,10 @@ def _activation(graph: _Graph, layer: Any, inputs: list[str]) -> str:
 def _padding(graph: _Graph, layer: Any, inputs: list[str]) -> str:
     (top, bottom), (left, right) = layer.padding
     readers = [node.operation for node in layer._outbound_nodes]
-    if all(getattr(reader, "padding", None) == "valid" for reader in readers):
+    if readers and all(
+        _WRITERS.get(type(reader).__name__) is _convolution and reader.padding == "valid"
+        for reader in readers
+    ):
         # A convolution pads by itself, without a copy of its input.
         graph.padded[layer.name] = (inputs[0], [top, left, bottom, right])
         return str(layer.name)
