@@ -102,6 +102,25 @@ def test_a_crop_has_its_size_whatever_the_image(seed, height, width):
     np.testing.assert_array_equal(labels, labels_before)
 
 
+def test_upright_crops_are_exact_copies_of_the_pixels():
+    rng = np.random.default_rng(1)
+    pixels = rng.integers(0, 256, (70, 90, 3), np.uint8)
+    labels = (pixels[..., 0] > 128).astype(np.int32)
+    settings = Augmentation(**{**STILL, "zoom": (0.5, 1.8), "flips": True, "quarter_turns": True})
+    crops = Crops(size=32, upright=1, grey=0, colour=0)
+    seen = set()
+    for _ in range(20):
+        crop, moved = random_crop(pixels, labels, rng, settings, crops)
+        np.testing.assert_array_equal(crop[..., 0] * 255 > 128, moved > 0)
+        whole = np.rint(crop * 255).astype(np.uint8)
+        windows = np.lib.stride_tricks.sliding_window_view(pixels, (32, 32, 3))[:, :, 0]
+        turns = [np.rot90(part, k) for part in (whole, whole[::-1]) for k in range(4)]
+        found = [k for k, turn in enumerate(turns) if (windows == turn).all((2, 3, 4)).any()]
+        assert len(found) == 1
+        seen.add(found[0])
+    assert len(seen) > 4
+
+
 def test_the_labels_of_a_crop_move_with_it():
     image, mask = disc(64, 64)
     pixels, labels = (image * 255).astype(np.uint8), mask[..., 0].astype(np.int32)

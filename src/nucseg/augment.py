@@ -77,8 +77,9 @@ def random_crop(
     >>> a.shape, b.shape
     ((64, 64, 3), (64, 64))
     """
-    zoom = float(np.exp(rng.uniform(*np.log(settings.zoom))))
-    angle = np.deg2rad(rng.uniform(-settings.rotation, settings.rotation))
+    upright = bool(rng.random() < crops.upright)
+    zoom = 1.0 if upright else float(np.exp(rng.uniform(*np.log(settings.zoom))))
+    angle = 0.0 if upright else np.deg2rad(rng.uniform(-settings.rotation, settings.rotation))
     if settings.quarter_turns:
         angle += np.pi / 2 * rng.integers(4)
     mirror = -1.0 if settings.flips and rng.random() < 0.5 else 1.0
@@ -91,6 +92,8 @@ def random_crop(
         for side in (image.shape[1], image.shape[0])
     ]
     shift = crops.size / 2 - turn @ centre
+    if upright:  # whole pixels
+        turn, shift = np.rint(turn), np.rint(shift)
     matrix = np.column_stack([turn, shift])
     size, border = (crops.size, crops.size), cv2.BORDER_REFLECT_101
     if zoom < 0.7:  # average before sampling, else small structures become noise

@@ -184,6 +184,19 @@ class Crops(Frozen):
     colour: float = Field(
         0.15, ge=0, lt=1, description="Largest relative change of each colour channel."
     )
+    upright: float = Field(
+        0.3,
+        ge=0,
+        le=1,
+        description="Probability of neither zooming nor turning by other than quarter turns, so "
+        "that pixels and outlines stay as sharp as they are.",
+    )
+    clutter: float = Field(
+        0.06,
+        ge=0,
+        le=1,
+        description="Probability of a made-up crop without nuclei: text, lines, noise.",
+    )
 
 
 class Training(Frozen):

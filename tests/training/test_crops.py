@@ -13,7 +13,7 @@ from nucseg.training.crops import (
 )
 
 SMALL = RECIPES["instance"].model_copy(
-    update={"crops": Crops(size=32, per_epoch=5), "batch_size": 2}
+    update={"crops": Crops(size=32, per_epoch=5, clutter=0), "batch_size": 2}
 )
 
 
@@ -47,6 +47,17 @@ def test_every_epoch_has_its_crops(images):
         assert min(crops.min(), maps.min()) >= 0
         assert max(crops.max(), maps[..., :-1].max()) <= 1
     assert not np.array_equal(seen[0][0], seen[3][0])
+
+
+def test_some_crops_are_clutter_without_nuclei(images):
+    def empty(clutter):
+        drawn = SMALL.crops.model_copy(update={"clutter": clutter, "per_epoch": 20})
+        settings = SMALL.model_copy(update={"crops": drawn})
+        maps = np.concatenate([maps for _, maps in batches(images, range(1), settings)])
+        return np.mean([not nucleus.any() for nucleus in maps[..., 0]])
+
+    assert empty(0) < 0.3
+    assert empty(1) == 1
 
 
 def test_maps_belong_to_their_crops(images):

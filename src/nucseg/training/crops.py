@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from nucseg.augment import random_crop, separate_copies
 from nucseg.config import Crops, Preprocessing, Training
+from nucseg.datasets.clutter import clutter_image
 from nucseg.datasets.reading import Dataset, Sample
 from nucseg.datasets.report import guess_modality
 from nucseg.errors import InputError
@@ -73,10 +74,14 @@ def load_images(
     ids, images, labels, groups = [], [], [], []
     for sample in labelled_samples(dataset, image_ids, progress=progress):
         ids.append(sample.image_id)
-        images.append((prepare(sample.pixels, settings) * 255 + 0.5).astype(np.uint8))
+        images.append(_scaled(sample.pixels, settings))
         labels.append(sample.labels)
         groups.append(_group(sample))
     return Images(tuple(ids), tuple(images), tuple(labels), balanced_chances(groups, images))
+
+
+def _scaled(pixels: npt.NDArray[Any], settings: Preprocessing) -> npt.NDArray[np.uint8]:
+    return np.asarray(prepare(pixels, settings) * 255 + 0.5, np.uint8)
 
 
 def _group(sample: Sample) -> tuple[str, int]:
@@ -148,10 +153,13 @@ def crop_batches(images: Images, settings: Training, *, epochs: range) -> tf.dat
 
     def cut(epoch: Any, place: Any) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         rng = np.random.default_rng((settings.seed, int(epoch), int(place)))
-        chosen = int(rng.choice(len(images.images), p=images.chances))
-        image, labels = random_crop(
-            images.images[chosen], images.labels[chosen], rng, settings.augmentation, crops
-        )
+        if rng.random() < crops.clutter:
+            drawn = clutter_image(rng, crops.size)
+            whole, numbered = _scaled(drawn, settings.preprocessing), np.zeros(drawn.shape[:2], int)
+        else:
+            chosen = int(rng.choice(len(images.images), p=images.chances))
+            whole, numbered = images.images[chosen], images.labels[chosen]
+        image, labels = random_crop(whole, numbered, rng, settings.augmentation, crops)
         return image, training_targets(labels, settings.network.outputs)
 
     def read(epoch: tf.Tensor, place: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
