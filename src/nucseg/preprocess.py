@@ -113,7 +113,10 @@ def resize_image(image: FloatImage, size: tuple[int, int]) -> FloatImage:
     Returns
     -------
     ndarray, shape (height, width) or (height, width, C), float32
+        The image itself where it has that size.
     """
+    if image.shape[:2] == size:
+        return image
     if image.ndim == 3 and image.shape[2] > _OPENCV_CHANNELS:
         channels = [resize_image(channel, size) for channel in np.moveaxis(image, 2, 0)]
         return np.stack(channels, axis=-1)

@@ -165,6 +165,21 @@ def test_normalizations_are_folded_away(network, tmp_path):
                      "Sigmoid"}  # fmt: skip
 
 
+def test_kernels_of_half_precision_are_stored_in_it(fast_network, tmp_path):
+    full, half = tmp_path / "full.onnx", tmp_path / "half.onnx"
+    write_onnx(fast_network, full, ("nucleus",))
+    rounded = keras.models.clone_model(fast_network)
+    rounded.set_weights([
+        weights.astype("f2").astype("f4") if weights.ndim > 1 else weights
+        for weights in fast_network.get_weights()
+    ])  # fmt: skip
+    write_onnx(rounded, half, ("nucleus",))
+    assert half.stat().st_size < 0.7 * full.stat().st_size
+    images = np.random.default_rng(2).random((1, 64, 64, 3), dtype=np.float32)
+    maps = onnxruntime.InferenceSession(half).run(None, {"image": images})[0]
+    np.testing.assert_allclose(maps, np.asarray(rounded(images)), atol=1e-4)
+
+
 def layers_of_other_kinds():
     image = keras.layers.Input((8, 8, 3))
     yield (

@@ -3,7 +3,8 @@
 Keras's own exporter needs the TensorFlow backend and fails on bilinear upsampling of inputs of
 free size. A U-Net is a dozen kinds of stock layers, so nucseg writes them itself, from any Keras
 backend, in the channels-first order that inference runtimes are fastest in, with each batch
-normalization folded into the convolution before it.
+normalization folded into the convolution before it. Kernels that half precision holds exactly are
+stored in it; the runtime widens and folds them when it loads the file.
 """
 
 from __future__ import annotations
@@ -107,6 +108,13 @@ class _Graph:
         self.weights[name] = np.ascontiguousarray(value, dtype)
         return name
 
+    def kernel(self, name: str, value: npt.NDArray[Any]) -> str:
+        half = value.astype(np.float16)
+        if not np.array_equal(half, value):
+            return self.constant(name, value)
+        # 1 is TensorProto.FLOAT.
+        return self.add("Cast", [self.constant(f"{name}_half", half, np.float16)], name, to=1)
+
     def add_layer(self, layer: Any) -> None:
         kind = type(layer).__name__
         writer = _WRITERS.get(kind)
@@ -148,7 +156,7 @@ def _convolution(graph: _Graph, layer: Any, inputs: list[str]) -> str:
         "Conv",
         [
             source,
-            graph.constant(f"{layer.name}_kernel", kernel),
+            graph.kernel(f"{layer.name}_kernel", kernel),
             graph.constant(f"{layer.name}_bias", bias),
         ],
         layer.name,
@@ -170,7 +178,7 @@ def _transposed_convolution(graph: _Graph, layer: Any, inputs: list[str]) -> str
         [
             *inputs,
             # Keras: (rows, columns, out, in); ONNX: (in, out, rows, columns).
-            graph.constant(f"{layer.name}_kernel", kernel.transpose(3, 2, 0, 1)),
+            graph.kernel(f"{layer.name}_kernel", kernel.transpose(3, 2, 0, 1)),
             graph.constant(f"{layer.name}_bias", bias),
         ],
         layer.name,
@@ -189,9 +197,16 @@ def _normalization(graph: _Graph, layer: Any, inputs: list[str]) -> str:
     shift = beta - mean * scale
     before = graph.nodes[-1]
     if before["op_type"] == "Conv" and before["outputs"] == inputs:
-        _, kernel, bias = before["inputs"]
-        graph.weights[kernel] = (graph.weights[kernel] * scale[:, None, None, None]).astype("f4")
+        source, kernel, bias = before["inputs"]
         graph.weights[bias] = (graph.weights[bias] * scale + shift).astype("f4")
+        factors = scale[:, None, None, None]
+        if kernel in graph.weights:
+            graph.weights[kernel] = (graph.weights[kernel] * factors).astype("f4")
+            return inputs[0]
+        graph.nodes.pop()
+        factors_name = graph.constant(f"{layer.name}_scale", factors)
+        scaled = graph.add("Mul", [kernel, factors_name], f"{kernel}_scaled")
+        graph.nodes.append({**before, "inputs": [source, scaled, bias]})
         return inputs[0]
     scaled = graph.add(
         "Mul",

@@ -12,6 +12,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from nucseg.config import Training
 from nucseg.datasets.reading import Dataset, open_dataset
 from nucseg.datasets.splits import Split, find_fields, make_split, read_split, write_split
@@ -395,7 +397,8 @@ def save_model(folder: Path, model: keras.Model, card: ModelCard) -> None:
     ----------
     folder : Path
     model : keras.Model
-        Saved without its optimizer and losses, so that plain Keras loads it in safe mode.
+        Saved without its optimizer and losses, so that plain Keras loads it in safe mode, and with
+        its kernels rounded to what half precision holds, which halves the ONNX file.
     card : ModelCard
         The hashes of the files are filled in.
     """
@@ -404,7 +407,10 @@ def save_model(folder: Path, model: keras.Model, card: ModelCard) -> None:
     from nucseg.models.onnx_export import write_onnx
 
     plain = keras.Model.from_config(model.get_config())
-    plain.set_weights(model.get_weights())
+    plain.set_weights([
+        weights.astype(np.float16).astype(weights.dtype) if weights.ndim > 1 else weights
+        for weights in model.get_weights()
+    ])  # fmt: skip
     with whole_file(folder / KERAS) as partial:
         plain.save(partial)
     with whole_file(folder / ONNX) as partial:
