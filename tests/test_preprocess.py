@@ -6,7 +6,14 @@ from hypothesis.extra import numpy as hnp
 
 from nucseg.config import Preprocessing
 from nucseg.errors import InputError
-from nucseg.preprocess import prepare, resize_image, resize_labels, stretch, to_rgb
+from nucseg.preprocess import (
+    intensity_limits,
+    prepare,
+    resize_image,
+    resize_labels,
+    stretch,
+    to_rgb,
+)
 
 WHOLE = Preprocessing(size=None)
 
@@ -49,6 +56,34 @@ def test_values_that_are_no_numbers_are_refused(bad):
     image[1, 2] = bad
     with pytest.raises(InputError, match="1 NaN or infinite values of 16"):
         stretch(image, (1, 99.8))
+
+
+def test_limits_of_an_image_scale_its_parts_alike():
+    image = np.random.default_rng(0).integers(0, 4000, (60, 80), np.uint16)
+    limits = intensity_limits(image, (1, 99.8))
+    whole = stretch(image, (1, 99.8))
+    np.testing.assert_array_equal(stretch(image[:20], (1, 99.8), limits=limits), whole[:20])
+    prepared = prepare(image[5:, 9:], WHOLE, limits=intensity_limits(image, WHOLE.percentiles))
+    np.testing.assert_array_equal(prepared, prepare(image, WHOLE)[5:, 9:])
+
+
+@pytest.mark.parametrize(
+    ("image", "limits"),
+    [
+        (np.full((3, 3), 7, np.uint8), (7, 7)),
+        (np.eye(300, dtype=np.uint8) * 9, (0, 9)),
+        (np.array([[-2.0, 2.0]]), (-1.96, 1.992)),
+    ],
+)
+def test_limits_of_constant_sparse_and_signed_images(image, limits):
+    assert intensity_limits(image, (1, 99.8)) == pytest.approx(limits)
+
+
+def test_large_images_are_sampled_for_their_limits():
+    column = np.arange(3000, dtype=np.uint16)
+    image = np.broadcast_to(column, (3000, 3000))
+    low, high = intensity_limits(image, (10, 90))
+    assert (low, high) == pytest.approx((300, 2700), abs=3)
 
 
 def test_percentiles_become_zero_and_one():

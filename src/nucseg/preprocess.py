@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -10,9 +12,12 @@ from nucseg.config import Preprocessing
 from nucseg.errors import InputError
 
 FloatImage = npt.NDArray[np.float32]
+Limits = tuple[float, float]
 
 # OpenCV averages areas of no more.
 _OPENCV_CHANNELS = 4
+# Of so many pixels the percentiles are as good as those of all.
+_SAMPLED_PIXELS = 2**22
 
 
 def to_rgb(image: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
@@ -53,7 +58,12 @@ def to_rgb(image: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
     return np.broadcast_to(colour, (*image.shape[:2], 3))
 
 
-def stretch(image: npt.NDArray[np.generic], percentiles: tuple[float, float] | None) -> FloatImage:
+def stretch(
+    image: npt.NDArray[np.generic],
+    percentiles: tuple[float, float] | None,
+    *,
+    limits: Limits | None = None,
+) -> FloatImage:
     """Scale intensities to [0, 1].
 
     Parameters
@@ -63,6 +73,9 @@ def stretch(image: npt.NDArray[np.generic], percentiles: tuple[float, float] | N
         The percentiles, over all pixels and channels, that become 0 and 1; what lies outside is
         clipped. Without them integers are divided by the largest value of their type and
         floating-point values are clipped.
+    limits : (low, high), optional
+        In place of the percentiles: the intensities that become 0 and 1, as `intensity_limits`
+        gave them for the image that this is a part of.
 
     Returns
     -------
@@ -80,6 +93,57 @@ def stretch(image: npt.NDArray[np.generic], percentiles: tuple[float, float] | N
     >>> stretch(np.array([[10, 20, 30]], np.uint16), (0, 100)).tolist()
     [[0.0, 0.5, 1.0]]
     """
+    values = _finite(image)
+    low, high = limits or intensity_limits(image, percentiles)
+    if high <= low:
+        return np.zeros_like(values)
+    values -= np.float32(low)
+    values /= np.float32(high - low)
+    return np.clip(values, 0, 1, out=values)
+
+
+def intensity_limits(
+    image: npt.NDArray[np.generic], percentiles: tuple[float, float] | None
+) -> Limits:
+    """Find the intensities that `stretch` turns to 0 and 1.
+
+    Parameters
+    ----------
+    image : ndarray, shape (H, W) or (H, W, C), real dtype
+        Of more than four million pixels, so many of them, evenly spaced, are looked at.
+    percentiles : (low, high) or None
+        See `stretch`.
+
+    Returns
+    -------
+    (low, high) : floats
+        Equal where the image is constant.
+
+    Raises
+    ------
+    InputError
+        There are NaN or infinite values among those looked at.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> intensity_limits(np.array([[10, 20, 30]], np.uint16), (0, 100))
+    (10.0, 30.0)
+    """
+    if percentiles is None:
+        return 0.0, float(np.iinfo(image.dtype.str).max) if image.dtype.kind in "ui" else 1.0
+    step = sample_step(image.shape)
+    values = _finite(image[::step, ::step] if step > 1 else image)
+    low, high = (float(value) for value in np.percentile(values, percentiles))
+    return (low, high) if low < high else (float(values.min()), float(values.max()))
+
+
+def sample_step(shape: tuple[int, ...]) -> int:
+    """Every how many rows and columns of an image are looked at for its range of intensities."""
+    return math.ceil(math.sqrt(math.prod(shape[:2]) / _SAMPLED_PIXELS))
+
+
+def _finite(image: npt.NDArray[np.generic]) -> FloatImage:
     with np.errstate(over="ignore"):  # what is beyond float32 counts as infinite below
         values = image.astype(np.float32)
     bad = int(values.size - np.count_nonzero(np.isfinite(values)))
@@ -88,18 +152,7 @@ def stretch(image: npt.NDArray[np.generic], percentiles: tuple[float, float] | N
             f"The image holds {bad} NaN or infinite values of {values.size}. "
             "Replace them, for instance by the background, and try again."
         )
-    if percentiles is None:
-        top = np.iinfo(image.dtype.str).max if image.dtype.kind in "ui" else 1
-        values /= np.float32(top)
-        return np.clip(values, 0, 1, out=values)
-    low, high = np.percentile(values, percentiles)
-    if high <= low:
-        low, high = float(values.min()), float(values.max())
-    if high <= low:
-        return np.zeros_like(values)
-    values -= np.float32(low)
-    values /= np.float32(high - low)
-    return np.clip(values, 0, 1, out=values)
+    return values
 
 
 def resize_image(image: FloatImage, size: tuple[int, int]) -> FloatImage:
@@ -156,13 +209,17 @@ def resize_labels(labels: npt.NDArray[np.integer], size: tuple[int, int]) -> npt
     return resized
 
 
-def prepare(image: npt.NDArray[np.generic], settings: Preprocessing) -> FloatImage:
+def prepare(
+    image: npt.NDArray[np.generic], settings: Preprocessing, *, limits: Limits | None = None
+) -> FloatImage:
     """Turn the pixels of an image into the input of a network.
 
     Parameters
     ----------
     image : ndarray, shape (H, W) or (H, W, C), any real dtype
     settings : Preprocessing
+    limits : (low, high), optional
+        The intensities that become 0 and 1, for a part of an image: see `stretch`.
 
     Returns
     -------
@@ -183,7 +240,7 @@ def prepare(image: npt.NDArray[np.generic], settings: Preprocessing) -> FloatIma
     # Grey is scaled once and repeated last: three times less to sort for the percentiles.
     grey = image.ndim == 2 or image.shape[2:] in ((1,), (2,))
     colour = to_rgb(image)[:, :, :1] if grey else to_rgb(image)
-    scaled = stretch(colour, settings.percentiles)
+    scaled = stretch(colour, settings.percentiles, limits=limits)
     if settings.size is not None:
         scaled = resize_image(scaled, settings.size).reshape(*settings.size, -1)
     return np.ascontiguousarray(np.broadcast_to(scaled, (*scaled.shape[:2], 3)))

@@ -1,0 +1,198 @@
+"""Images of any size: overlapping windows, and nuclei that come whole from one of them.
+
+The core of each window is a part of the image that no other window's core covers; its margin
+overlaps the windows beside it. A nucleus is taken, whole, from the first window in whose core it
+has a pixel. The next window sees it again in its margin, knows it by the pixels that are taken,
+and leaves it. So nothing is cut at a seam, and no nucleus is found twice.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from nucseg.errors import InputError
+from nucseg.overlap import Overlap, overlap
+
+Slices = tuple[slice, slice]
+Labels = npt.NDArray[np.int32]
+Indices = npt.NDArray[np.intp]
+
+# The encoder halves an image five times: windows begin where its positions do.
+STRIDE = 32
+
+
+class Canvas(Protocol):
+    """A label image that is read and written by windows: an array, or a file."""
+
+    def __getitem__(self, window: Slices, /) -> npt.NDArray[Any]: ...
+
+    def __setitem__(self, window: Slices, labels: npt.NDArray[Any], /) -> None: ...
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A window of an image.
+
+    Attributes
+    ----------
+    window : (slice, slice)
+        Its rows and columns.
+    core : (slice, slice)
+        The rows and columns in it, of the image, that belong to no other window's core.
+    """
+
+    window: Slices
+    core: Slices
+
+    @property
+    def core_in_window(self) -> Slices:
+        """The core, counted from the window's upper left pixel."""
+        return tuple(  # type: ignore[return-value]
+            slice(core.start - window.start, core.stop - window.start)
+            for window, core in zip(self.window, self.core, strict=True)
+        )
+
+
+def tiles(shape: tuple[int, int], *, size: int, margin: int) -> list[Tile]:
+    """Cut an image into overlapping windows, row by row.
+
+    Parameters
+    ----------
+    shape : (height, width) of the image, in pixels
+    size : int
+        Largest side of a window in pixels, a multiple of 32. A smaller image is one window.
+    margin : int
+        Pixels on each side of a core that its window sees too, a multiple of 32; fewer at the
+        edges of the image.
+
+    Returns
+    -------
+    list of Tile
+        Windows of about equal size, in rows from the top; their cores cover the image.
+
+    Raises
+    ------
+    InputError
+        The numbers are no multiples of 32, or the margins leave no core.
+
+    Examples
+    --------
+    >>> [tile.core[1] for tile in tiles((64, 300), size=256, margin=32)]
+    [slice(0, 160, None), slice(160, 300, None)]
+    """
+    if size % STRIDE or margin % STRIDE or margin < 0 or size <= 2 * margin:
+        raise InputError(
+            f"Expected windows and margins of multiples of {STRIDE} pixels, the window more than "
+            f"two margins, got a window of {size} and margins of {margin}."
+        )
+    rows, columns = (_cuts(length, size, margin) for length in shape)
+    return [
+        Tile((row_window, column_window), (row_core, column_core))
+        for row_window, row_core in rows
+        for column_window, column_core in columns
+    ]
+
+
+def _cuts(length: int, size: int, margin: int) -> list[tuple[slice, slice]]:
+    """Windows and cores along one axis."""
+    if length <= size:
+        return [(slice(0, length), slice(0, length))]
+    # Windows of equal size: at the edges of the image the core takes the place of the margin.
+    count = -(-(length - 2 * margin) // (size - 2 * margin))
+    step = -(-(length - 2 * margin) // (count * STRIDE)) * STRIDE
+    seams = [0, *(margin + place * step for place in range(1, count)), length]
+    return [
+        (slice(max(start - margin, 0), min(stop + margin, length)), slice(start, stop))
+        for start, stop in pairwise(seams)
+    ]
+
+
+class Stitcher:
+    """Put the nuclei of windows together on a canvas.
+
+    Parameters
+    ----------
+    canvas : Canvas
+        All 0, large enough for the numbers; changed in place.
+    shape : (height, width) of the image, in pixels
+
+    Attributes
+    ----------
+    count : int
+        Nuclei so far; they have the numbers 1 to `count`.
+    """
+
+    def __init__(self, canvas: Canvas, shape: tuple[int, int]) -> None:
+        self._canvas, self._shape = canvas, shape
+        self.count = 0
+        # Numbers of nuclei that reach beyond the window they were taken from.
+        self._unfinished: set[int] = set()
+
+    def add(self, tile: Tile, labels: Labels) -> Indices:
+        """Write the nuclei of a window that are not there yet.
+
+        Parameters
+        ----------
+        tile : Tile
+            The next of `tiles`.
+        labels : ndarray, shape of the window, int32
+            0 background, 1…N nuclei, every number used.
+
+        Returns
+        -------
+        ndarray, shape (K,), intp
+            The labels of those that are new, in the order of their numbers on the canvas.
+        """
+        before = self._canvas[tile.window]
+        candidate = np.zeros(int(labels.max(initial=0)) + 1, bool)
+        candidate[labels[tile.core_in_window]] = True
+        candidate[0] = False
+        known, same, grows = self._known(overlap(labels, before), len(candidate))
+        new = np.flatnonzero(candidate & ~known)
+        number = np.where(candidate & grows, same, 0)
+        number[new] = self.count + 1 + np.arange(len(new))
+        # Pixels that are taken stay with whom they are.
+        self._canvas[tile.window] = np.where(before > 0, before, number[labels])
+        self.count += len(new)
+        reaching = number[self._at_inner_edges(tile, labels)]
+        self._unfinished.update(reaching[reaching > 0].tolist())
+        return new
+
+    def _known(
+        self, table: Overlap, count: int
+    ) -> tuple[npt.NDArray[np.bool_], Indices, npt.NDArray[np.bool_]]:
+        """Which labels of a window are on the canvas, as which number, and may grow there.
+
+        Most of such a nucleus is taken by one of the canvas; or most of what one of the canvas has
+        in this window, where that reached beyond the window that it is from.
+        """
+        same = np.zeros(count, np.intp)
+        known, grows = np.zeros(count, bool), np.zeros(count, bool)
+        # The one that shares most pixels comes last, and stays.
+        order = np.argsort(table.pixels, kind="stable")
+        row, column, shared = table.rows[order], table.columns[order], table.pixels[order]
+        label, taken_by = table.true_labels[row], table.predicted_labels[column]
+        unfinished = np.isin(taken_by, list(self._unfinished))
+        covered = 2 * shared > table.true_areas[row]
+        covers = 2 * shared > table.predicted_areas[column]
+        same[label] = taken_by
+        known[label] = covered | (unfinished & covers)
+        grows[label] = unfinished & (covered | covers)
+        return known, same, grows
+
+    def _at_inner_edges(self, tile: Tile, labels: Labels) -> npt.NDArray[np.int32]:
+        """Labels at those edges of a window that are not edges of the image."""
+        rows, columns = tile.window
+        edges = (
+            (rows.start > 0, labels[0]),
+            (rows.stop < self._shape[0], labels[-1]),
+            (columns.start > 0, labels[:, 0]),
+            (columns.stop < self._shape[1], labels[:, -1]),
+        )
+        inner = [edge for is_inner, edge in edges if is_inner]
+        return np.unique(np.concatenate([np.zeros(1, np.int32), *inner]))

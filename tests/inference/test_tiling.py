@@ -1,0 +1,137 @@
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from skimage.measure import label
+
+from nucseg.errors import InputError
+from nucseg.inference.tiling import Stitcher, tiles
+
+
+def ellipses(rng, shape, count, largest):
+    """Label image of ellipses, later ones over earlier ones, each piece a nucleus."""
+    labels = np.zeros(shape, np.int32)
+    for number in range(1, count + 1):
+        centre = rng.integers(0, shape[1]), rng.integers(0, shape[0])
+        axes = rng.integers(1, largest // 2, 2)
+        cv2.ellipse(labels, centre, axes, int(rng.integers(180)), 0, 360, number, cv2.FILLED)
+    return label(labels, connectivity=1).astype(np.int32)
+
+
+def stitched(labels, size, margin):
+    """The label image as its windows give it, each of which numbers what it sees by itself."""
+    canvas = np.zeros(labels.shape, np.uint32)
+    stitcher = Stitcher(canvas, labels.shape)
+    new = []
+    for tile in tiles(labels.shape, size=size, margin=margin):
+        seen = label(labels[tile.window], connectivity=1).astype(np.int32)
+        new.append(len(stitcher.add(tile, seen)))
+    assert stitcher.count == sum(new)
+    return canvas, stitcher.count
+
+
+def same_partition(first, second):
+    pairs = np.unique(np.stack([first.ravel(), second.ravel()]), axis=1)
+    return len(np.unique(pairs[0])) == len(np.unique(pairs[1])) == pairs.shape[1]
+
+
+@given(
+    height=st.integers(1, 700),
+    width=st.integers(1, 700),
+    size=st.sampled_from([96, 128, 256, 512]),
+    margin=st.sampled_from([0, 32]),
+)
+def test_cores_cover_every_pixel_once_with_their_margins(height, width, size, margin):
+    covered = np.zeros((height, width), int)
+    for tile in tiles((height, width), size=size, margin=margin):
+        covered[tile.core] += 1
+        whole = np.zeros((height, width), bool)
+        whole[tile.window] = True
+        window = whole[tile.window]
+        assert max(window.shape) <= size
+        assert window[tile.core_in_window].shape == covered[tile.core].shape
+        for axis, length in enumerate((height, width)):
+            core, seen = tile.core[axis], tile.window[axis]
+            assert seen.start == max(core.start - margin, 0) or seen == slice(0, length)
+            assert seen.stop >= min(core.stop + margin, length)
+            assert seen.start % 32 == 0
+    assert (covered == 1).all()
+
+
+def test_a_small_image_is_one_window():
+    (tile,) = tiles((100, 256), size=256, margin=64)
+    assert tile.window == tile.core == (slice(0, 100), slice(0, 256))
+
+
+@pytest.mark.parametrize(("size", "margin"), [(100, 32), (128, 20), (128, 64), (128, -32)])
+def test_unusable_windows_are_refused(size, margin):
+    with pytest.raises(InputError, match="multiples of 32"):
+        tiles((500, 500), size=size, margin=margin)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    seed=st.integers(0, 2**32),
+    height=st.integers(40, 420),
+    width=st.integers(40, 420),
+    size=st.sampled_from([128, 160, 256]),
+)
+def test_nuclei_are_the_same_in_windows_as_in_the_whole_image(seed, height, width, size):
+    rng = np.random.default_rng(seed)
+    labels = ellipses(rng, (height, width), int(rng.integers(1, 60)), largest=30)
+    canvas, count = stitched(labels, size, margin=32)
+    assert count == labels.max()
+    assert same_partition(canvas, labels)
+
+
+def test_nuclei_on_corners_and_along_seams_stay_whole():
+    labels = np.zeros((384, 384), np.int32)
+    seams = [tile.core[0].start for tile in tiles((384, 384), size=192, margin=32)]
+    number = 0
+    for row in sorted(set(seams) - {0}):
+        for offset in (-16, -1, 0, 1, 15):
+            number += 1
+            labels[row + offset - 4 : row + offset + 4, 20 * number : 20 * number + 12] = number
+    labels[120:136, 120:136] = number + 1
+    labels = label(labels, connectivity=1).astype(np.int32)
+    canvas, _ = stitched(labels, 192, margin=32)
+    assert same_partition(canvas, labels)
+
+
+def test_a_nucleus_larger_than_any_window_comes_as_one():
+    labels = np.zeros((600, 500), np.int32)
+    labels[20:590, 30:400] = 1
+    labels[5:15, 5:15] = 2
+    canvas, count = stitched(labels, 160, margin=32)
+    assert count == 2
+    assert same_partition(canvas, labels)
+
+
+def test_new_nuclei_are_named_by_the_labels_of_their_window():
+    labels = np.zeros((64, 200), np.int32)
+    labels[10:20, 10:20], labels[10:20, 90:100], labels[10:20, 180:190] = 1, 2, 3
+    stitcher = Stitcher(np.zeros(labels.shape, np.uint32), labels.shape)
+    first, second = tiles(labels.shape, size=160, margin=32)
+    assert first.core[1].stop == 96 + 32
+    new = stitcher.add(first, labels[first.window])
+    assert new.tolist() == [1, 2]
+    seen = label(labels[second.window]).astype(np.int32)
+    assert seen.max() == 2
+    assert stitcher.add(second, seen).tolist() == [2]
+
+
+def test_where_windows_disagree_no_pixel_changes_hands():
+    stitcher = Stitcher(canvas := np.zeros((64, 192), np.uint32), (64, 192))
+    first, second = tiles((64, 192), size=160, margin=32)
+    labels = np.zeros((64, 128), np.int32)
+    labels[10:20, 80:100] = 1
+    stitcher.add(first, labels)
+    before = canvas.copy()
+    assert (before > 0).sum() == 200
+    other = np.zeros((64, 192 - second.window[1].start), np.int32)
+    # Mostly beside what is taken: another nucleus, of which the free pixels are written.
+    other[10:20, 95 - second.window[1].start : 120 - second.window[1].start] = 1
+    assert stitcher.add(second, other).tolist() == [1]
+    np.testing.assert_array_equal(canvas[before > 0], 1)
+    assert (canvas == 2).sum() == 200
