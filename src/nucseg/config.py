@@ -83,17 +83,33 @@ class UNet(Frozen):
     )
 
 
-class ConnectedComponents(Frozen):
+class Filtering(Frozen):
+    """Which of the nuclei that are found are kept."""
+
+    min_score: float = Field(
+        0.0, ge=0, le=1, description="Nuclei of a lower score are dropped, as probably false."
+    )
+    min_area: int = Field(
+        12, ge=0, description="Nuclei of fewer pixels are dropped, in pixels of the image."
+    )
+    max_area: Annotated[int | None, OrNone] = Field(
+        None, ge=1, description="Nuclei of more pixels are dropped, in pixels of the image."
+    )
+    border_nuclei: Literal["keep", "drop"] = Field(
+        "keep",
+        description="Whether nuclei that touch the edge of the image, of which a part may be "
+        "missing, are kept or dropped.",
+    )
+
+
+class ConnectedComponents(Filtering):
     """From a probability map to a label image: connected pixels above a threshold."""
 
     method: Literal["connected-components"] = "connected-components"
     threshold: float = Field(0.5, gt=0, lt=1, description="Probability from which a pixel counts.")
-    min_area: int = Field(
-        12, ge=0, description="Components of fewer pixels are dropped, in pixels of the image."
-    )
 
 
-class Watershed(Frozen):
+class Watershed(Filtering):
     """From maps of nucleus, touching border and distance to a label image.
 
     Seeds are where the distance map is high and no border is; they grow over the foreground.
@@ -110,12 +126,6 @@ class Watershed(Frozen):
         gt=0,
         description="Share of a piece's pixels that must see their nucleus's centre in the piece "
         "beside it for the two to be joined; above 1 none are.",
-    )
-    min_score: float = Field(
-        0.0, ge=0, le=1, description="Nuclei of a lower score are dropped, as probably false."
-    )
-    min_area: int = Field(
-        12, ge=0, description="Nuclei of fewer pixels are dropped, in pixels of the image."
     )
 
 
@@ -138,7 +148,9 @@ class Segmenting(Frozen):
         "classic-128", description="Name of a bundled model, or a folder of a trained model."
     )
     save: tuple[str, ...] = Field(
-        ("labels", "overlays"), description="What to write for each image; give it once for each."
+        ("labels", "overlays"),
+        description="What to write for each image: labels, overlays, rois (ImageJ), geojson "
+        "(QuPath), coco, masks and rle (Kaggle) or probability; several with commas between them.",
     )
     resume: bool = Field(
         False, description="Keep what an earlier, broken off run has done and do only the rest."
@@ -276,3 +288,5 @@ RECIPES = {
 
 # What differs where a trained model goes on: small steps, so that it forgets little.
 FINE_TUNING: dict[str, Any] = {"epochs": 20, "learning_rate": 2e-4, "patience": 10}
+# Crops of an epoch then: a few images hold no more.
+FINE_TUNING_CROPS = 240

@@ -1,4 +1,4 @@
-"""Measure nuclei: position, size, shape and intensity."""
+"""Measure nuclei: position, size, shape, intensity and distance to the nearest other."""
 
 from __future__ import annotations
 
@@ -8,6 +8,19 @@ import numpy as np
 import numpy.typing as npt
 
 from nucseg.errors import InputError
+from nucseg.shapes import (
+    Boxes,
+    Floats,
+    Indices,
+    Moments,
+    Runs,
+    bounding_boxes,
+    ellipse_axes,
+    find_runs,
+    hull_areas,
+    moments,
+    perimeters,
+)
 
 Columns = dict[str, npt.NDArray[Any]]
 
@@ -24,7 +37,7 @@ def measure(
     Parameters
     ----------
     labels : ndarray, shape (H, W), integer
-        0 background, others nuclei.
+        0 background, nuclei above 0.
     image : ndarray, shape (H, W) or (H, W, C), real
         Where the intensities are measured. With 2 or 4 channels the last is alpha and left out.
     scores : ndarray, shape (N,), optional
@@ -40,15 +53,16 @@ def measure(
 
         - ``label``, ``score`` (where given), ``centroid_row``, ``centroid_column``;
         - ``bbox_row``, ``bbox_column``, ``bbox_height``, ``bbox_width``: upper left pixel and size
-          of the bounding box;
+          of the bounding box; ``touches_border`` (bool): whether it reaches the image's edge;
         - ``area``, ``perimeter``; ``major_axis``, ``minor_axis`` (lengths), ``eccentricity`` and
           ``orientation`` (radians from the rows' direction, −π/2 to π/2, anticlockwise) of the
           ellipse with the same second moments; ``solidity`` (area over that of the convex hull);
           ``form_factor`` (4π area / perimeter², 1 for a circle);
-        - ``intensity_mean``, ``_std``, ``_min``, ``_max`` and ``_sum``, which end in ``_0``, ``_1``
-          and so on where there are several channels;
+        - ``intensity_mean``, ``_median``, ``_std``, ``_min``, ``_max`` and ``_sum``, which end in
+          ``_0``, ``_1`` and so on where there are several channels;
         - with a pixel size ``area_um2``, ``perimeter_um``, ``major_axis_um``, ``minor_axis_um``.
-          The perimeter is NaN where pixels are not square.
+          The perimeter is NaN where pixels are not square;
+        - ``nearest_neighbour`` (and ``_um``), see `nearest_neighbours`.
 
     Raises
     ------
@@ -57,9 +71,9 @@ def measure(
 
     Notes
     -----
-    Shapes are scikit-image's `regionprops`, the perimeter its Crofton estimate in 4 directions:
-    within 1 % for circles of a radius of 5 pixels and more, where counting border steps is off by
-    up to 5 %.
+    All is as scikit-image's `regionprops` gives it, the perimeter its Crofton estimate in 4
+    directions: within 1 % for circles of a radius of 5 pixels and more, where counting border
+    steps is off by up to 5 %.
 
     Examples
     --------
@@ -69,120 +83,197 @@ def measure(
     >>> table["area"].tolist(), table["intensity_mean"].tolist()
     ([4, 1], [25.0, 7.0])
     """
+    table = measure_tile(
+        labels, image, origin=(0, 0), shape=labels.shape, scores=scores, pixel_size=pixel_size
+    )
+    centres = table["centroid_row"], table["centroid_column"]
+    return table | nearest_neighbours(*centres, pixel_size=pixel_size)
+
+
+def measure_tile(
+    labels: npt.NDArray[np.integer[Any]],
+    image: npt.NDArray[Any],
+    *,
+    origin: tuple[int, int],
+    shape: tuple[int, ...],
+    scores: npt.NDArray[np.floating[Any]] | None = None,
+    pixel_size: tuple[float, float] | None = None,
+) -> Columns:
+    """Measure the nuclei of a part of an image that is too large to be held whole.
+
+    Parameters
+    ----------
+    labels : ndarray, shape (h, w), integer
+        The part's nuclei to measure, each of them whole, all else 0.
+    image : ndarray, shape (h, w) or (h, w, C), real
+        The same part of the image.
+    origin : tuple of int
+        Row and column of the part's upper left pixel in the whole image.
+    shape : tuple of int
+        Height and width of the whole image.
+    scores, pixel_size
+        As for `measure`.
+
+    Returns
+    -------
+    dict of str to ndarray, shape (N,)
+        The columns of `measure` with positions in the whole image, without those of
+        `nearest_neighbours`, for which the nuclei of all parts are needed.
+
+    Raises
+    ------
+    InputError
+        The image, or the scores, do not belong to the labels, or the part is not in the image.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> part = np.array([[0, 5], [5, 5]])
+    >>> table = measure_tile(part, part, origin=(100, 200), shape=(102, 400))
+    >>> table["label"].tolist(), table["bbox_column"].tolist(), table["touches_border"].tolist()
+    ([5], [200], [True])
+    """
     if labels.ndim != 2 or image.shape[:2] != labels.shape or image.ndim not in (2, 3):
         raise InputError(
             f"Expected an image of the labels' height and width, got an image of {image.shape} "
             f"and labels of {labels.shape}."
         )
-    areas = np.bincount(labels.ravel(), minlength=1)
-    areas[0] = 0
-    numbers = np.flatnonzero(areas)
-    if scores is not None and len(scores) != len(numbers):
-        raise InputError(f"Expected one score per nucleus: {len(numbers)}, got {len(scores)}.")
-    columns: Columns = {"label": numbers}
+    if any(not 0 <= o <= s - n for o, s, n in zip(origin, shape, labels.shape, strict=True)):
+        raise InputError(
+            f"Expected a part of the image of {shape}, got one of {labels.shape} at {origin}."
+        )
+    # What lies beyond the edges is no part of a nucleus.
+    framed = np.pad(labels, 1)
+    runs = find_runs(framed)
+    if scores is not None and len(scores) != len(runs.numbers):
+        raise InputError(f"Expected one score per nucleus: {len(runs.numbers)}, got {len(scores)}.")
+    columns: Columns = {"label": runs.numbers.astype(np.intp)}
     if scores is not None:
         columns["score"] = np.asarray(scores)
-    columns |= _shapes(labels)
-    columns |= _intensities(labels, image, numbers, areas)
+    boxes = bounding_boxes(runs)
+    spread = moments(runs, boxes)
+    columns |= _positions(boxes, spread, origin, shape)
+    columns |= _shapes(spread, perimeters(framed, runs), hull_areas(runs, boxes))
+    columns |= _intensities(image, runs)
     if pixel_size is not None:
-        columns |= _in_micrometres(labels, columns, pixel_size)
+        columns |= _in_micrometres(columns, spread, pixel_size)
     return columns
 
 
-def _regions(labels: npt.NDArray[Any], *properties: str, **options: Any) -> Columns:
+def nearest_neighbours(
+    rows: Floats, columns: Floats, *, pixel_size: tuple[float, float] | None = None
+) -> Columns:
+    """Distance of each nucleus to the one whose centre is nearest to its own.
+
+    Parameters
+    ----------
+    rows, columns : ndarray, shape (N,), float64
+        The centres in pixels, ``centroid_row`` and ``centroid_column`` of `measure`.
+    pixel_size : tuple of float, optional
+        Micrometres from pixel to pixel along rows and columns.
+
+    Returns
+    -------
+    dict of str to ndarray, shape (N,), float64
+        ``nearest_neighbour`` in pixels and, with a pixel size, ``nearest_neighbour_um``, of the
+        one that is nearest in micrometres; from centre to centre, NaN where there is no other.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> nearest_neighbours(np.array([0.0, 3, 9]), np.array([0.0, 4, 4]))["nearest_neighbour"]
+    array([5., 5., 6.])
+    """
     # Slow to import, so that only what measures pays for it.
-    from skimage.measure import regionprops_table
+    from scipy.spatial import cKDTree
 
-    if labels.dtype == np.uint32:
-        labels = labels.astype(np.int64)
-    table: Columns = regionprops_table(  # type: ignore[no-untyped-call]
-        labels, properties=properties, **options
-    )
-    return table
+    found: Columns = {}
+    for name, scale in (("nearest_neighbour", (1.0, 1.0)), ("nearest_neighbour_um", pixel_size)):
+        if scale is not None:
+            centres = np.stack([rows, columns], axis=-1) * scale
+            # The nearest of all is the nucleus itself, or one with the same centre.
+            distance = cKDTree(centres).query(centres, k=2)[0][:, 1]
+            found[name] = np.where(np.isfinite(distance), distance, np.nan)
+    return found
 
 
-def _shapes(labels: npt.NDArray[Any]) -> Columns:
-    table = _regions(
-        labels,
-        "centroid",
-        "bbox",
-        "area",
-        "perimeter_crofton",
-        "axis_major_length",
-        "axis_minor_length",
-        "eccentricity",
-        "solidity",
-        "orientation",
-    )
-    area, perimeter = table["area"].astype(np.int64), table["perimeter_crofton"]
+def _positions(
+    boxes: Boxes, spread: Moments, origin: tuple[int, int], shape: tuple[int, ...]
+) -> Columns:
+    top, left = boxes.top + origin[0], boxes.left + origin[1]
+    at_start = (top == 0) | (left == 0)
+    at_end = (top + boxes.height == shape[0]) | (left + boxes.width == shape[1])
     return {
-        "centroid_row": table["centroid-0"],
-        "centroid_column": table["centroid-1"],
-        "bbox_row": table["bbox-0"],
-        "bbox_column": table["bbox-1"],
-        "bbox_height": table["bbox-2"] - table["bbox-0"],
-        "bbox_width": table["bbox-3"] - table["bbox-1"],
-        "area": area,
-        "perimeter": perimeter,
-        "major_axis": table["axis_major_length"],
-        "minor_axis": table["axis_minor_length"],
-        "eccentricity": table["eccentricity"],
-        "solidity": table["solidity"],
-        "orientation": table["orientation"],
-        "form_factor": 4 * np.pi * area / perimeter**2,
+        "centroid_row": top + spread.row,
+        "centroid_column": left + spread.column,
+        "bbox_row": top,
+        "bbox_column": left,
+        "bbox_height": boxes.height,
+        "bbox_width": boxes.width,
+        "touches_border": at_start | at_end,
     }
 
 
-def _intensities(
-    labels: npt.NDArray[Any],
-    image: npt.NDArray[Any],
-    numbers: npt.NDArray[np.intp],
-    areas: npt.NDArray[np.intp],
-) -> Columns:
+def _shapes(spread: Moments, perimeter: Floats, hull_area: Indices) -> Columns:
+    major, minor = ellipse_axes(spread.rows, spread.columns, spread.both)
+    ratio = np.divide(minor, major, out=np.ones_like(major), where=major > 0)
+    orientation = np.arctan2(2 * spread.both, spread.rows - spread.columns) / 2
+    # A circle has no direction; this is scikit-image's.
+    round_ = (spread.both == 0) & (spread.rows == spread.columns)
+    return {
+        "area": spread.area,
+        "perimeter": perimeter,
+        "major_axis": major,
+        "minor_axis": minor,
+        "eccentricity": np.sqrt(1 - ratio**2),
+        "solidity": spread.area / hull_area,
+        "orientation": np.where(round_, -np.pi / 4, orientation),
+        "form_factor": 4 * np.pi * spread.area / perimeter**2,
+    }
+
+
+def _intensities(image: npt.NDArray[Any], runs: Runs) -> Columns:
     """Intensities per nucleus and channel; 64-bit sums, so that 16-bit images do not overflow."""
-    channels = image[:, :, None] if image.ndim == 2 else image
-    if channels.shape[2] in (2, 4):
-        channels = channels[:, :, :-1]
-    inside = labels > 0
-    order = np.argsort(labels[inside], kind="stable")
-    areas = areas[numbers]
-    starts = np.cumsum(areas) - areas
+    width = image.shape[1]
+    channels = image.reshape(-1, 1 if image.ndim == 2 else image.shape[2])
+    if channels.shape[1] in (2, 4):
+        channels = channels[:, :-1]
+    length = runs.length
+    stop = np.cumsum(length)
+    pixels = np.repeat(runs.row * width + runs.start - (stop - length), length)
+    pixels += np.arange(len(pixels))
+    area = runs.sums(length)
+    ends = np.cumsum(area)
+    starts = ends - area
     columns: Columns = {}
-    for channel in range(channels.shape[2]):
-        ending = f"_{channel}" if channels.shape[2] > 1 else ""
-        values = channels[..., channel][inside][order].astype(np.float64)
-        if len(numbers) == 0:
-            # There is nothing to reduce, and the columns are those of an image with nuclei.
-            total = mean = variance = lowest = highest = np.zeros(0)
-        else:
-            total = np.add.reduceat(values, starts)
-            mean = total / areas
-            variance = np.add.reduceat((values - np.repeat(mean, areas)) ** 2, starts) / areas
-            lowest = np.minimum.reduceat(values, starts)
-            highest = np.maximum.reduceat(values, starts)
+    for channel in range(channels.shape[1]):
+        ending = f"_{channel}" if channels.shape[1] > 1 else ""
+        values = channels[pixels, channel].astype(np.float64)
+        for start, end in zip(starts, ends, strict=True):
+            values[start:end].sort()
+        total = np.add.reduceat(values, starts)
+        mean = total / area
+        variance = np.add.reduceat((values - np.repeat(mean, area)) ** 2, starts) / area
         columns[f"intensity_mean{ending}"] = mean
+        columns[f"intensity_median{ending}"] = (
+            values[starts + (area - 1) // 2] + values[starts + area // 2]
+        ) / 2
         columns[f"intensity_std{ending}"] = np.sqrt(variance)
-        columns[f"intensity_min{ending}"] = lowest
-        columns[f"intensity_max{ending}"] = highest
+        columns[f"intensity_min{ending}"] = values[starts]
+        columns[f"intensity_max{ending}"] = values[ends - 1]
         columns[f"intensity_sum{ending}"] = total
     return columns
 
 
-def _in_micrometres(
-    labels: npt.NDArray[Any], columns: Columns, pixel_size: tuple[float, float]
-) -> Columns:
+def _in_micrometres(columns: Columns, spread: Moments, pixel_size: tuple[float, float]) -> Columns:
     down, across = pixel_size
-    if down == across:
-        perimeter = columns["perimeter"] * down
-        major, minor = columns["major_axis"] * down, columns["minor_axis"] * down
-    else:
-        # An ellipse of oblong pixels has other axes, and Crofton's formula holds for squares.
-        table = _regions(labels, "axis_major_length", "axis_minor_length", spacing=pixel_size)
-        perimeter = np.full(len(columns["label"]), np.nan)
-        major, minor = table["axis_major_length"], table["axis_minor_length"]
+    # An ellipse of oblong pixels has other axes, and Crofton's formula holds for squares.
+    major, minor = ellipse_axes(
+        spread.rows * down**2, spread.columns * across**2, spread.both * (down * across)
+    )
     return {
         "area_um2": columns["area"] * (down * across),
-        "perimeter_um": perimeter,
+        "perimeter_um": columns["perimeter"] * (down if down == across else np.nan),
         "major_axis_um": major,
         "minor_axis_um": minor,
     }

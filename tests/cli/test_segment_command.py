@@ -62,6 +62,30 @@ def test_options_reach_the_run(images: Path, bright_model: Path, tmp_path: Path)
     assert record["model"]["postprocessing"]["threshold"] == 0.9
 
 
+def test_filters_reach_the_run_and_resume_notices_them(
+    images: Path, bright_model: Path, tmp_path: Path
+):
+    edge = picture()
+    edge[21:, 1:6] = 250
+    PIL.Image.fromarray(edge).save(images / "edge.png")
+    out = tmp_path / "out"
+    command = ("segment", images, "-o", out, "--model", bright_model, "--json")
+
+    def areas_of_edge(*options: object) -> list[int]:
+        assert run(*command, *options).exit_code == 0
+        with (out / "measurements.csv").open(newline="") as file:
+            rows = [row for row in csv.DictReader(file) if row["image"].endswith("edge.png")]
+        return [int(row["area"]) for row in rows]
+
+    assert areas_of_edge() == [49, 96, 15]
+    assert areas_of_edge("--drop-border", "--resume") == [49, 96]
+    assert areas_of_edge("--drop-border", "--max-area", 95, "--resume") == [49]
+    settings = json.loads((out / "run.json").read_text())["model"]["postprocessing"]
+    assert (settings["border_nuclei"], settings["max_area"]) == ("drop", 95)
+    assert areas_of_edge("--min-score", 1) == []
+    assert areas_of_edge("--resume") == [49, 96, 15]
+
+
 def test_options_of_the_other_method(
     images: Path, bright_model: Path, bright_instance_model: Path, tmp_path: Path
 ):
@@ -173,6 +197,7 @@ def test_bad_images_fail_with_their_reason(
         (["in", "-o", "file/out"], "Cannot write in file/out"),
         (["in", "-o", "out", "--save", "svg"], "Unknown format 'svg'"),
         (["in", "-o", "out", "--threshold", "2"], "Unusable setting threshold"),
+        (["in", "-o", "out", "--max-area", "0"], "Unusable setting max_area"),
         (["in"], "Missing option '--output'"),
         (["-o", "out"], "Missing argument 'INPUT"),
         (["in", "-o", "out", "--threads", "0"], "Expected at least 1 thread, got 0"),

@@ -100,6 +100,18 @@ def test_settings_can_be_changed(model: Model):
     assert model.segment(two_squares()).count == 2
 
 
+def test_only_nuclei_that_pass_the_filters_are_kept(model: Model):
+    image = two_squares()
+    assert model.segment(image).measurements()["area"].tolist() == [20, 18]
+    small = model.with_postprocessing(max_area=19).segment(image)
+    assert (small.count, small.measurements()["area"].tolist()) == (1, [18])
+    image[10:, 14] = 255  # down to the edge
+    inside = model.with_postprocessing(border_nuclei="drop").segment(image)
+    assert (inside.count, inside.measurements()["bbox_row"].tolist()) == (1, [2])
+    # Scores are just below 1.
+    assert model.with_postprocessing(min_score=1).segment(image).count == 0
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -107,7 +119,8 @@ def test_settings_can_be_changed(model: Model):
         (
             {"seed_threshold": 0.5},
             r"model bright finds nuclei by connected-components, which has no setting "
-            r"seed_threshold\. Change any of min_area, threshold\.",
+            r"seed_threshold\. Change any of border_nuclei, max_area, min_area, min_score, "
+            r"threshold\.",
         ),
     ],
 )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nucseg.cli.common import default, option, progress_bar
-from nucseg.config import ConnectedComponents, Segmenting, Watershed
+from nucseg.config import ConnectedComponents, Filtering, Segmenting, Watershed
 
 if TYPE_CHECKING:
     from nucseg.inference.batch import Outcome
@@ -49,11 +49,17 @@ def segment(
         float | None, option(Watershed, "join_votes", show_default=OF_MODEL)
     ] = None,
     min_score: Annotated[
-        float | None, option(Watershed, "min_score", show_default=OF_MODEL)
+        float | None, option(Filtering, "min_score", show_default=OF_MODEL)
     ] = None,
-    min_area: Annotated[
-        int | None, option(ConnectedComponents, "min_area", show_default=OF_MODEL)
-    ] = None,
+    min_area: Annotated[int | None, option(Filtering, "min_area", show_default=OF_MODEL)] = None,
+    max_area: Annotated[int | None, option(Filtering, "max_area", show_default=OF_MODEL)] = None,
+    drop_border: Annotated[
+        bool,
+        typer.Option(
+            "--drop-border",
+            help="Drop nuclei that touch the edge of the image, of which a part may be missing.",
+        ),
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the summary as JSON on standard output.")
     ] = False,
@@ -73,11 +79,11 @@ def segment(
 
         nucseg segment image.png -o out
         nucseg segment plate1/ plate2/ -o out --resume
-        nucseg segment "plates/*/dapi_*.tif" -o out --save labels
+        nucseg segment "plates/*/dapi_*.tif" -o out --save labels,rois,geojson
     """
     from nucseg.inference.segmenter import load_model
 
-    formats = tuple(save) if save else default(Segmenting, "save")
+    formats = split_at_commas(save) if save else default(Segmenting, "save")
     loaded = load_model(model, threads=threads)
     changes = {
         "threshold": threshold,
@@ -85,11 +91,18 @@ def segment(
         "join_votes": join_votes,
         "min_score": min_score,
         "min_area": min_area,
+        "max_area": max_area,
+        "border_nuclei": "drop" if drop_border else None,
     }
     loaded = loaded.with_postprocessing(**{k: v for k, v in changes.items() if v is not None})
     if tta:
         loaded = loaded.with_tta()
     run_and_report(inputs, output, loaded, formats=formats, resume=resume, as_json=as_json)
+
+
+def split_at_commas(given: list[str]) -> tuple[str, ...]:
+    """Names of formats, where several may be given at once."""
+    return tuple(name.strip() for each in given for name in each.split(","))
 
 
 def run_and_report(

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from nucseg.files import whole_file
@@ -50,6 +51,8 @@ def write_table(path: Path, parts: Iterable[Table], *, names: Sequence[str] = ()
 
 def _cell(value: Any) -> Any:
     """Nine digits of a number, which hold all of a 32-bit one; nothing where it is undefined."""
+    if isinstance(value, (bool, np.bool_)):
+        return int(value)
     if value is None or isinstance(value, (str, int)):
         return value
     if math.isnan(value):

@@ -14,7 +14,8 @@ from pydantic import ValidationError
 
 from nucseg.config import INSTANCE_MAPS, Segmenting, Watershed
 from nucseg.errors import InputError, ModelError
-from nucseg.inference.instances import label_image, renumbered
+from nucseg.inference.filters import kept_nuclei
+from nucseg.inference.instances import label_image
 from nucseg.inference.runtimes import Runtime, load_runtime
 from nucseg.inference.scores import expected_iou, mean_scores, nucleus_features
 from nucseg.inference.turns import mean_over_turns
@@ -283,10 +284,7 @@ class Model:
             scores = mean_scores(labels, probability)
         else:
             scores = expected_iou(nucleus_features(labels, maps), self.card.scoring)
-        least = getattr(self.card.postprocessing, "min_score", 0.0)
-        if (scores < least).any():
-            labels = renumbered(labels, np.concatenate([[False], scores >= least]))
-            scores = scores[scores >= least]
+        labels, scores = kept_nuclei(labels, scores, self.card.postprocessing)
         dtype = np.uint16 if len(scores) <= np.iinfo(np.uint16).max else np.uint32
         return Segmentation(image, labels.astype(dtype), scores, probability, pixel_size)
 

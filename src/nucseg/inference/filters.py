@@ -1,0 +1,48 @@
+"""Which of the nuclei that were found are kept."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from nucseg.config import Filtering
+from nucseg.inference.instances import Labels, renumbered
+from nucseg.preprocess import FloatImage
+
+
+def kept_nuclei(
+    labels: Labels, scores: FloatImage, settings: Filtering
+) -> tuple[Labels, FloatImage]:
+    """Drop nuclei of a low score, that are large, or that touch the edge of the image.
+
+    Parameters
+    ----------
+    labels : ndarray, shape (H, W), int32
+        0 background, 1…N nuclei, every number used, without those under the minimum area.
+    scores : ndarray, shape (N,), float32
+    settings : Filtering
+        Its ``min_area`` is applied where nuclei are found, before they have a score.
+
+    Returns
+    -------
+    labels : ndarray, shape (H, W), int32
+        0 background, 1…M nuclei that are kept, in the order that they had.
+    scores : ndarray, shape (M,), float32
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> labels = np.array([[0, 0, 0, 0, 0], [1, 0, 2, 2, 0], [0, 0, 0, 0, 0]], np.int32)
+    >>> kept, scores = kept_nuclei(labels, np.ones(2), Filtering(border_nuclei="drop"))
+    >>> kept[1].tolist(), scores.tolist()
+    ([0, 0, 1, 1, 0], [1.0])
+    """
+    keep = scores >= settings.min_score
+    if settings.max_area is not None:
+        keep &= np.bincount(labels.ravel(), minlength=len(keep) + 1)[1:] <= settings.max_area
+    if settings.border_nuclei == "drop":
+        edges = [labels[0], labels[-1], labels[:, 0], labels[:, -1]]
+        at_edge = np.unique(np.concatenate(edges))
+        keep[at_edge[at_edge > 0] - 1] = False
+    if keep.all():
+        return labels, scores
+    return renumbered(labels, np.concatenate([[False], keep])), scores[keep]
