@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,9 +18,19 @@ from typer.testing import CliRunner
 
 import nucseg
 from nucseg.cli.main import app
-from nucseg.config import FINE_TUNING, INSTANCE_MAPS, RECIPES, Crops, Training, UNet, Watershed
+from nucseg.config import (
+    FINE_TUNING,
+    FINE_TUNING_CROPS,
+    INSTANCE_MAPS,
+    RECIPES,
+    Crops,
+    Scoring,
+    Training,
+    UNet,
+    Watershed,
+)
 from nucseg.errors import InputError, ModelError
-from nucseg.models.zoo import KERAS, ONNX, read_card
+from nucseg.models.zoo import KERAS, ONNX, read_card, write_card
 from nucseg.training import run_folder
 from nucseg.training.fine_tuning import fine_tuning
 from nucseg.training.fit import _without_folders, train
@@ -249,7 +260,8 @@ def test_the_card_is_valid_json_for_others(run):
     assert json.loads((run / "model.json").read_text())["format"] == 1
 
 
-def test_the_instance_recipe_trains_on_crops_to_a_model_that_segments(discs, tiny, tmp_path):
+@pytest.fixture(scope="module")
+def instance_run(discs, tiny, tmp_path_factory):
     settings = RECIPES["instance"].model_copy(
         update={
             "epochs": 2,
@@ -260,15 +272,18 @@ def test_the_instance_recipe_trains_on_crops_to_a_model_that_segments(discs, tin
             "crops": Crops(size=32, per_epoch=8),
         }
     )
-    folder = train(discs, tmp_path / "run", settings)
-    assert [row["epoch"] for row in history(folder)] == ["1", "2"]
-    card = read_card(folder)
+    return train(discs, tmp_path_factory.mktemp("train") / "instance", settings)
+
+
+def test_the_instance_recipe_trains_on_crops_to_a_model_that_segments(instance_run):
+    assert [row["epoch"] for row in history(instance_run)] == ["1", "2"]
+    card = read_card(instance_run)
     assert (card.recipe, card.network.outputs) == ("instance", INSTANCE_MAPS)
     assert isinstance(card.postprocessing, Watershed)
     assert card.scoring is not None
     image = np.random.default_rng(0).integers(0, 255, (50, 70), dtype=np.uint8)
-    assert nucseg.load_model(folder).segment(image).labels.shape == (50, 70)
-    assert missing_curves(read_log(folder)) == []
+    assert nucseg.load_model(instance_run).segment(image).labels.shape == (50, 70)
+    assert missing_curves(read_log(instance_run)) == []
 
 
 def test_settings_of_two_recipes_are_not_mixed(tmp_path):
@@ -304,6 +319,24 @@ def test_fine_tuning_goes_on_from_a_trained_model(run, discs, tmp_path):
     assert (held["start_from"], held["learning_rate"]) == (run.name, FINE_TUNING["learning_rate"])
     for before, after in zip(normalizations(run), normalizations(tmp_path / "mine"), strict=True):
         np.testing.assert_array_equal(before, after)
+
+
+def test_fine_tuning_keeps_thresholds_and_score_of_the_model(instance_run, discs, tmp_path):
+    base = tmp_path / "base"
+    shutil.copytree(instance_run, base)
+    card = read_card(base)
+    scoring = Scoring(weights=(1, 2, 3, 4, 5, 6, 7), bias=0.25)
+    thresholds = Watershed(threshold=0.35, min_score=0.15)
+    update = {"scoring": scoring, "postprocessing": thresholds}
+    write_card(base, card.model_copy(update=update))
+    settings = fine_tuning(str(base))
+    assert settings.crops.per_epoch == FINE_TUNING_CROPS
+    crops = settings.crops.model_copy(update={"size": 32, "per_epoch": 2})
+    update = {"crops": crops, "epochs": 1, "split": "random", "batch_size": 2}
+    train(discs, tmp_path / "mine", settings.model_copy(update=update))
+    tuned = read_card(tmp_path / "mine")
+    assert tuned.scoring == scoring
+    assert tuned.postprocessing == thresholds
 
 
 def test_fine_tuning_keeps_the_network_of_the_model(run, discs, tmp_path):

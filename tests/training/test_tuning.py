@@ -117,3 +117,8 @@ def test_nuclei_that_are_all_alike_get_their_mean_iou():
     features = np.ones((50, len(FEATURES)))
     scores = expected_iou(features, fit_scoring(features, np.full(50, 0.7)))
     np.testing.assert_allclose(scores, 0.7, atol=0.01)
+
+
+def test_a_network_that_finds_nothing_is_left_as_it_is(rough):
+    model, source = rough(np.zeros_like)
+    assert tuned(model, source, list(source.truth)) is model

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from nucseg.config import FINE_TUNING, RECIPES, Training
+from nucseg.config import FINE_TUNING, FINE_TUNING_CROPS, RECIPES, Training
 from nucseg.errors import InputError
 from nucseg.inference.runtimes import load_keras
 from nucseg.models.zoo import KERAS, find_model, read_card
@@ -40,14 +40,17 @@ def fine_tuning(name: str) -> Training:
             f"The model {card.name} has no {KERAS} to go on from. Give the folder of a training "
             "run, or a bundled model that has one: nucseg models."
         )
-    own = {
+    own: dict[str, Any] = {
         "start_from": name,
         "encoder_weights": "none",
         "network": card.network,
         "preprocessing": card.preprocessing,
         "postprocessing": card.postprocessing,
     }
-    return RECIPES[card.recipe].model_copy(update={**FINE_TUNING, **own})
+    recipe = RECIPES[card.recipe]
+    if recipe.crops is not None:
+        own["crops"] = recipe.crops.model_copy(update={"per_epoch": FINE_TUNING_CROPS})
+    return recipe.model_copy(update={**FINE_TUNING, **own})
 
 
 def starting_network(settings: Training) -> keras.Model:

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nucseg.config import Training
+from nucseg.config import Scoring, Training
 from nucseg.datasets.reading import Dataset, open_dataset
 from nucseg.datasets.splits import Split, find_fields, make_split, read_split, write_split
 from nucseg.errors import InputError
 from nucseg.files import whole_file
-from nucseg.models.zoo import KERAS, ONNX, ModelCard, write_card
+from nucseg.models.zoo import KERAS, ONNX, ModelCard, find_model, read_card, write_card
 from nucseg.training import run_folder
 from nucseg.training.quiet import import_tensorflow
 
@@ -118,6 +118,7 @@ def train(
     tf.config.experimental.enable_op_determinism()
     model, history = _start(folder, settings, resume=resume)
     read = _data(dataset, split, settings, report)
+    scoring = _scoring(settings)
     begun = datetime.now(UTC)
     interrupted = _fit(model, settings, folder, history, read, report, on_epoch)
     if not history:
@@ -133,8 +134,8 @@ def train(
         "seconds": round((datetime.now(UTC) - begun).total_seconds(), 1),
         "settings": _without_folders(settings),
     }
-    _finish(folder, model, settings, history, record)
-    if settings.recipe == "instance":
+    _finish(folder, model, settings, scoring, history, record)
+    if settings.recipe == "instance" and settings.start_from is None:
         _tune(folder, dataset, split.validation, report)
     if not interrupted:
         shutil.rmtree(folder / run_folder.CHECKPOINT)
@@ -345,6 +346,7 @@ def _finish(
     folder: Path,
     model: keras.Model,
     settings: Training,
+    scoring: Scoring | None,
     history: run_folder.History,
     record: dict[str, Any],
 ) -> None:
@@ -361,6 +363,7 @@ def _finish(
             network=settings.network,
             preprocessing=settings.preprocessing,
             postprocessing=settings.postprocessing,
+            scoring=scoring,
             training=record,
             figures={"validation": history[record["best_epoch"] - 1]},
             versions=_versions(),
@@ -374,6 +377,13 @@ def _finish(
     model.summary(print_fn=lines.append)
     with whole_file(folder / run_folder.PLOTS / "model.txt") as partial:
         partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _scoring(settings: Training) -> Scoring | None:
+    """Take over the score of the model to go on from, as its thresholds: few images tell less."""
+    return (
+        None if settings.start_from is None else read_card(find_model(settings.start_from)).scoring
+    )
 
 
 def _tune(folder: Path, dataset: Dataset, image_ids: Sequence[str], report: Progress) -> None:

@@ -80,7 +80,10 @@ def tuned(
     if not examples or not isinstance(before, Watershed):
         return model
     settings = _best_thresholds(examples, before)
-    scoring = fit_scoring(*_nuclei(examples, settings))
+    features, ious = _nuclei(examples, settings)
+    if not len(features):  # the network finds nothing
+        return model
+    scoring = fit_scoring(features, ious)
     settings = _best_min_score(examples, settings, scoring)
     card = model.card.model_copy(update={"postprocessing": settings, "scoring": scoring})
     return replace(model, card=card)
