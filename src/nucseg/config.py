@@ -159,6 +159,11 @@ class Segmenting(Frozen):
         False,
         description="Average the maps over turned and mirrored images; 8 times slower.",
     )
+    max_memory: float = Field(
+        2.0,
+        gt=0,
+        description="Memory to work in, in gigabytes; larger images are segmented in windows.",
+    )
     threads: int | None = Field(
         None, ge=1, description="Threads of the network; by default one for each physical core."
     )

@@ -237,10 +237,33 @@ def prepare(
     >>> prepare(np.zeros((10, 20), np.uint8), Preprocessing()).shape
     (128, 128, 3)
     """
-    # Grey is scaled once and repeated last: three times less to sort for the percentiles.
-    grey = image.ndim == 2 or image.shape[2:] in ((1,), (2,))
-    colour = to_rgb(image)[:, :, :1] if grey else to_rgb(image)
-    scaled = stretch(colour, settings.percentiles, limits=limits)
+    scaled = stretch(_seen_channels(image), settings.percentiles, limits=limits)
     if settings.size is not None:
         scaled = resize_image(scaled, settings.size).reshape(*settings.size, -1)
     return np.ascontiguousarray(np.broadcast_to(scaled, (*scaled.shape[:2], 3)))
+
+
+def prepared_limits(image: npt.NDArray[np.generic], settings: Preprocessing) -> Limits:
+    """Find the intensities that `prepare` turns to 0 and 1, to prepare parts of the image alike.
+
+    Parameters
+    ----------
+    image : ndarray, shape (H, W) or (H, W, C), any real dtype
+    settings : Preprocessing
+
+    Returns
+    -------
+    (low, high) : floats
+
+    Raises
+    ------
+    InputError
+        The array is no image of finite real numbers.
+    """
+    return intensity_limits(_seen_channels(image), settings.percentiles)
+
+
+def _seen_channels(image: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+    """Channels that the network sees; grey once, which is three times less to sort and scale."""
+    grey = image.ndim == 2 or image.shape[2:] in ((1,), (2,))
+    return to_rgb(image)[:, :, :1] if grey else to_rgb(image)

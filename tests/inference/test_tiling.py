@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -6,7 +8,9 @@ from hypothesis import strategies as st
 from skimage.measure import label
 
 from nucseg.errors import InputError
-from nucseg.inference.tiling import Stitcher, tiles
+from nucseg.inference.segmenter import load_model
+from nucseg.inference.tiling import Stitcher, tiles, window_size
+from nucseg.targets import instance_maps
 
 
 def ellipses(rng, shape, count, largest):
@@ -135,3 +139,57 @@ def test_where_windows_disagree_no_pixel_changes_hands():
     assert stitcher.add(second, other).tolist() == [1]
     np.testing.assert_array_equal(canvas[before > 0], 1)
     assert (canvas == 2).sum() == 200
+
+
+def network_of_painted_maps(batch):
+    """Maps of nucleus, border and distance are the colours of the image, votes stay in place."""
+    votes = np.full((*batch.shape[:3], 2), 0.5, np.float32)
+    return np.concatenate([batch, votes], axis=-1)
+
+
+@pytest.fixture(scope="module")
+def painted(bright_instance_model):
+    model = load_model(bright_instance_model).with_postprocessing(seed_threshold=0.5)
+    return replace(model, runtime=network_of_painted_maps)
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    seed=st.integers(0, 2**32),
+    height=st.integers(60, 700),
+    width=st.integers(60, 700),
+    window=st.sampled_from([288, 320, 512]),
+)
+def test_segmented_in_windows_as_whole(painted, seed, height, width, window):
+    rng = np.random.default_rng(seed)
+    labels = ellipses(rng, (height, width), int(rng.integers(1, 150)), largest=40)
+    image = instance_maps(labels)[..., :3].astype(np.float32)
+    whole = replace(painted, window=1024).segment(image)
+    tiled = replace(painted, window=window).segment(image)
+    assert tiled.count == whole.count
+    assert same_partition(tiled.labels, whole.labels)
+    np.testing.assert_array_equal(tiled.probability, whole.probability)
+    # Numbers differ, scores go with their nuclei.
+    inside = tiled.labels > 0
+    np.testing.assert_allclose(
+        np.append(0, tiled.scores)[tiled.labels[inside]],
+        np.append(0, whole.scores)[whole.labels[inside]],
+        atol=1e-6,
+    )
+
+
+def test_filters_see_the_whole_image(painted):
+    labels = np.zeros((400, 700), np.int32)
+    labels[100:120, 2:650], labels[200:220, 680:700], labels[300:310, 300:310] = 1, 2, 3
+    image = instance_maps(labels)[..., :3].astype(np.float32)
+    model = replace(painted, window=288).with_postprocessing(seed_threshold=0.1)
+    assert model.segment(image).count == 3
+    assert model.with_postprocessing(border_nuclei="drop").segment(image).count == 2
+    assert model.with_postprocessing(max_area=1000).segment(image).count == 2
+
+
+def test_windows_follow_the_memory():
+    assert window_size(0.5) < window_size(1) < window_size(8)
+    assert window_size(1) % 32 == 0
+    with pytest.raises(InputError, match=r"0.4 GB of memory are too little.*0.5 or more"):
+        window_size(0.4)

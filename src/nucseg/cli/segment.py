@@ -38,6 +38,9 @@ def segment(
     save: Annotated[list[str] | None, option(Segmenting, "save", metavar="FORMAT")] = None,
     resume: Annotated[bool, option(Segmenting, "resume", "--resume")] = False,
     tta: Annotated[bool, option(Segmenting, "tta", "--tta")] = False,
+    max_memory: Annotated[float, option(Segmenting, "max_memory", metavar="GB")] = default(
+        Segmenting, "max_memory"
+    ),
     threads: Annotated[int | None, option(Segmenting, "threads")] = None,
     threshold: Annotated[
         float | None, option(ConnectedComponents, "threshold", show_default=OF_MODEL)
@@ -84,7 +87,7 @@ def segment(
     from nucseg.inference.segmenter import load_model
 
     formats = split_at_commas(save) if save else default(Segmenting, "save")
-    loaded = load_model(model, threads=threads)
+    loaded = load_model(model, threads=threads, max_memory=max_memory)
     changes = {
         "threshold": threshold,
         "seed_threshold": seed_threshold,

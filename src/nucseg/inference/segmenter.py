@@ -18,10 +18,11 @@ from nucseg.inference.filters import kept_nuclei
 from nucseg.inference.instances import label_image
 from nucseg.inference.runtimes import Runtime, load_runtime
 from nucseg.inference.scores import expected_iou, mean_scores, nucleus_features
+from nucseg.inference.tiling import MARGIN, Stitcher, tiles, window_size
 from nucseg.inference.turns import mean_over_turns
 from nucseg.measure import measure
 from nucseg.models.zoo import DEFAULT_MODEL, ModelCard, find_model, read_card
-from nucseg.preprocess import FloatImage, prepare, resize_image
+from nucseg.preprocess import FloatImage, prepare, prepared_limits, resize_image
 
 # The encoder halves an image five times.
 _STRIDE = 32
@@ -107,10 +108,14 @@ class Model:
         What the model is and how its input and output are treated.
     runtime : Runtime
         What runs its network.
+    window : int
+        Largest side of what is segmented at once, in pixels, a multiple of 32. Larger images are
+        cut into overlapping windows, see `nucseg.inference.tiling`.
     """
 
     card: ModelCard
     runtime: Runtime
+    window: int = window_size(Segmenting().max_memory)
 
     def with_postprocessing(self, **changes: Any) -> Model:
         """Return the same model with other settings of its step from maps to nuclei.
@@ -170,7 +175,9 @@ class Model:
         ModelError
             The network does not give what the model's description says.
         """
-        prepared = prepare(image, self.card.preprocessing)
+        return self._maps(prepare(image, self.card.preprocessing))
+
+    def _maps(self, prepared: FloatImage) -> FloatImage:
         if self.card.tta:
             return mean_over_turns(self._run, prepared, self.card.network.outputs)
         return self._run(prepared)
@@ -249,7 +256,35 @@ class Model:
         ModelError
             The network does not give what the model's description says.
         """
-        return self.nuclei(image, self.network_maps(image), pixel_size=pixel_size)
+        image = np.asarray(image)
+        whole = self.card.preprocessing.size is not None or max(image.shape[:2]) <= self.window
+        if whole:
+            return self.nuclei(image, self.network_maps(image), pixel_size=pixel_size)
+        labels, scores, probability = self._stitched(image)
+        return self._segmentation(image, labels, scores, probability, pixel_size)
+
+    def _stitched(
+        self, image: npt.NDArray[Any]
+    ) -> tuple[npt.NDArray[np.int32], FloatImage, FloatImage]:
+        """Find the nuclei of an image in windows: labels, their scores, and probability."""
+        settings = self.card.preprocessing
+        limits = prepared_limits(image, settings)
+        shape = (image.shape[0], image.shape[1])
+        labels, probability = np.zeros(shape, np.int32), np.empty(shape, np.float32)
+        stitcher, scores = Stitcher(labels, shape), []
+        for tile in tiles(shape, size=self.window, margin=MARGIN):
+            maps = self._maps(prepare(image[tile.window], settings, limits=limits))
+            seen, each = self._scored(maps)
+            scores.append(each[stitcher.add(tile, seen) - 1])
+            probability[tile.core] = maps[tile.core_in_window][..., 0]
+        return labels, np.concatenate(scores), probability
+
+    def _scored(self, maps: FloatImage) -> tuple[npt.NDArray[np.int32], FloatImage]:
+        """From maps at the size of the image to its nuclei and their scores."""
+        labels = label_image(maps, self.card.postprocessing)
+        if self.card.scoring is None:
+            return labels, mean_scores(labels, maps[..., 0])
+        return labels, expected_iou(nucleus_features(labels, maps), self.card.scoring)
 
     def nuclei(
         self,
@@ -272,25 +307,35 @@ class Model:
         InputError
             A pixel size is not above 0.
         """
-        if pixel_size is not None and not all(0 < each < np.inf for each in pixel_size):
-            raise InputError(f"Expected a pixel size above 0 µm, got {pixel_size}.")
         image = np.asarray(image)
         # Resizing drops the axis of a single map.
         size = (image.shape[0], image.shape[1])
         maps = resize_image(network_maps, size).reshape(*size, -1)
-        labels = label_image(maps, self.card.postprocessing)
+        labels, scores = self._scored(maps)
         probability = np.ascontiguousarray(maps[..., 0])
-        if self.card.scoring is None:
-            scores = mean_scores(labels, probability)
-        else:
-            scores = expected_iou(nucleus_features(labels, maps), self.card.scoring)
+        return self._segmentation(image, labels, scores, probability, pixel_size)
+
+    def _segmentation(
+        self,
+        image: npt.NDArray[Any],
+        labels: npt.NDArray[np.int32],
+        scores: FloatImage,
+        probability: FloatImage,
+        pixel_size: tuple[float, float] | None,
+    ) -> Segmentation:
+        if pixel_size is not None and not all(0 < each < np.inf for each in pixel_size):
+            raise InputError(f"Expected a pixel size above 0 µm, got {pixel_size}.")
         labels, scores = kept_nuclei(labels, scores, self.card.postprocessing)
         dtype = np.uint16 if len(scores) <= np.iinfo(np.uint16).max else np.uint32
         return Segmentation(image, labels.astype(dtype), scores, probability, pixel_size)
 
 
 def load_model(
-    name: str | Path = DEFAULT_MODEL, *, threads: int | None = None, runtime: str = "onnx"
+    name: str | Path = DEFAULT_MODEL,
+    *,
+    threads: int | None = None,
+    runtime: str = "onnx",
+    max_memory: float = Segmenting().max_memory,
 ) -> Model:
     """Load a model.
 
@@ -302,6 +347,8 @@ def load_model(
         Threads to run the network with; by default one for each physical core.
     runtime : {"onnx", "keras"}
         What runs the network; Keras needs the ``train`` extra.
+    max_memory : float
+        Memory to work in, in gigabytes; larger images are segmented in windows.
 
     Raises
     ------
@@ -309,7 +356,7 @@ def load_model(
         There is no such model, its files are missing, changed or broken, or its method needs maps
         that its network does not give.
     InputError
-        There is no such runtime, or fewer than one thread was asked for.
+        There is no such runtime, fewer than one thread was asked for, or too little memory.
     MissingExtraError
         The runtime is not installed.
     """
@@ -321,7 +368,8 @@ def load_model(
             f"{', '.join(INSTANCE_MAPS)}, but its network gives {', '.join(card.network.outputs)}. "
             "Train it by the recipe instance, or give it the method connected-components."
         )
-    return Model(card, load_runtime(folder, runtime, threads=threads))
+    window = window_size(max_memory)
+    return Model(card, load_runtime(folder, runtime, threads=threads), window)
 
 
 def segment(

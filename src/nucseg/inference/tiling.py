@@ -8,6 +8,7 @@ and leaves it. So nothing is cut at a seam, and no nucleus is found twice.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Protocol
@@ -24,6 +25,39 @@ Indices = npt.NDArray[np.intp]
 
 # The encoder halves an image five times: windows begin where its positions do.
 STRIDE = 32
+# Pixels around a core that its window sees too. What is further away hardly changes the maps: on
+# nuclei of up to twice its width it decides where they end, see benchmarks/tiles.py.
+MARGIN = 128
+# What a window takes in the network and in the step to nuclei, in bytes per pixel, and what is
+# taken whatever its size.
+_BYTES_PER_PIXEL, _BYTES = 450, 400 * 10**6
+
+
+def window_size(max_memory: float) -> int:
+    """Largest side of a window, in pixels, that can be segmented in so many gigabytes.
+
+    Parameters
+    ----------
+    max_memory : float
+        In gigabytes of 10⁹ bytes.
+
+    Raises
+    ------
+    InputError
+        That is too little for any window.
+
+    Examples
+    --------
+    >>> window_size(2)
+    1856
+    """
+    pixels = max(max_memory * 10**9 - _BYTES, 0) / _BYTES_PER_PIXEL
+    size = math.isqrt(int(pixels)) // STRIDE * STRIDE
+    if size <= 2 * MARGIN:
+        raise InputError(
+            f"{max_memory:g} GB of memory are too little to segment any image. Allow 0.5 or more."
+        )
+    return size
 
 
 class Canvas(Protocol):
