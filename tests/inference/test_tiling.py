@@ -156,9 +156,9 @@ def painted(bright_instance_model):
 @settings(deadline=None, max_examples=25)
 @given(
     seed=st.integers(0, 2**32),
-    height=st.integers(60, 700),
-    width=st.integers(60, 700),
-    window=st.sampled_from([288, 320, 512]),
+    height=st.integers(60, 900),
+    width=st.integers(60, 900),
+    window=st.sampled_from([416, 448, 640]),
 )
 def test_segmented_in_windows_as_whole(painted, seed, height, width, window):
     rng = np.random.default_rng(seed)
@@ -182,7 +182,7 @@ def test_filters_see_the_whole_image(painted):
     labels = np.zeros((400, 700), np.int32)
     labels[100:120, 2:650], labels[200:220, 680:700], labels[300:310, 300:310] = 1, 2, 3
     image = instance_maps(labels)[..., :3].astype(np.float32)
-    model = replace(painted, window=288).with_postprocessing(seed_threshold=0.1)
+    model = replace(painted, window=416).with_postprocessing(seed_threshold=0.1)
     assert model.segment(image).count == 3
     assert model.with_postprocessing(border_nuclei="drop").segment(image).count == 2
     assert model.with_postprocessing(max_area=1000).segment(image).count == 2
