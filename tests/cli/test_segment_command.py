@@ -86,6 +86,22 @@ def test_filters_reach_the_run_and_resume_notices_them(
     assert areas_of_edge("--resume") == [49, 96, 15]
 
 
+def test_formats_with_commas_and_one_by_one(images: Path, bright_model: Path, tmp_path: Path):
+    options = ("--save", "labels,rois, geojson", "--save", "probability")
+    out = tmp_path / "out"
+    result = run("segment", images / "a.png", "-o", out, "--model", bright_model, *options)
+    assert result.exit_code == 0, result.output
+    written = {path.name for path in out.glob("*/a.*") if path.parent.name != ".nucseg"}
+    assert written == {"a.tif", "a.zip", "a.geojson"}
+    assert {path.name for path in out.iterdir() if path.is_dir()} == {
+        ".nucseg",
+        "labels",
+        "rois",
+        "geojson",
+        "probability",
+    }
+
+
 def test_options_of_the_other_method(
     images: Path, bright_model: Path, bright_instance_model: Path, tmp_path: Path
 ):

@@ -362,3 +362,24 @@ def test_really_full_disk(model: Model, images: Path, small_disk: Path):
     for path in (path for path in small_disk.rglob("*") if path.suffix in (".tif", ".png")):
         read_image(path)
     assert not list(small_disk.rglob(".partial-*"))
+
+
+def test_formats_that_are_folders(bright_model: Path, tmp_path: Path):
+    source, out = tmp_path / "a.png", tmp_path / "out"
+    image = np.zeros((16, 20), np.uint8)
+    image[2:6, 2:6] = image[9:14, 9:14] = 255
+    PIL.Image.fromarray(image).save(source)
+    model = load_model(bright_model)
+    segment_files([source], out, model, formats=["masks"])
+    masks = out / "masks" / "a" / "masks"
+    written = {path: path.stat().st_mtime_ns for path in masks.iterdir()}
+    assert [path.name for path in sorted(written)] == ["1.png", "2.png"]
+    # What a killed run leaves.
+    (masks.parent / ".partial-masks-new").mkdir()
+    (masks.parent / ".partial-masks-new" / "1.png").touch()
+    segment_files([source], out, model, formats=["masks"], resume=True)
+    assert {path: path.stat().st_mtime_ns for path in masks.iterdir()} == written
+    assert [path.name for path in masks.parent.iterdir()] == ["masks"]
+    source.write_text("no image any more")
+    segment_files([source], out, model, formats=["masks"])
+    assert list(masks.parent.iterdir()) == []

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from skimage.measure import label
+from skimage.measure import label, regionprops
 
 from nucseg.errors import InputError
 from nucseg.inference.segmenter import load_model
@@ -32,6 +32,9 @@ def stitched(labels, size, margin):
         seen = label(labels[tile.window], connectivity=1).astype(np.int32)
         new.append(len(stitcher.add(tile, seen)))
     assert stitcher.count == sum(new)
+    regions = regionprops(canvas.astype(int))
+    assert stitcher.areas.tolist() == [region.area for region in regions]
+    assert stitcher.boxes.tolist() == [list(region.bbox) for region in regions]
     return canvas, stitcher.count
 
 
@@ -74,7 +77,7 @@ def test_unusable_windows_are_refused(size, margin):
         tiles((500, 500), size=size, margin=margin)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(
     seed=st.integers(0, 2**32),
     height=st.integers(40, 420),
@@ -153,7 +156,7 @@ def painted(bright_instance_model):
     return replace(model, runtime=network_of_painted_maps)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=15)
 @given(
     seed=st.integers(0, 2**32),
     height=st.integers(60, 900),

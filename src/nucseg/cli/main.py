@@ -8,6 +8,7 @@ import typer
 
 from nucseg import __version__
 from nucseg.cli.common import ErrorsAsMessages, show_log
+from nucseg.cli.convert import convert
 from nucseg.cli.data import app as data
 from nucseg.cli.demo import demo
 from nucseg.cli.doctor import doctor
@@ -48,6 +49,7 @@ def nucseg(
 
 
 app.command()(segment)
+app.command()(convert)
 app.command()(train)
 app.command()(evaluate)
 app.command()(models)

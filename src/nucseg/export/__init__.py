@@ -6,13 +6,40 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nucseg.errors import InputError
-from nucseg.export import label_tiff, overlay
+from nucseg.export.coco import COCO_JSON
 from nucseg.export.format import Format, Segmented
+from nucseg.export.geojson import GEOJSON
+from nucseg.export.kaggle_rle import KAGGLE_RLE
+from nucseg.export.label_image import LabelImage, to_label_image
+from nucseg.export.label_tiff import LABEL_TIFF
+from nucseg.export.masks import MASKS
+from nucseg.export.overlay import OVERLAY_PNG
+from nucseg.export.probability import PROBABILITY_TIFF
+from nucseg.export.rois import ROI_ZIP
 
-__all__ = ["FORMATS", "Format", "Segmented", "check_formats", "output_files", "save_formats"]
+__all__ = [
+    "FORMATS",
+    "Format",
+    "LabelImage",
+    "Segmented",
+    "check_formats",
+    "output_files",
+    "save_formats",
+    "to_label_image",
+]
 
 FORMATS: dict[str, Format] = {
-    each.name: each for each in (label_tiff.LABEL_TIFF, overlay.OVERLAY_PNG)
+    each.name: each
+    for each in (
+        LABEL_TIFF,
+        OVERLAY_PNG,
+        ROI_ZIP,
+        GEOJSON,
+        COCO_JSON,
+        MASKS,
+        KAGGLE_RLE,
+        PROBABILITY_TIFF,
+    )
 }
 
 
@@ -31,7 +58,10 @@ def check_formats(names: Sequence[str]) -> list[Format]:
 
 
 def output_files(folder: Path, name: str, formats: Sequence[str]) -> list[Path]:
-    """Where `save_formats` writes: ``folder/<format>/<name><suffix>`` for each format."""
+    """Where `save_formats` writes: ``folder/<format>/<name><suffix>`` for each format.
+
+    For the format ``masks`` that is a folder.
+    """
     return [folder / each.name / f"{name}{each.suffix}" for each in check_formats(formats)]
 
 
@@ -57,9 +87,9 @@ def save_formats(
     Raises
     ------
     InputError
-        There is no such format, or a file cannot be written.
+        There is no such format, it needs what is not there, or a file cannot be written.
     """
     files = output_files(folder, name, formats)
     for each, path in zip(check_formats(formats), files, strict=True):
-        each.write(segmented, path)
+        each.write(segmented, path, name)
     return files

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 
 class Segmented(Protocol):
-    """What a format may write of an image; `nucseg.Segmentation` is one."""
+    """What a format may write of an image; `nucseg.Segmentation` is one, `LabelImage` another."""
 
     @property
     def image(self) -> npt.NDArray[Any]:
@@ -23,8 +23,19 @@ class Segmented(Protocol):
         """Label image, shape (H, W), uint16 or uint32."""
 
     @property
+    def scores(self) -> npt.NDArray[np.floating[Any]] | None:
+        """How sure the model is of each nucleus, in the order of the labels, where known."""
+
+    @property
+    def probability(self) -> npt.NDArray[np.float32]:
+        """Of each pixel to lie in a nucleus, shape (H, W), in [0, 1]."""
+
+    @property
     def pixel_size(self) -> tuple[float, float] | None:
         """Micrometres from pixel to pixel along rows and columns, where known."""
+
+    def measurements(self) -> Mapping[str, npt.NDArray[Any]]:
+        """Columns of a table with a row per nucleus, in the order of the labels, or none."""
 
 
 @dataclass(frozen=True)
@@ -36,14 +47,19 @@ class Format:
     name : str
         Its name on the command line, and the folder that its files go to.
     suffix : str
-        Of its files.
+        What follows the name of the image; with a slash, the format is a folder in one of that
+        name.
     description : str
         What it holds, for people.
     write : callable
-        ``write(segmented, path)`` writes the file, whole or not at all.
+        ``write(segmented, path, name)`` writes the file for the image called `name`, whole or not
+        at all.
+    from_labels : bool
+        Whether a label image alone is enough, see `LabelImage`.
     """
 
     name: str
     suffix: str
     description: str
-    write: Callable[[Segmented, Path], None]
+    write: Callable[[Segmented, Path, str], None]
+    from_labels: bool = True

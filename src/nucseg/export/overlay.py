@@ -109,7 +109,7 @@ def draw_overlay(
     return picture
 
 
-def write_overlay(segmented: Segmented, path: Path) -> None:
+def write_overlay(segmented: Segmented, path: Path, _name: str) -> None:
     """Write an overlay as PNG.
 
     Parameters
@@ -121,7 +121,7 @@ def write_overlay(segmented: Segmented, path: Path) -> None:
     Raises
     ------
     InputError
-        The file cannot be written.
+        There is no image, or the file cannot be written.
     """
     picture = draw_overlay(segmented.image, segmented.labels)
     _, data = cv2.imencode(".png", picture[:, :, ::-1])
@@ -129,4 +129,6 @@ def write_overlay(segmented: Segmented, path: Path) -> None:
         partial.write_bytes(data.tobytes())
 
 
-OVERLAY_PNG = Format("overlays", ".png", "picture of the image with outlines", write_overlay)
+OVERLAY_PNG = Format(
+    "overlays", ".png", "picture of the image with outlines", write_overlay, from_labels=False
+)

@@ -23,6 +23,7 @@ from nucseg import __version__
 from nucseg.config import Segmenting
 from nucseg.errors import InputError, MissingExtraError
 from nucseg.export import FORMATS, check_formats, output_files, save_formats
+from nucseg.export.folders import remove
 from nucseg.export.run_record import write_run_record
 from nucseg.export.tables import Table, write_table
 from nucseg.files import PARTIAL, sha256, whole_file
@@ -170,8 +171,9 @@ def _make_ready(folder: Path) -> None:
         # First of all: it marks the folder as nucseg's own.
         (folder / RECORDS).mkdir(parents=True, exist_ok=True)
         for place in (RECORDS, *FORMATS):
-            for leftover in (folder / place).rglob(f"{PARTIAL}*"):
-                leftover.unlink(missing_ok=True)
+            # All found before the first goes, since it may be a folder.
+            for leftover in list((folder / place).rglob(f"{PARTIAL}*")):
+                remove(leftover)
         for leftover in folder.glob(f"{PARTIAL}*"):
             leftover.unlink(missing_ok=True)
         for table in (IMAGES, MEASUREMENTS, RUN):
@@ -225,7 +227,7 @@ def _segment(image: Input, folder: Path, model: Model, formats: Sequence[str]) -
 def _remove(files: Sequence[Path]) -> None:
     for file in files:
         with suppress(OSError):
-            file.unlink(missing_ok=True)
+            remove(file)
 
 
 def _record_path(folder: Path, image: Input) -> Path:
@@ -259,7 +261,7 @@ def _finished(image: Input, folder: Path, model: Model, formats: Sequence[str]) 
     record = _read_record(folder, image)
     same = record.get("fingerprint") == _fingerprint(image, model)
     written = set(formats) <= set(record.get("formats", ()))
-    there = all(path.is_file() for path in output_files(folder, image.name, formats))
+    there = all(path.exists() for path in output_files(folder, image.name, formats))
     return record if same and written and there else None
 
 

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+from scipy.ndimage import find_objects
 
 from nucseg.errors import InputError
 from nucseg.overlap import Overlap, overlap
@@ -31,6 +32,7 @@ MARGIN = 192
 # What a window takes in the network and in the step to nuclei, in bytes per pixel, and what is
 # taken whatever its size.
 _BYTES_PER_PIXEL, _BYTES = 450, 400 * 10**6
+_NO_BOX = np.array([2**62, 2**62, 0, 0])
 
 
 def window_size(max_memory: float) -> int:
@@ -159,11 +161,17 @@ class Stitcher:
     ----------
     count : int
         Nuclei so far; they have the numbers 1 to `count`.
+    areas : ndarray, shape (count,), int64
+        Their areas in pixels.
+    boxes : ndarray, shape (count, 4), int64
+        Their bounding boxes: first row, first column, and the row and column behind the last.
     """
 
     def __init__(self, canvas: Canvas, shape: tuple[int, int]) -> None:
         self._canvas, self._shape = canvas, shape
         self.count = 0
+        self.areas = np.zeros(0, np.int64)
+        self.boxes = np.zeros((0, 4), np.int64)
         # Numbers of nuclei that reach beyond the window they were taken from.
         self._unfinished: set[int] = set()
 
@@ -191,11 +199,35 @@ class Stitcher:
         number = np.where(candidate & grows, same, 0)
         number[new] = self.count + 1 + np.arange(len(new))
         # Pixels that are taken stay with whom they are.
+        written = np.where((before > 0) | (number[labels] == 0), 0, labels)
         self._canvas[tile.window] = np.where(before > 0, before, number[labels])
         self.count += len(new)
+        self._measure(tile, written, number)
         reaching = number[self._at_inner_edges(tile, labels)]
         self._unfinished.update(reaching[reaching > 0].tolist())
         return new
+
+    def _measure(self, tile: Tile, written: Labels, number: Indices) -> None:
+        """Add what was written of each label, under its number, to areas and boxes."""
+        more = self.count - len(self.areas)
+        self.areas = np.concatenate([self.areas, np.zeros(more, np.int64)])
+        self.boxes = np.concatenate([self.boxes, np.tile(_NO_BOX, (more, 1))])
+        pixels = np.bincount(written.ravel(), minlength=1)
+        pixels[0] = 0
+        label = np.flatnonzero(pixels)
+        if len(label) == 0:
+            return
+        slices = find_objects(written)
+        found = np.array([
+            (rows.start, columns.start, rows.stop, columns.stop)
+            for rows, columns in (slices[each - 1] for each in label)
+        ])  # fmt: skip
+        found += np.tile([each.start for each in tile.window], 2)
+        place = number[label] - 1
+        # Two labels of a window may be parts of one nucleus.
+        np.add.at(self.areas, place, pixels[label])
+        for corner, extreme in ((slice(0, 2), np.minimum), (slice(2, 4), np.maximum)):
+            extreme.at(self.boxes[:, corner], place, found[:, corner])
 
     def _known(
         self, table: Overlap, count: int

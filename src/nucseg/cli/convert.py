@@ -1,0 +1,128 @@
+"""``nucseg convert``: label images from anywhere in, other formats out."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from nucseg.cli.common import progress_bar
+from nucseg.cli.segment import SOME_FAILED, split_at_commas
+from nucseg.errors import InputError, NucsegError
+
+if TYPE_CHECKING:
+    from nucseg.export import LabelImage
+    from nucseg.inference.inputs import Input
+
+
+def convert(
+    labels: Annotated[
+        list[str],
+        typer.Argument(metavar="LABELS", help="Label images, folders of them, or patterns."),
+    ],
+    to: Annotated[
+        list[str],
+        typer.Option(
+            "--to",
+            metavar="FORMAT",
+            help="What to write: labels, rois (ImageJ), geojson (QuPath), coco, masks or rle "
+            "(Kaggle); several with commas between them.",
+        ),
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for the results; made where missing.")
+    ],
+) -> None:
+    """Write label images from anywhere in other formats.
+
+    A label image is a TIFF or PNG file of whole numbers: 0 is background, each other number a
+    nucleus, which keeps it. Where all nuclei have the same number, each connected piece is taken
+    for one. Results go to a folder for each format, as those of nucseg segment do, and replace
+    files of the same name.
+
+    Exits with 0 when all is done, 1 when some files could not be read (all others are written), 2
+    when the command or the output is at fault.
+
+    **Examples**
+
+        nucseg convert out/labels --to rois,geojson -o out
+        nucseg convert "cellpose/*_cp_masks.png" --to coco -o annotations
+        nucseg convert nuclei.tif --to masks --to rle -o kaggle
+    """
+    from nucseg.export import save_formats
+
+    formats = split_at_commas(to)
+    _check_enough(formats)
+    files = _find(labels, output, formats)
+    failed: dict[Path, str] = {}
+    nuclei = 0
+    with progress_bar("Converting") as progress:
+        for done, file in enumerate(files):
+            progress(done, len(files))
+            try:
+                label_image = _read(file.path)
+            except NucsegError as error:
+                failed[file.path] = str(error)
+                continue
+            save_formats(label_image, output, file.name, formats)
+            nuclei += label_image.count
+        progress(len(files), len(files))
+    done = len(files) - len(failed)
+    typer.echo(f"Label images converted: {done}, with {nuclei} nuclei.")
+    for path, reason in failed.items():
+        about = "" if str(path) in reason else f"{path}: "
+        typer.secho(f"Failed: {about}{reason}", err=True, fg="red")
+    typer.echo(f"Results: {output}")
+    if failed:
+        raise typer.Exit(SOME_FAILED)
+
+
+def _check_enough(formats: tuple[str, ...]) -> None:
+    """Refuse formats that need more than labels, before anything is read."""
+    from nucseg.export import FORMATS, check_formats
+
+    for each in check_formats(formats):
+        if not each.from_labels:
+            able = ", ".join(name for name, known in FORMATS.items() if known.from_labels)
+            raise InputError(
+                f"The format {each.name} needs more than label images. Give any of {able}, or "
+                f"segment the images with --save {each.name}."
+            )
+
+
+def _find(labels: list[str], output: Path, formats: tuple[str, ...]) -> list[Input]:
+    """List the files, which may be results of nucseg, but not where these results go."""
+    from nucseg.inference.inputs import find_inputs
+
+    # Without an output, since label images in it are what is often converted.
+    files = find_inputs(labels, Path(os.devnull))
+    places = {os.path.realpath(output / name) for name in formats}
+    for file in files:
+        if places.intersection(map(str, Path(os.path.realpath(file.path)).parents)):
+            raise InputError(
+                f"{file.path} lies where the results go and would be replaced. Give another "
+                "output folder."
+            )
+    return files
+
+
+def _read(path: Path) -> LabelImage:
+    """Read a label image; the pieces of a mask, in which all nuclei are one, become nuclei."""
+    from nucseg.datasets.folders import to_labels
+    from nucseg.export import to_label_image
+    from nucseg.images import read_image
+
+    image = read_image(path)
+    found = to_label_image(image.pixels, image.pixel_size)
+    highest = found.labels.max()
+    if ((found.labels == 0) | (found.labels == highest)).all():
+        pieces, was_mask = to_labels(found.labels)
+        if was_mask:
+            typer.echo(
+                f"{path} has one number for all nuclei; each connected piece is taken for one.",
+                err=True,
+            )
+            return to_label_image(pieces, image.pixel_size)
+    return found

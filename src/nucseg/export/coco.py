@@ -1,0 +1,62 @@
+"""Nuclei as instances in COCO's JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from nucseg.export.format import Format, Segmented
+from nucseg.export.json_items import rounded, write_json_items
+from nucseg.export.runs import coco_texts, column_runs
+
+_CATEGORY = {"id": 1, "name": "nucleus", "supercategory": "cell"}
+
+
+def write_coco(segmented: Segmented, path: Path, name: str) -> None:
+    """Write nuclei as COCO's JSON for instances of one image.
+
+    Parameters
+    ----------
+    segmented : Segmented
+        Its `labels` are written: the id of an annotation is its label, and its segmentation, in
+        compressed run-length encoding, gives back the same pixels. `scores` are added where known.
+    path : Path
+    name : str
+        The ``file_name`` of the image.
+
+    Raises
+    ------
+    InputError
+        The file cannot be written.
+    """
+    height, width = segmented.labels.shape
+    fields = {
+        "images": [{"id": 1, "file_name": name, "height": height, "width": width}],
+        "categories": [_CATEGORY],
+    }
+    write_json_items(path, fields, "annotations", _annotations(segmented))
+
+
+def _annotations(segmented: Segmented) -> Iterator[dict[str, Any]]:
+    runs = column_runs(segmented.labels)
+    columns = [runs.labels.tolist(), runs.areas().tolist(), runs.boxes().tolist()]
+    scores = segmented.scores
+    for number, (label, area, box, text) in enumerate(zip(*columns, coco_texts(runs), strict=True)):
+        annotation = {
+            "id": label,
+            "image_id": 1,
+            "category_id": _CATEGORY["id"],
+            "segmentation": {"size": list(runs.shape), "counts": text},
+            "area": area,
+            "bbox": box,
+            "iscrowd": 0,
+        }
+        if scores is not None:
+            annotation["score"] = rounded(scores[number])
+        yield annotation
+
+
+COCO_JSON = Format(
+    "coco", ".json", "COCO instances: run-length encoded masks, boxes, areas, scores", write_coco
+)

@@ -1,0 +1,38 @@
+"""Probability maps as TIFF."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from nucseg.export.format import Format, Segmented
+from nucseg.export.tiff import write_tiff
+
+
+def write_probability(segmented: Segmented, path: Path, _name: str) -> None:
+    """Write a probability map as compressed TIFF of 32-bit floats, with its pixel size.
+
+    No bit is lost: the file gives back what the network said, from 0 to 1.
+
+    Parameters
+    ----------
+    segmented : Segmented
+        Its `probability` and `pixel_size` are written.
+    path : Path
+
+    Raises
+    ------
+    InputError
+        There is no probability map, or the file cannot be written.
+    """
+    write_tiff(path, np.asarray(segmented.probability, np.float32), segmented.pixel_size)
+
+
+PROBABILITY_TIFF = Format(
+    "probability",
+    ".tif",
+    "probability of each pixel to lie in a nucleus, 32-bit floats from 0 to 1",
+    write_probability,
+    from_labels=False,
+)

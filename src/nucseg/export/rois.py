@@ -1,0 +1,92 @@
+"""Nuclei as area selections of ImageJ and Fiji."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from nucseg.export.format import Format, Segmented
+from nucseg.files import whole_file
+from nucseg.outlines import Polygon, outlines
+
+# Whole numbers in ImageJ's files have 16 bits, and it takes those above this one for negative.
+_LARGEST = 60_535
+_MOVE, _LINE, _CLOSE = 0.0, 1.0, 4.0
+
+
+def write_rois(segmented: Segmented, path: Path, _name: str) -> None:
+    """Write nuclei as zip of ImageJ selections, for the ROI Manager.
+
+    A nucleus of one piece without holes is a traced selection, as ImageJ's wand makes it; others
+    are composite selections. Both lie along the edges of pixels, so that ImageJ selects the same
+    pixels. They are named by their labels, with zeros in front so that names sort as numbers do.
+    An image without nuclei gives a zip without files, which the ROI Manager calls empty.
+
+    Parameters
+    ----------
+    segmented : Segmented
+        Its `labels` are written.
+    path : Path
+
+    Raises
+    ------
+    InputError
+        The file cannot be written.
+    """
+    digits = len(str(segmented.labels.max()))
+    with (
+        whole_file(path) as partial,
+        zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
+    ):
+        for label, polygons in outlines(segmented.labels):
+            name = f"{label:0{digits}}"
+            # Without the time, so that the same nuclei give the same file.
+            entry = zipfile.ZipInfo(f"{name}.roi")
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            archive.writestr(entry, roi_bytes(polygons, name))
+
+
+def roi_bytes(polygons: list[Polygon], name: str) -> bytes:
+    """Encode a nucleus as ImageJ's ROI file.
+
+    Parameters
+    ----------
+    polygons : list of list of ndarray, shape (K, 2)
+        As `nucseg.outlines.outlines` gives them.
+    name : str
+
+    Returns
+    -------
+    bytes
+    """
+    from roifile import ROI_TYPE, ImagejRoi
+
+    points = np.concatenate([rings[0] for rings in polygons])
+    (left, top), (right, bottom) = points.min(axis=0).tolist(), points.max(axis=0).tolist()
+    roi = ImagejRoi(name=name, left=left, top=top, right=right, bottom=bottom)
+    if len(polygons) == 1 and len(polygons[0]) == 1 and max(right, bottom) <= _LARGEST:
+        roi.roitype = ROI_TYPE.TRACED
+        roi.integer_coordinates = points - np.array([left, top], np.int32)
+        roi.n_coordinates = len(points)
+    else:
+        roi.roitype = ROI_TYPE.RECT
+        roi.multi_coordinates = _path(polygons)
+        roi.shape_roi_size = roi.multi_coordinates.size
+    return roi.tobytes()
+
+
+def _path(polygons: list[Polygon]) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
+    """Path of a composite selection: a move to the first corner of each ring, lines, a close."""
+    parts = []
+    for ring in (ring for rings in polygons for ring in rings):
+        steps = np.full((len(ring), 3), _LINE, np.float32)
+        steps[0, 0] = _MOVE
+        # Exact up to 16 million pixels a side.
+        steps[:, 1:] = ring
+        parts += [steps.ravel(), np.array([_CLOSE], np.float32)]
+    return np.concatenate(parts)
+
+
+ROI_ZIP = Format("rois", ".zip", "ImageJ selections for the ROI Manager", write_rois)
