@@ -11,7 +11,7 @@ from pycocotools.coco import COCO
 from nucseg.export import LabelImage, save_formats
 from nucseg.export import runs as module
 from nucseg.export.runs import coco_texts, column_runs
-from nucseg.inference.segmenter import Segmentation
+from nucseg.inference.segmentation import Segmentation
 
 LABELS = hnp.arrays(
     np.uint16, hnp.array_shapes(min_dims=2, max_dims=2, max_side=12), elements=st.integers(0, 3)

@@ -19,7 +19,7 @@ from nucseg.config import Segmenting
 from nucseg.errors import InputError
 from nucseg.export import FORMATS, LabelImage, check_formats, output_files, save_formats
 from nucseg.images import read_image
-from nucseg.inference.segmenter import Segmentation
+from nucseg.inference.segmentation import Segmentation
 
 OF_LABELS = [name for name, each in FORMATS.items() if each.from_labels]
 # Few labels in few pixels, so that there are holes, pieces and pixels that meet in a corner.

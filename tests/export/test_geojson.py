@@ -6,7 +6,7 @@ import pytest
 import shapely
 
 from nucseg.export import LabelImage, save_formats
-from nucseg.inference.segmenter import Segmentation
+from nucseg.inference.segmentation import Segmentation
 
 
 def features(segmented, folder: Path) -> list[dict]:

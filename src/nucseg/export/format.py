@@ -11,16 +11,31 @@ import numpy as np
 import numpy.typing as npt
 
 
+class Windowed(Protocol):
+    """Pixels that are read by windows: an array, or an image that is not in memory."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(H, W) or (H, W, C)."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the pixels."""
+
+    def __getitem__(self, window: tuple[slice, slice], /) -> npt.NDArray[Any]:
+        """Pixels of some rows and columns."""
+
+
 class Segmented(Protocol):
     """What a format may write of an image; `nucseg.Segmentation` is one, `LabelImage` another."""
 
     @property
-    def image(self) -> npt.NDArray[Any]:
-        """Pixels, shape (H, W) or (H, W, C)."""
+    def image(self) -> Any:
+        """Pixels, shape (H, W) or (H, W, C): an array or, for formats that can, `Windowed`."""
 
     @property
-    def labels(self) -> npt.NDArray[np.unsignedinteger[Any]]:
-        """Label image, shape (H, W), uint16 or uint32."""
+    def labels(self) -> Any:
+        """Label image, shape (H, W), uint16 or uint32: an array or, as the image, `Windowed`."""
 
     @property
     def scores(self) -> npt.NDArray[np.floating[Any]] | None:
@@ -56,6 +71,8 @@ class Format:
         at all.
     from_labels : bool
         Whether a label image alone is enough, see `LabelImage`.
+    windowed : bool
+        Whether it can be written where image and labels are read by windows, not from memory.
     """
 
     name: str
@@ -63,3 +80,4 @@ class Format:
     description: str
     write: Callable[[Segmented, Path, str], None]
     from_labels: bool = True
+    windowed: bool = False

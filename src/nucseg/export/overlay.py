@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nucseg.errors import InputError
-from nucseg.export.format import Format, Segmented
+from nucseg.export.format import Format, Segmented, Windowed
 from nucseg.files import whole_file
 from nucseg.preprocess import stretch, to_rgb
 
@@ -24,6 +24,8 @@ _ON_BRIGHT = ((0, 158, 115), (240, 228, 66), (213, 94, 0))
 _DISPLAYED_PERCENTILES = (1.0, 99.8)
 # From this size on, a picture is shown smaller than it is and a line of one pixel would vanish.
 _THICK_FROM = 1024
+# Longest side of the picture of an image that is not in memory, and rows of it read at once.
+_REDUCED_SIDE, _BAND = 4096, 512
 
 
 def display_image(image: npt.NDArray[Any]) -> Picture:
@@ -115,7 +117,7 @@ def write_overlay(segmented: Segmented, path: Path, _name: str) -> None:
     Parameters
     ----------
     segmented : Segmented
-        Its `image` and `labels` are drawn.
+        Its `image` and `labels` are drawn; smaller, where they are not in memory.
     path : Path
 
     Raises
@@ -123,12 +125,35 @@ def write_overlay(segmented: Segmented, path: Path, _name: str) -> None:
     InputError
         There is no image, or the file cannot be written.
     """
-    picture = draw_overlay(segmented.image, segmented.labels)
+    image, labels = segmented.image, segmented.labels
+    if not (isinstance(image, np.ndarray) and isinstance(labels, np.ndarray)):
+        image, labels = _reduced(image, labels)
+    picture = draw_overlay(image, labels)
     _, data = cv2.imencode(".png", picture[:, :, ::-1])
     with whole_file(path) as partial:
         partial.write_bytes(data.tobytes())
 
 
+def _reduced(
+    image: Windowed, labels: Windowed
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.integer[Any]]]:
+    """Read an image by every so many rows and columns, and its labels, until it can be drawn."""
+    step = -(-max(labels.shape) // _REDUCED_SIDE)
+    band = step * (_BAND // step + 1)
+    every = slice(step // 2, None, step)
+    pixels, numbers = [], []
+    for top in range(0, labels.shape[0], band):
+        window = (slice(top, min(top + band, labels.shape[0])), slice(0, labels.shape[1]))
+        pixels.append(image[window][every, every])
+        numbers.append(labels[window][every, every])
+    return np.concatenate(pixels), np.concatenate(numbers)
+
+
 OVERLAY_PNG = Format(
-    "overlays", ".png", "picture of the image with outlines", write_overlay, from_labels=False
+    "overlays",
+    ".png",
+    "picture of the image with outlines",
+    write_overlay,
+    from_labels=False,
+    windowed=True,
 )

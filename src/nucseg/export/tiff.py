@@ -3,31 +3,36 @@
 from __future__ import annotations
 
 import io
+import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from nucseg.export.format import Windowed
 from nucseg.files import whole_file
 
 _MICROMETRES_PER_CENTIMETRE = 10_000
+_COMMON: dict[str, Any] = {"compression": "zlib", "photometric": "minisblack"}
+_TILE = 512
+_CLASSIC_BYTES = 2**31
 _IMAGEJ_DTYPES = (np.uint8, np.uint16, np.float32)
 # ImageJ's TIFF files are no BigTIFF; a little is left for what is not pixels.
 _IMAGEJ_BYTES = 2**32 - 2**25
 
 
-def write_tiff(
-    path: Path, pixels: npt.NDArray[Any], pixel_size: tuple[float, float] | None
-) -> None:
+def write_tiff(path: Path, pixels: Windowed, pixel_size: tuple[float, float] | None) -> None:
     """Write an image as compressed TIFF, whole or not at all.
 
-    Deflate is the compression, since tifffile and all others read it without further packages.
+    Deflate is the compression, since tifffile and all others read it without further packages. What
+    is not in memory is read and written in tiles.
 
     Parameters
     ----------
     path : Path
-    pixels : ndarray, shape (H, W)
+    pixels : Windowed, shape (H, W)
     pixel_size : tuple of float or None
         Micrometres from pixel to pixel along rows and columns.
 
@@ -38,26 +43,53 @@ def write_tiff(
     """
     import tifffile
 
-    options: dict[str, Any] = {}
-    if pixel_size is not None:
-        down, across = pixel_size
-        if pixels.dtype in _IMAGEJ_DTYPES and pixels.nbytes < _IMAGEJ_BYTES:
-            # ImageJ's own way, so that it measures in µm; its files have no 32-bit integers.
-            options = {
-                "imagej": True,
-                "metadata": {"unit": "um", "axes": "YX"},
-                "resolution": (1 / across, 1 / down),
-            }
-        else:
-            options = {
-                "resolutionunit": "CENTIMETER",
-                "resolution": (
-                    _MICROMETRES_PER_CENTIMETRE / across,
-                    _MICROMETRES_PER_CENTIMETRE / down,
-                ),
-            }
-    # Through memory, since a full disk then shows as such and not as an odd error of the library.
-    buffer = io.BytesIO()
-    tifffile.imwrite(buffer, pixels, compression="zlib", photometric="minisblack", **options)
+    if isinstance(pixels, np.ndarray):
+        # Through memory, since a full disk then shows as such and not as an odd error of tifffile.
+        buffer = io.BytesIO()
+        tifffile.imwrite(buffer, pixels, **_COMMON, **_resolution(pixels, pixel_size))
+        with whole_file(path) as partial:
+            partial.write_bytes(buffer.getbuffer())
+        return
     with whole_file(path) as partial:
-        partial.write_bytes(buffer.getbuffer())
+        tifffile.imwrite(
+            partial,
+            _tiles(pixels),
+            shape=pixels.shape,
+            dtype=pixels.dtype,
+            tile=(_TILE, _TILE),
+            # Compressed, labels are a hundredth; what is more than that needs BigTIFF.
+            bigtiff=math.prod(pixels.shape) * pixels.dtype.itemsize > _CLASSIC_BYTES,
+            **_COMMON,
+            **_in_centimetres(pixel_size),
+        )
+
+
+def _tiles(pixels: Windowed) -> Iterator[npt.NDArray[Any]]:
+    """Tiles of an image in rows, those at its lower and right edges filled up with 0."""
+    height, width = pixels.shape
+    for top in range(0, height, _TILE):
+        # A row of tiles at once: what is behind may be read by rows.
+        band = pixels[slice(top, min(top + _TILE, height)), slice(0, width)]
+        band = np.pad(band, ((0, _TILE - len(band)), (0, -width % _TILE)))
+        for left in range(0, width, _TILE):
+            yield np.ascontiguousarray(band[:, left : left + _TILE])
+
+
+def _resolution(pixels: npt.NDArray[Any], pixel_size: tuple[float, float] | None) -> dict[str, Any]:
+    imagej = pixels.dtype in _IMAGEJ_DTYPES and pixels.nbytes < _IMAGEJ_BYTES
+    if pixel_size is None or not imagej:
+        return _in_centimetres(pixel_size)
+    # ImageJ's own way, so that it measures in µm; its files have no 32-bit integers.
+    down, across = pixel_size
+    return {
+        "imagej": True,
+        "metadata": {"unit": "um", "axes": "YX"},
+        "resolution": (1 / across, 1 / down),
+    }
+
+
+def _in_centimetres(pixel_size: tuple[float, float] | None) -> dict[str, Any]:
+    if pixel_size is None:
+        return {}
+    down, across = (_MICROMETRES_PER_CENTIMETRE / each for each in pixel_size)
+    return {"resolutionunit": "CENTIMETER", "resolution": (across, down)}

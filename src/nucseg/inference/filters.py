@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from nucseg.config import Filtering
 from nucseg.inference.instances import Labels, renumbered
@@ -36,13 +37,39 @@ def kept_nuclei(
     >>> kept[1].tolist(), scores.tolist()
     ([0, 0, 1, 1, 0], [1.0])
     """
-    keep = scores >= settings.min_score
-    if settings.max_area is not None:
-        keep &= np.bincount(labels.ravel(), minlength=len(keep) + 1)[1:] <= settings.max_area
-    if settings.border_nuclei == "drop":
-        edges = [labels[0], labels[-1], labels[:, 0], labels[:, -1]]
-        at_edge = np.unique(np.concatenate(edges))
-        keep[at_edge[at_edge > 0] - 1] = False
+    edges = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
+    at_edge = np.isin(np.arange(1, len(scores) + 1), edges)
+    areas = np.bincount(labels.ravel(), minlength=len(scores) + 1)[1:]
+    keep = keep_nuclei(areas, at_edge, scores, settings)
     if keep.all():
         return labels, scores
     return renumbered(labels, np.concatenate([[False], keep])), scores[keep]
+
+
+def keep_nuclei(
+    areas: npt.NDArray[np.int64],
+    at_edge: npt.NDArray[np.bool_],
+    scores: FloatImage,
+    settings: Filtering,
+) -> npt.NDArray[np.bool_]:
+    """Tell which nuclei `kept_nuclei` keeps.
+
+    Parameters
+    ----------
+    areas : ndarray, shape (N,), int64
+        In pixels.
+    at_edge : ndarray, shape (N,), bool
+        Which touch the edge of the image.
+    scores : ndarray, shape (N,), float32
+    settings : Filtering
+
+    Returns
+    -------
+    ndarray, shape (N,), bool
+    """
+    keep = scores >= settings.min_score
+    if settings.max_area is not None:
+        keep &= areas <= settings.max_area
+    if settings.border_nuclei == "drop":
+        keep &= ~at_edge
+    return np.asarray(keep)

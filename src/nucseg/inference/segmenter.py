@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,88 +14,19 @@ from pydantic import ValidationError
 
 from nucseg.config import INSTANCE_MAPS, Segmenting, Watershed
 from nucseg.errors import InputError, ModelError
+from nucseg.export.format import Windowed
 from nucseg.inference.filters import kept_nuclei
 from nucseg.inference.instances import label_image
 from nucseg.inference.runtimes import Runtime, load_runtime
 from nucseg.inference.scores import expected_iou, mean_scores, nucleus_features
-from nucseg.inference.tiling import MARGIN, Stitcher, tiles, window_size
+from nucseg.inference.segmentation import Segmentation
+from nucseg.inference.tiling import MARGIN, Canvas, Stitcher, tiles, window_size
 from nucseg.inference.turns import mean_over_turns
-from nucseg.measure import measure
 from nucseg.models.zoo import DEFAULT_MODEL, ModelCard, find_model, read_card
-from nucseg.preprocess import FloatImage, prepare, prepared_limits, resize_image
+from nucseg.preprocess import FloatImage, Limits, prepare, prepared_limits, resize_image
 
 # The encoder halves an image five times.
 _STRIDE = 32
-
-
-@dataclass(frozen=True)
-class Segmentation:
-    """The nuclei of an image.
-
-    Attributes
-    ----------
-    image : ndarray, shape (H, W) or (H, W, C), any real dtype
-        What was segmented.
-    labels : ndarray, shape (H, W), uint16, or uint32 where there are more than 65,535 nuclei
-        0 background, 1…N nuclei.
-    scores : ndarray, shape (N,), float32, in [0, 1]
-        How sure the model is of each nucleus.
-    probability : ndarray, shape (H, W), float32, in [0, 1]
-        Of each pixel to lie in a nucleus.
-    pixel_size : tuple of float or None
-        Micrometres from pixel to pixel along rows and columns, where known.
-    """
-
-    image: npt.NDArray[Any]
-    labels: npt.NDArray[np.unsignedinteger[Any]]
-    scores: FloatImage
-    probability: FloatImage
-    pixel_size: tuple[float, float] | None = None
-
-    @property
-    def count(self) -> int:
-        """Number of nuclei."""
-        return len(self.scores)
-
-    def measurements(self) -> dict[str, npt.NDArray[Any]]:
-        """Measure each nucleus: columns of a table, one row per nucleus; see `measure`."""
-        return measure(self.labels, self.image, scores=self.scores, pixel_size=self.pixel_size)
-
-    def save(
-        self,
-        folder: str | Path,
-        *,
-        name: str = "image",
-        formats: Sequence[str] = Segmenting().save,
-    ) -> list[Path]:
-        """Write the nuclei to files, each whole or not at all.
-
-        Parameters
-        ----------
-        folder : str or Path
-            Made where it is missing. Files of the same name in it are replaced.
-        name : str
-            Name of the image, without suffix.
-        formats : sequence of str
-            Formats to write, of `nucseg.export.FORMATS`.
-
-        Returns
-        -------
-        list of Path
-            The written files: one per format, and ``measurements.csv``.
-
-        Raises
-        ------
-        InputError
-            There is no such format, or the folder cannot be written.
-        """
-        from nucseg.export import save_formats
-        from nucseg.export.tables import write_table
-
-        table = Path(folder) / "measurements.csv"
-        written = save_formats(self, Path(folder), name, formats)
-        write_table(table, [{"image": [name] * self.count, **self.measurements()}])
-        return [*written, table]
 
 
 @dataclass(frozen=True)
@@ -260,24 +191,54 @@ class Model:
         whole = self.card.preprocessing.size is not None or max(image.shape[:2]) <= self.window
         if whole:
             return self.nuclei(image, self.network_maps(image), pixel_size=pixel_size)
-        labels, scores, probability = self._stitched(image)
+        labels: npt.NDArray[np.int32] = np.zeros(image.shape[:2], np.int32)
+        probability: FloatImage = np.zeros(image.shape[:2], np.float32)
+        limits = prepared_limits(image, self.card.preprocessing)
+        _, scores = self.stitch(image, labels, limits=limits, probability=probability)
         return self._segmentation(image, labels, scores, probability, pixel_size)
 
-    def _stitched(
-        self, image: npt.NDArray[Any]
-    ) -> tuple[npt.NDArray[np.int32], FloatImage, FloatImage]:
-        """Find the nuclei of an image in windows: labels, their scores, and probability."""
-        settings = self.card.preprocessing
-        limits = prepared_limits(image, settings)
+    def stitch(
+        self,
+        image: Windowed,
+        canvas: Canvas,
+        *,
+        limits: Limits,
+        probability: Canvas | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> tuple[Stitcher, FloatImage]:
+        """Find the nuclei of an image in overlapping windows, without dropping any.
+
+        Parameters
+        ----------
+        image : Windowed, shape (H, W) or (H, W, C), any real dtype
+        canvas : Canvas, shape (H, W)
+            All 0; the nuclei are written there.
+        limits : (low, high)
+            Of the image, see `nucseg.preprocess.prepared_limits`.
+        probability : Canvas, shape (H, W), optional
+            Gets the probability of each pixel to lie in a nucleus.
+        progress : callable, optional
+            ``progress(done, total)``, of the windows.
+
+        Returns
+        -------
+        stitcher : Stitcher
+            With number, areas and bounding boxes of the nuclei.
+        scores : ndarray, shape (N,), float32
+        """
         shape = (image.shape[0], image.shape[1])
-        labels, probability = np.zeros(shape, np.int32), np.empty(shape, np.float32)
-        stitcher, scores = Stitcher(labels, shape), []
-        for tile in tiles(shape, size=self.window, margin=MARGIN):
-            maps = self._maps(prepare(image[tile.window], settings, limits=limits))
-            seen, each = self._scored(maps)
-            scores.append(each[stitcher.add(tile, seen) - 1])
-            probability[tile.core] = maps[tile.core_in_window][..., 0]
-        return labels, np.concatenate(scores), probability
+        stitcher, scores = Stitcher(canvas, shape), []
+        windows = tiles(shape, size=self.window, margin=MARGIN)
+        for done, tile in enumerate(windows, start=1):
+            prepared = prepare(image[tile.window], self.card.preprocessing, limits=limits)
+            maps = self._maps(prepared)
+            labels, each = self._scored(maps)
+            scores.append(each[stitcher.add(tile, labels) - 1])
+            if probability is not None:
+                probability[tile.core] = maps[tile.core_in_window][..., 0]
+            if progress is not None:
+                progress(done, len(windows))
+        return stitcher, np.concatenate(scores)
 
     def _scored(self, maps: FloatImage) -> tuple[npt.NDArray[np.int32], FloatImage]:
         """From maps at the size of the image to its nuclei and their scores."""

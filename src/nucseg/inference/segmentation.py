@@ -1,0 +1,85 @@
+"""The nuclei of an image: what every front end gets and passes on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nucseg.config import Segmenting
+from nucseg.measure import measure
+from nucseg.preprocess import FloatImage
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """The nuclei of an image.
+
+    Attributes
+    ----------
+    image : ndarray, shape (H, W) or (H, W, C), any real dtype
+        What was segmented.
+    labels : ndarray, shape (H, W), uint16, or uint32 where there are more than 65,535 nuclei
+        0 background, 1…N nuclei.
+    scores : ndarray, shape (N,), float32, in [0, 1]
+        How sure the model is of each nucleus.
+    probability : ndarray, shape (H, W), float32, in [0, 1]
+        Of each pixel to lie in a nucleus.
+    pixel_size : tuple of float or None
+        Micrometres from pixel to pixel along rows and columns, where known.
+    """
+
+    image: npt.NDArray[Any]
+    labels: npt.NDArray[np.unsignedinteger[Any]]
+    scores: FloatImage
+    probability: FloatImage
+    pixel_size: tuple[float, float] | None = None
+
+    @property
+    def count(self) -> int:
+        """Number of nuclei."""
+        return len(self.scores)
+
+    def measurements(self) -> dict[str, npt.NDArray[Any]]:
+        """Measure each nucleus: columns of a table, one row per nucleus; see `measure`."""
+        return measure(self.labels, self.image, scores=self.scores, pixel_size=self.pixel_size)
+
+    def save(
+        self,
+        folder: str | Path,
+        *,
+        name: str = "image",
+        formats: Sequence[str] = Segmenting().save,
+    ) -> list[Path]:
+        """Write the nuclei to files, each whole or not at all.
+
+        Parameters
+        ----------
+        folder : str or Path
+            Made where it is missing. Files of the same name in it are replaced.
+        name : str
+            Name of the image, without suffix.
+        formats : sequence of str
+            Formats to write, of `nucseg.export.FORMATS`.
+
+        Returns
+        -------
+        list of Path
+            The written files: one per format, and ``measurements.csv``.
+
+        Raises
+        ------
+        InputError
+            There is no such format, or the folder cannot be written.
+        """
+        from nucseg.export import save_formats
+        from nucseg.export.tables import write_table
+
+        table = Path(folder) / "measurements.csv"
+        written = save_formats(self, Path(folder), name, formats)
+        write_table(table, [{"image": [name] * self.count, **self.measurements()}])
+        return [*written, table]
