@@ -141,7 +141,22 @@ class Scoring(Frozen):
 Postprocessing = Annotated[ConnectedComponents | Watershed, Field(discriminator="method")]
 
 
-class Segmenting(Frozen):
+class Reading(Frozen):
+    """What of an image file is read."""
+
+    channel: str | None = Field(
+        None,
+        description="Name or number (from 0) of the channel that shows the nuclei; by default the "
+        "one that is called after a nuclear stain (DAPI, Hoechst, ...), else all.",
+    )
+    project: Literal["none", "max"] = Field(
+        "none",
+        description="What to do with the slices of a z-stack: each on its own, or all in one, "
+        "their largest values (max).",
+    )
+
+
+class Segmenting(Reading):
     """A run of ``nucseg segment``."""
 
     model: str = Field(

@@ -62,6 +62,22 @@ def test_options_reach_the_run(images: Path, bright_model: Path, tmp_path: Path)
     assert record["model"]["postprocessing"]["threshold"] == 0.9
 
 
+def test_channel_and_projection_reach_the_run(bright_model: Path, tmp_path: Path):
+    stack = np.stack([np.full((24, 40), 255, np.uint8), picture()])
+    stack = np.stack([stack, stack // 2])
+    about = {"axes": "ZCYX", "Channel": {"Name": ["Actin", "Tubulin"]}}
+    tifffile.imwrite(tmp_path / "a.ome.tif", stack, metadata=about)
+    out = tmp_path / "out"
+    arguments = ("segment", tmp_path / "a.ome.tif", "-o", out, "--model", bright_model)
+    result = run(*arguments, "--channel", "tubulin", "--project", "max")
+    assert "1 image segmented: 2 nuclei." in result.stdout
+    record = json.loads((out / "run.json").read_text(encoding="utf-8"))
+    assert list(record["channels"].values()) == ["Tubulin"]
+    assert run(*arguments, "--channel", 0).exit_code == 0
+    assert len(list((out / "labels").glob("*_z00?.tif"))) == 2
+    assert run(*arguments, "--project", "mean").exit_code == 2
+
+
 def test_filters_reach_the_run_and_resume_notices_them(
     images: Path, bright_model: Path, tmp_path: Path
 ):

@@ -9,9 +9,11 @@ import numpy as np
 import PIL.Image
 import pytest
 import tifffile
+import zarr
 
+from nucseg.config import Reading
 from nucseg.errors import InputError, MissingExtraError
-from nucseg.images import read_image
+from nucseg.images import open_image, read_image
 from nucseg.inference.batch import segment_files
 from nucseg.inference.segmenter import Model, load_model
 
@@ -133,12 +135,12 @@ def test_one_bad_file_never_stops_the_others(model: Model, images: Path, tmp_pat
 def test_an_error_that_nobody_thought_of_fails_its_image_alone(
     error: Exception, model: Model, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    def read(path: Path):
+    def read(path: Path, **options):
         if path.name == "none.png":
             raise error
-        return read_image(path)
+        return open_image(path, **options)
 
-    monkeypatch.setattr("nucseg.inference.batch.read_image", read)
+    monkeypatch.setattr("nucseg.inference.batch.open_image", read)
     result = segment_files([images], tmp_path / "out", model)
     assert [row.status for row in result] == ["ok", "failed", "ok"]
     assert result[1].error
@@ -383,3 +385,104 @@ def test_formats_that_are_folders(bright_model: Path, tmp_path: Path):
     source.write_text("no image any more")
     segment_files([source], out, model, formats=["masks"])
     assert list(masks.parent.iterdir()) == []
+
+
+@pytest.fixture
+def stack(tmp_path: Path) -> Path:
+    """Two slices with two channels; the nuclei of slices 0 and 1 in channel DAPI are 2 and 3."""
+    path = tmp_path / "in" / "deep.ome.tif"
+    path.parent.mkdir()
+    nuclei = np.stack([squares(2), squares(3)])
+    other = np.full_like(nuclei, 255)
+    about = {"axes": "ZCYX", "Channel": {"Name": ["Actin", "DAPI"]}}
+    tifffile.imwrite(path, np.stack([other, nuclei], axis=1), metadata=about)
+    PIL.Image.fromarray(squares(1)).save(tmp_path / "in" / "flat.png")
+    return path
+
+
+def test_each_plane_is_an_image(model: Model, stack: Path, tmp_path: Path):
+    out = tmp_path / "out"
+    result = segment_files([stack.parent], out, model, formats=["labels"])
+    assert [(row.path, row.plane, row.nuclei) for row in result] == [
+        (str(stack), "z000", 2),
+        (str(stack), "z001", 3),
+        (str(stack.parent / "flat.png"), "", 1),
+    ]
+    assert read_image(out / "labels" / "deep.ome_z001.tif").pixels.max() == 3
+    columns = ["path", "plane", "status", "nuclei", "seconds", "error"]
+    assert list(rows(out / "images.csv")[0]) == columns
+    table = rows(out / "measurements.csv")
+    assert list(table[0])[:3] == ["image", "plane", "label"]
+    assert [row["plane"] for row in table] == ["z000"] * 2 + ["z001"] * 3 + [""]
+
+
+def test_what_was_read_is_told(model: Model, stack: Path, tmp_path: Path):
+    segment_files([stack.parent], tmp_path / "out", model)
+    run = json.loads((tmp_path / "out" / "run.json").read_text(encoding="utf-8"))
+    assert run["reading"] == {"channel": None, "project": "none"}
+    assert run["channels"] == {str(stack): "DAPI", str(stack.parent / "flat.png"): "all"}
+    assert run["inputs"].keys() == run["channels"].keys()
+    assert len(run["inputs"][str(stack)]) == 64
+
+
+def test_channel_and_projection(model: Model, stack: Path, tmp_path: Path):
+    reading = Reading(channel="DAPI", project="max")
+    (row,) = segment_files([stack], tmp_path / "out", model, reading=reading)
+    assert (row.plane, row.nuclei) == ("", 3)
+    assert list(rows(tmp_path / "out" / "images.csv")[0])[:2] == ["path", "status"]
+    (row,) = segment_files([stack], tmp_path / "out", model, reading=Reading(channel="GFP"))
+    assert row.status == "failed"
+    assert "has no channel 'GFP'. Give --channel one of: 0 (Actin), 1 (DAPI)" in row.error
+    run = json.loads((tmp_path / "out" / "run.json").read_text(encoding="utf-8"))
+    assert run["channels"] == {str(stack): ""}
+
+
+def test_resume_does_again_what_was_read_otherwise(model: Model, stack: Path, tmp_path: Path):
+    out = tmp_path / "out"
+    segment_files([stack], out, model, reading=Reading(channel="1"))
+    before = modified(out)
+    segment_files([stack], out, model, reading=Reading(channel="1"), resume=True)
+    assert modified(out) == before
+    result = segment_files([stack], out, model, reading=Reading(channel="0"), resume=True)
+    assert {row.nuclei for row in result} == {1}
+
+
+def test_a_zarr_folder_is_read_hashed_and_done_again_if_it_changes(model: Model, tmp_path: Path):
+    path = tmp_path / "in" / "a.ome.zarr"
+    group = zarr.create_group(path)
+    array = group.create_array("0", data=squares(3), chunks=(16, 16))
+    group.attrs["ome"] = {"multiscales": [{"axes": ["y", "x"], "datasets": [{"path": "0"}]}]}
+    hashes = set()
+    for count in (3, 2):
+        array[:] = squares(count)
+        (row,) = segment_files([path.parent], tmp_path / "out", model, resume=True)
+        assert (row.path, row.nuclei) == (str(path), count)
+        run = json.loads((tmp_path / "out" / "run.json").read_text(encoding="utf-8"))
+        hashes.add(run["inputs"][str(path)])
+    assert {len(each) for each in hashes} == {64}
+    assert len(hashes) == 2
+    assert read_image(tmp_path / "out" / "labels" / "a.ome.tif").pixels.max() == 2
+
+
+def test_a_stack_that_loses_planes_while_the_run_goes_on(model: Model, stack: Path, tmp_path: Path):
+    def progress(done: int, _total: int) -> None:
+        if done == 0:
+            tifffile.imwrite(stack, squares(2))
+
+    result = segment_files([stack], tmp_path / "out", model, progress=progress)
+    assert [row.status for row in result] == ["failed", "failed"]
+    assert "has changed since the run began. Start the run again." in result[0].error
+
+
+def test_a_file_is_opened_once_for_all_of_its_planes(
+    model: Model, stack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    opened = []
+
+    def count(path: Path, **options):
+        opened.append(path.name)
+        return open_image(path, **options)
+
+    monkeypatch.setattr("nucseg.inference.batch.open_image", count)
+    segment_files([stack.parent], tmp_path / "out", model)
+    assert opened == ["deep.ome.tif", "flat.png"]

@@ -1,7 +1,10 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
+import tifffile
 
+from nucseg.config import Reading
 from nucseg.errors import InputError
 from nucseg.inference.inputs import find_inputs
 
@@ -140,3 +143,59 @@ def test_nothing_there(here: Path):
         names("empty")
     with pytest.raises(InputError, match=r"No image matches empty/\*\.png\."):
         names("empty/*.png")
+
+
+def test_a_zarr_folder_is_one_image_and_is_not_searched(here: Path):
+    touch(here, "in/a.ome.zarr/0/c/0/0", "in/a.ome.zarr/labels/b.png", "in/c.png", "in/.d.zarr/x")
+    expected = {"in/a.ome.zarr": "a.ome", "in/c.png": "c"}
+    assert names("in") == names("in/*") == expected
+    assert names("i*") == {path: f"in/{name}" for path, name in expected.items()}
+    assert names("in/a.ome.zarr") == {"in/a.ome.zarr": "a.ome"}
+
+
+def test_formats_of_slides_and_microscopes_are_images(here: Path):
+    touch(here, "in/a.svs", "in/b.ndpi", "in/c.mrxs", "in/c/Data.dat", "in/d.CZI", "in/e.nd2")
+    touch(here, "in/f.lif", "in/g.zarr", "in/h.xml")
+    assert sorted(names("in").values()) == ["a", "b", "c", "d", "e", "f"]
+
+
+def stack(path: Path, axes: str = "TZYX", shape: tuple[int, ...] = (2, 2, 5, 7)) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tifffile.imwrite(path, np.zeros(shape, np.uint8), metadata={"axes": axes}, ome=True)
+
+
+def planes(*inputs: str, **reading: str) -> list[tuple[str, str]]:
+    images = find_inputs(inputs, Path("out"), Reading(**reading))
+    return [(image.name, image.plane) for image in images]
+
+
+def test_planes_of_a_file_are_images_after_each_other(here: Path):
+    stack(here / "in/b/stack.tif")
+    touch(here, "in/a.png", "in/c.png")
+    assert planes("in") == [
+        ("a", ""),
+        ("b/stack_t000_z000", "t000_z000"),
+        ("b/stack_t000_z001", "t000_z001"),
+        ("b/stack_t001_z000", "t001_z000"),
+        ("b/stack_t001_z001", "t001_z001"),
+        ("c", ""),
+    ]
+    assert planes("in", project="max")[1:3] == [
+        ("b/stack_t000", "t000"),
+        ("b/stack_t001", "t001"),
+    ]
+
+
+def test_planes_whose_names_are_those_of_others(here: Path):
+    stack(here / "in/a.tif", "ZYX", (2, 5, 7))
+    touch(here, "in/a_z000.png")
+    assert planes("in") == [
+        ("a.tif_z000", "z000"),
+        ("a_z001", "z001"),
+        ("a_z000.png", ""),
+    ]
+
+
+def test_a_file_that_cannot_be_opened_counts_as_one(here: Path):
+    stack(here / "many.tif", "CYX", (7, 5, 7))
+    assert planes("many.tif") == planes("many.tif", channel="DAPI") == [("many", "")]

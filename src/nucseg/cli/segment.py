@@ -6,12 +6,12 @@ import json
 import sys
 from collections import defaultdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from nucseg.cli.common import default, option, progress_bar
-from nucseg.config import ConnectedComponents, Filtering, Segmenting, Watershed
+from nucseg.config import ConnectedComponents, Filtering, Reading, Segmenting, Watershed
 
 if TYPE_CHECKING:
     from nucseg.inference.batch import Outcome
@@ -36,6 +36,10 @@ def segment(
         Segmenting, "model"
     ),
     save: Annotated[list[str] | None, option(Segmenting, "save", metavar="FORMAT")] = None,
+    channel: Annotated[str | None, option(Segmenting, "channel", metavar="NAME|NUMBER")] = None,
+    project: Annotated[Literal["none", "max"], option(Segmenting, "project")] = default(
+        Segmenting, "project"
+    ),
     resume: Annotated[bool, option(Segmenting, "resume", "--resume")] = False,
     tta: Annotated[bool, option(Segmenting, "tta", "--tta")] = False,
     max_memory: Annotated[float, option(Segmenting, "max_memory", metavar="GB")] = default(
@@ -83,6 +87,7 @@ def segment(
         nucseg segment image.png -o out
         nucseg segment plate1/ plate2/ -o out --resume
         nucseg segment "plates/*/dapi_*.tif" -o out --save labels,rois,geojson
+        nucseg segment stack.ome.tif -o out --channel DAPI --project max
     """
     from nucseg.inference.segmenter import load_model
 
@@ -100,7 +105,9 @@ def segment(
     loaded = loaded.with_postprocessing(**{k: v for k, v in changes.items() if v is not None})
     if tta:
         loaded = loaded.with_tta()
-    run_and_report(inputs, output, loaded, formats=formats, resume=resume, as_json=as_json)
+    reading = Reading(channel=channel, project=project)
+    options = {"formats": formats, "reading": reading, "resume": resume}
+    run_and_report(inputs, output, loaded, as_json=as_json, **options)
 
 
 def split_at_commas(given: list[str]) -> tuple[str, ...]:

@@ -14,20 +14,22 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import sha256 as new_hash
 from pathlib import Path
 from typing import Any
 
 import cv2
 
 from nucseg import __version__
-from nucseg.config import Segmenting
+from nucseg.config import Reading, Segmenting
 from nucseg.errors import InputError, MissingExtraError
 from nucseg.export import FORMATS, check_formats, output_files, save_formats
 from nucseg.export.folders import remove
 from nucseg.export.run_record import write_run_record
 from nucseg.export.tables import Table, write_table
 from nucseg.files import PARTIAL, sha256, whole_file
-from nucseg.images import read_image
+from nucseg.images import Source, files_of, open_image, read_plane
 from nucseg.inference.inputs import Input, find_inputs
 from nucseg.inference.segmenter import Model
 
@@ -73,6 +75,8 @@ class Outcome:
         Time that the image took.
     error : str
         Why it failed, else empty.
+    plane : str
+        Which of the image's planes, if it has several.
     """
 
     path: str
@@ -80,6 +84,25 @@ class Outcome:
     nuclei: int
     seconds: float
     error: str
+    plane: str = ""
+
+
+class _Files:
+    """Opens and hashes each file once for all of its planes, which come one after the other."""
+
+    def __init__(self, reading: Reading) -> None:
+        self.reading = reading
+        self.sha256 = lru_cache(maxsize=1)(_sha256)
+        self.status = lru_cache(maxsize=1)(_status)
+        self._open = lru_cache(maxsize=1)(
+            lambda path: open_image(path, channel=reading.channel, project=reading.project)
+        )
+
+    def source(self, image: Input) -> Source:
+        for source in self._open(image.path):
+            if source.plane == image.plane:
+                return source
+        raise InputError(f"{image.path} has changed since the run began. Start the run again.")
 
 
 def segment_files(
@@ -88,6 +111,7 @@ def segment_files(
     model: Model,
     *,
     formats: Sequence[str] = Segmenting().save,
+    reading: Reading | None = None,
     resume: bool = False,
     progress: Callable[[int, int], None] | None = None,
     command: Sequence[str] = (),
@@ -107,6 +131,8 @@ def segment_files(
     model : Model
     formats : sequence of str
         Names of `nucseg.export.FORMATS`.
+    reading : Reading, optional
+        Which channel, and what becomes of slices. Each plane of a file is an image of its own.
     resume : bool
         Keep the results of images that an earlier run has done with the same model, settings and
         version of nucseg, and that did not change since; failed ones are tried again.
@@ -131,23 +157,25 @@ def segment_files(
     """
     folder = Path(output)
     check_formats(formats)
-    images = find_inputs(inputs, folder)
+    reading = reading or Reading()
+    images = find_inputs(inputs, folder, reading)
+    files = _Files(reading)
     _check_own(folder, images, formats)
     _make_ready(folder)
-    run = _describe_run(model, images, formats, command)
+    run = _describe_run(model, images, formats, command) | {"reading": reading.model_dump()}
     write_run_record(folder / RUN, run)
     report = progress or (lambda _done, _total: None)
     outcomes = []
     for done, image in enumerate(images):
         report(done, len(images))
-        record = _finished(image, folder, model, formats) if resume else None
+        record = _finished(image, folder, model, formats, files) if resume else None
         if record is None:
-            record = _process(image, folder, model, formats)
-        outcomes.append(Outcome(str(image.path), *(record[key] for key in _OUTCOME)))
+            record = _process(image, folder, model, formats, files)
+        outcome = {key: record[key] for key in _OUTCOME}
+        outcomes.append(Outcome(path=str(image.path), plane=image.plane, **outcome))
     report(len(images), len(images))
     _write_tables(folder, images, outcomes)
-    hashes = {str(image.path): _read_record(folder, image).get("sha256") for image in images}
-    write_run_record(folder / RUN, {**run, "finished": True, "inputs": hashes})
+    write_run_record(folder / RUN, {**run, "finished": True, **_what_was_read(folder, images)})
     return outcomes
 
 
@@ -184,7 +212,9 @@ def _make_ready(folder: Path) -> None:
         ) from error
 
 
-def _process(image: Input, folder: Path, model: Model, formats: Sequence[str]) -> Record:
+def _process(
+    image: Input, folder: Path, model: Model, formats: Sequence[str], files: _Files
+) -> Record:
     """Segment one image, write its results and then its record."""
     record_path = _record_path(folder, image)
     results = output_files(folder, image.name, formats)
@@ -192,7 +222,7 @@ def _process(image: Input, folder: Path, model: Model, formats: Sequence[str]) -
     start = time.perf_counter()
     record: Record = {"status": "failed", "nuclei": 0, "measurements": {}}
     try:
-        record |= _segment(image, folder, model, formats)
+        record |= _segment(image, folder, model, formats, files)
     except (_ImageError, OSError, *_UNEXPECTED) as error:
         logger.debug("%s failed", image.path, exc_info=True)
         _remove(results)
@@ -204,10 +234,13 @@ def _process(image: Input, folder: Path, model: Model, formats: Sequence[str]) -
     return record
 
 
-def _segment(image: Input, folder: Path, model: Model, formats: Sequence[str]) -> Record:
-    fingerprint = _fingerprint(image, model)
+def _segment(
+    image: Input, folder: Path, model: Model, formats: Sequence[str], files: _Files
+) -> Record:
+    fingerprint = _fingerprint(image, model, files)
     try:
-        read = read_image(image.path)
+        source = files.source(image)
+        read = read_plane(source)
         segmentation = model.segment(read.pixels, pixel_size=read.pixel_size)
     except (InputError, MissingExtraError) as error:
         raise _ImageError(str(error)) from error
@@ -217,7 +250,8 @@ def _segment(image: Input, folder: Path, model: Model, formats: Sequence[str]) -
         "status": "ok" if segmentation.count else "empty",
         "nuclei": segmentation.count,
         "error": "",
-        "sha256": sha256(image.path),
+        "sha256": files.sha256(image.path),
+        "channel": source.channel,
         "fingerprint": fingerprint,
         "formats": list(formats),
         "measurements": {name: values.tolist() for name, values in measurements.items()},
@@ -242,24 +276,41 @@ def _read_record(folder: Path, image: Input) -> Record:
     return record
 
 
-def _fingerprint(image: Input, model: Model) -> Record:
+def _fingerprint(image: Input, model: Model, files: _Files) -> Record:
     """Say what a result depends on; it can be kept while this is the same."""
-    try:
-        status = image.path.stat()
-    except OSError:
-        return {}
     return {
         "nucseg": __version__,
         "model": model.card.model_dump(mode="json"),
-        "bytes": status.st_size,
-        "modified": status.st_mtime_ns,
+        "reading": files.reading.model_dump(),
+        **files.status(image.path),
     }
 
 
-def _finished(image: Input, folder: Path, model: Model, formats: Sequence[str]) -> Record | None:
+def _status(path: Path) -> Record:
+    """Size and time of the last change of all files of an image."""
+    try:
+        found = [file.stat() for file in files_of(path)]
+    except OSError:
+        return {}
+    modified = max((status.st_mtime_ns for status in found), default=0)
+    return {"bytes": sum(status.st_size for status in found), "modified": modified}
+
+
+def _sha256(path: Path) -> str:
+    """SHA-256 of a file, or of the names and hashes of all files of an image."""
+    files = files_of(path)
+    if files == [path]:
+        return sha256(path)
+    lines = (f"{sha256(file)}  {file.relative_to(path.parent).as_posix()}\n" for file in files)
+    return new_hash("".join(lines).encode(errors="surrogateescape")).hexdigest()
+
+
+def _finished(
+    image: Input, folder: Path, model: Model, formats: Sequence[str], files: _Files
+) -> Record | None:
     """Record of an image that needs no work any more."""
     record = _read_record(folder, image)
-    same = record.get("fingerprint") == _fingerprint(image, model)
+    same = record.get("fingerprint") == _fingerprint(image, model, files)
     written = set(formats) <= set(record.get("formats", ()))
     there = all(path.exists() for path in output_files(folder, image.name, formats))
     return record if same and written and there else None
@@ -277,12 +328,16 @@ class _MeasurementParts:
             # Without nuclei too, so that a table without rows still has its columns.
             if measurements:
                 rows = len(measurements["label"])
-                yield {"image": [str(image.path)] * rows, **measurements}
+                plane = {"plane": [image.plane] * rows} if image.plane else {}
+                yield {"image": [str(image.path)] * rows, **plane, **measurements}
 
 
 def _write_tables(folder: Path, images: Sequence[Input], outcomes: Sequence[Outcome]) -> None:
-    write_table(folder / MEASUREMENTS, _MeasurementParts(folder, images), names=("image", "label"))
-    columns = ("path", *_OUTCOME)
+    # A column that tells planes apart, where there are any.
+    plane = ("plane",) if any(image.plane for image in images) else ()
+    names = ("image", *plane, "label")
+    write_table(folder / MEASUREMENTS, _MeasurementParts(folder, images), names=names)
+    columns = ("path", *plane, *_OUTCOME)
     rows = {name: [getattr(outcome, name) for outcome in outcomes] for name in columns}
     write_table(folder / IMAGES, [rows])
 
@@ -297,4 +352,20 @@ def _describe_run(
         "formats": list(formats),
         "model": model.card.model_dump(mode="json"),
         "inputs": {str(image.path): None for image in images},
+    }
+
+
+def _what_was_read(folder: Path, images: Sequence[Input]) -> Record:
+    """Hashes of the inputs, and which of their channels were chosen."""
+    hashes: dict[str, str | None] = {}
+    channels: dict[str, list[str]] = {}
+    for image in images:
+        record, path = _read_record(folder, image), str(image.path)
+        hashes[path] = hashes.get(path) or record.get("sha256")
+        chosen = channels.setdefault(path, [])
+        if record.get("channel") not in (None, *chosen):
+            chosen.append(record["channel"])
+    return {
+        "inputs": hashes,
+        "channels": {path: ", ".join(chosen) for path, chosen in channels.items()},
     }

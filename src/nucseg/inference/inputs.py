@@ -9,10 +9,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from nucseg.errors import InputError
+from nucseg.config import Reading
+from nucseg.errors import InputError, NucsegError
 from nucseg.export import FORMATS
 from nucseg.files import walk
-from nucseg.images import IMAGE_SUFFIXES
+from nucseg.images import INPUT_SUFFIXES, is_zarr, open_image
 
 # Folders that lie beside a folder of images in the layouts that nucseg trains on.
 _ANNOTATIONS = frozenset({"masks", "labels"})
@@ -20,22 +21,28 @@ _ANNOTATIONS = frozenset({"masks", "labels"})
 
 @dataclass(frozen=True)
 class Input:
-    """An image to segment.
+    """A plane of an image to segment.
 
     Attributes
     ----------
     path : Path
         The file, as the user named it or the folder that it lies in.
     name : str
-        What its results are called: its path relative to that folder, without suffix, with slashes.
+        What its results are called: its path relative to that folder, without suffix, with slashes,
+        and the plane.
+    plane : str
+        Which of the file's planes, see `nucseg.images.Source`; empty where it has one.
     """
 
     path: Path
     name: str
+    plane: str = ""
 
 
-def find_inputs(inputs: Sequence[str | Path], output: Path) -> list[Input]:
-    """List the images among files, folders and patterns.
+def find_inputs(
+    inputs: Sequence[str | Path], output: Path, reading: Reading | None = None
+) -> list[Input]:
+    """List the images among files, folders and patterns, and their planes.
 
     Parameters
     ----------
@@ -43,9 +50,12 @@ def find_inputs(inputs: Sequence[str | Path], output: Path) -> list[Input]:
         A file is taken whatever its name. A folder stands for all images in it and its folders,
         told by their suffix, without hidden ones and, where there is a folder ``images``, those
         in ``masks`` and ``labels`` beside it: they are its annotations. A pattern with ``*``,
-        ``?``, ``[...]`` or ``**`` stands for all images and folders that match.
+        ``?``, ``[...]`` or ``**`` stands for all images and folders that match. The folder of
+        an OME-Zarr image is an image, and no folder.
     output : Path
         Where results go; those of an earlier run in it are left out of folders and patterns.
+    reading : Reading, optional
+        Which planes there are depends on it.
 
     Returns
     -------
@@ -54,7 +64,9 @@ def find_inputs(inputs: Sequence[str | Path], output: Path) -> list[Input]:
         a folder are named relative to it, those of a pattern relative to the last folder before
         its first wildcard, a single file by its own name. Where two would have the same
         name, as ``a.png`` and ``a.tif``, they keep their suffix (``a.png``, ``a.tif``), and if that
-        does not tell them apart, the path from the folder that all inputs share.
+        does not tell them apart, the path from the folder that all inputs share. Planes follow
+        their file, with its name and theirs: ``stack_z003``. A file that cannot be opened has
+        one: the error comes where it is segmented.
 
     Raises
     ------
@@ -74,10 +86,14 @@ def find_inputs(inputs: Sequence[str | Path], output: Path) -> list[Input]:
                 f"{path} lies where the results go and would be replaced. Give another output "
                 "folder."
             )
-    images = [Input(path, relative.with_suffix("").as_posix()) for path, relative in found.values()]
-    with_suffix = [relative.as_posix() for _, relative in found.values()]
     shared = os.path.commonpath([path.parent for path in found])
-    from_shared = [path.relative_to(shared).as_posix() for path in found]
+    images, with_suffix, from_shared = [], [], []
+    for real, (path, relative) in found.items():
+        for plane in _planes(path, reading or Reading()):
+            end = f"_{plane}" if plane else ""
+            images.append(Input(path, relative.with_suffix("").as_posix() + end, plane))
+            with_suffix.append(relative.as_posix() + end)
+            from_shared.append(real.relative_to(shared).as_posix() + end)
     # A longer name may in turn be the name of another image, hence the repetition.
     for longer in (with_suffix, from_shared, from_shared):
         # Without regard to case, as file systems of macOS and Windows are.
@@ -87,6 +103,14 @@ def find_inputs(inputs: Sequence[str | Path], output: Path) -> list[Input]:
             for image, name in zip(images, longer, strict=True)
         ]
     return images
+
+
+def _planes(path: Path, reading: Reading) -> list[str]:
+    try:
+        planes = open_image(path, channel=reading.channel, project=reading.project)
+    except NucsegError:
+        return [""]
+    return [source.plane for source in planes]
 
 
 def _real(path: Path) -> Path:
@@ -99,7 +123,7 @@ def _expand(given: str, results: set[Path]) -> Iterable[tuple[Path, PurePosixPat
     if not given:
         raise InputError("An input is empty. Give a file, a folder or a pattern.")
     path = Path(given)
-    if path.is_dir():
+    if path.is_dir() and not is_zarr(path):
         found = _images_in(path, path, results)
         expected = f"The folder {path} holds no images"
     elif path.exists():
@@ -110,7 +134,7 @@ def _expand(given: str, results: set[Path]) -> Iterable[tuple[Path, PurePosixPat
     else:
         raise InputError(f"There is no file or folder {given}. Check its name and folder.")
     if not found:
-        suffixes = ", ".join(sorted(IMAGE_SUFFIXES))
+        suffixes = ", ".join(sorted([*INPUT_SUFFIXES, ".zarr"]))
         raise InputError(f"{expected}. Expected files that end in {suffixes}.")
     return found
 
@@ -128,11 +152,13 @@ def _images_in(folder: Path, start: Path, results: set[Path]) -> list[tuple[Path
             and _real(parent / name) not in results
         ]
         images += [parent / name for name in files if _is_image(name)]
+        images += [parent / name for name in folders if is_zarr(Path(name))]
+        folders[:] = [name for name in folders if not is_zarr(Path(name))]
     return [(path, PurePosixPath(path.relative_to(start).as_posix())) for path in sorted(images)]
 
 
 def _is_image(name: str) -> bool:
-    return not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES
+    return not name.startswith(".") and Path(name).suffix.lower() in INPUT_SUFFIXES
 
 
 def _matches(pattern: str, results: set[Path]) -> list[tuple[Path, PurePosixPath]]:
@@ -155,8 +181,8 @@ def _matches(pattern: str, results: set[Path]) -> list[tuple[Path, PurePosixPath
         real = _real(path)
         if hidden or results.intersection((real, *real.parents)):
             continue
-        if path.is_dir():
+        if path.is_dir() and not is_zarr(path):
             images += _images_in(path, start, results)
-        elif _is_image(path.name):
+        elif path.is_dir() or _is_image(path.name):
             images.append((path, PurePosixPath(path.relative_to(start).as_posix())))
     return images

@@ -1,0 +1,58 @@
+"""Windows of pixels that lie one after the other in a file, as they are."""
+
+from __future__ import annotations
+
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from nucseg.images.planes import Pixels
+
+
+def read_block(
+    file: BinaryIO,
+    offset: int,
+    dtype: np.dtype[Any],
+    shape: tuple[int, int, int],
+    window: tuple[slice, slice],
+) -> Pixels:
+    """Read a window of an array in C order.
+
+    Not through a memory map: where a file is cut short by others while it is read, a map ends the
+    program.
+
+    Parameters
+    ----------
+    file : binary file
+    offset : int
+        Where the array begins, in bytes.
+    dtype : dtype
+        Of the array, with its byte order.
+    shape : (height, width, samples)
+        Of the array.
+    window : (rows, columns)
+        With start and stop, inside the array.
+
+    Returns
+    -------
+    ndarray, shape (h, w, samples)
+        In the byte order of this computer.
+
+    Raises
+    ------
+    EOFError
+        The file ends before the window does.
+    """
+    (rows, columns), (_, width, samples) = window, shape
+    pixels = np.empty((rows.stop - rows.start, columns.stop - columns.start, samples), dtype)
+    pixel_bytes = samples * dtype.itemsize
+    # Rows of full width lie together.
+    parts = [pixels] if pixels.shape[1] == width else list(pixels)
+    step = len(pixels) if pixels.shape[1] == width else 1
+    for number, part in enumerate(parts):
+        row = rows.start + number * step
+        file.seek(offset + (row * width + columns.start) * pixel_bytes)
+        view = part.reshape(-1).view(np.uint8)
+        if file.readinto(view) != view.size:  # type: ignore[attr-defined]
+            raise EOFError("it ends before its pixels do")
+    return pixels.astype(dtype.newbyteorder("="), copy=False)

@@ -1,0 +1,161 @@
+"""OME-Zarr 0.4 and 0.5 (and older ones as far as they say the same), through zarr."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nucseg.errors import InputError, MissingExtraError
+from nucseg.images.planes import Pixels, PixelSize, Scene
+from nucseg.images.units import micrometres, pixel_size
+
+if TYPE_CHECKING:
+    import zarr
+
+# Axes of versions that do not name them.
+_OLD_AXES = ("t", "c", "z", "y", "x")
+
+
+def is_zarr(path: Path) -> bool:
+    """Whether a folder is named as those of Zarr are: ``.zarr``."""
+    return path.suffix.lower() == ".zarr"
+
+
+def open_zarr(path: Path) -> list[Scene]:
+    """Read the structure of an OME-Zarr folder; its pixels follow chunk by chunk.
+
+    Parameters
+    ----------
+    path : Path
+        A folder of an image, of several as bioformats2raw writes them, or of a plate, whose
+        fields are called by well and number.
+
+    Returns
+    -------
+    list of Scene
+        One per image, at full resolution.
+
+    Raises
+    ------
+    InputError
+        It is no OME-Zarr image.
+    MissingExtraError
+        zarr is not installed.
+    """
+    try:
+        import zarr
+    except ImportError as error:
+        raise MissingExtraError(f"{path} is an OME-Zarr image. Reading it", "formats") from error
+    try:
+        # Not consolidated: some writers leave the summary behind the metadata it sums up.
+        root = zarr.open_group(path, mode="r", use_consolidated=False)
+    except (FileNotFoundError, zarr.errors.ContainsArrayError) as error:
+        raise _not_an_image(path) from error
+    scenes = [_scene(group, name, path) for name, group in _images(root)]
+    if not scenes:
+        raise _not_an_image(path)
+    return scenes
+
+
+def _not_an_image(path: Path) -> InputError:
+    return InputError(
+        f"{path} is no OME-Zarr image: it does not tell its axes and resolutions (multiscales). "
+        "Give the folder that was written as an image, not one in it or around it."
+    )
+
+
+def _metadata(group: Any) -> Mapping[str, Any]:
+    """Attributes of a group that are OME-Zarr's, which since 0.5 have a place of their own."""
+    attributes: Mapping[str, Any] = group.attrs.asdict()
+    found = attributes.get("ome", attributes)
+    return found if isinstance(found, Mapping) else {}
+
+
+def _images(root: Any) -> Iterator[tuple[str, Any]]:
+    """Find the groups that are images, with their names."""
+    about = _metadata(root)
+    if "multiscales" in about:
+        yield "", root
+    elif "plate" in about:
+        for well in about["plate"]["wells"]:
+            group = root[well["path"]]
+            for image in _metadata(group)["well"]["images"]:
+                yield f"{well['path'].replace('/', '')}_{image['path']}", group[image["path"]]
+    elif "bioformats2raw.layout" in about:
+        for name in sorted((key for key in root.group_keys() if key.isdecimal()), key=int):
+            yield "", root[name]
+
+
+def _scene(group: Any, name: str, path: Path) -> Scene:
+    about = _metadata(group)
+    if "multiscales" not in about:
+        raise _not_an_image(path)
+    scales = about["multiscales"][0]
+    largest = scales["datasets"][0]
+    array = group[largest["path"]]
+    axes = [
+        axis if isinstance(axis, dict) else {"name": axis}
+        for axis in scales.get("axes", _OLD_AXES[-array.ndim :])
+    ]
+    names = [str(axis["name"]).lower() for axis in axes]
+    if names[-2:] != ["y", "x"] or len(names) != array.ndim:
+        raise InputError(
+            f"{path} has the axes {', '.join(names)}, expected rows and columns (y and x) last, "
+            f"and {array.ndim} of them. Write it again with these."
+        )
+    others = [i for i in range(array.ndim - 2) if array.shape[i] != 1]
+    channels = about.get("omero", {}).get("channels", [])
+    return Scene(
+        axes="".join(_letter(names[i]) for i in others),
+        lengths=tuple(array.shape[i] for i in others),
+        size=array.shape[-2:],
+        samples=1,
+        dtype=array.dtype.newbyteorder("="),
+        pixel_size=_pixel_size(axes, [largest, scales]),
+        read=_reader(array, others),
+        channels=tuple(str(channel.get("label", "")) for channel in channels),
+        lazy=array.chunks[-2:] != array.shape[-2:],
+        name=name or str(scales.get("name", "")),
+    )
+
+
+def _letter(name: str) -> str:
+    return re.sub(r"\W", "", name)[:1].upper() or "Q"
+
+
+def _reader(
+    array: zarr.Array[Any], others: Sequence[int]
+) -> Callable[[tuple[int, ...], slice, slice], Pixels]:
+    def read(index: tuple[int, ...], rows: slice, columns: slice) -> Pixels:
+        place: list[int | slice] = [0] * (array.ndim - 2)
+        for axis, number in zip(others, index, strict=True):
+            place[axis] = number
+        pixels = np.asarray(array[(*place, rows, columns)])
+        return pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
+
+    return read
+
+
+def _pixel_size(
+    axes: Sequence[Mapping[str, Any]], places: Sequence[Mapping[str, Any]]
+) -> PixelSize | None:
+    """Pixel size by the unit of the axes, and the scales of the resolution and of all of them."""
+    sizes = []
+    for axis in (-2, -1):
+        size = micrometres(axes[axis].get("unit"))
+        scales = [
+            each["scale"]
+            for place in places
+            for each in place.get("coordinateTransformations", [])
+            if each.get("type") == "scale"
+        ]
+        if size is None or not scales:
+            return None
+        for scale in scales:
+            size *= scale[axis]
+        sizes.append(size)
+    return pixel_size(*sizes)

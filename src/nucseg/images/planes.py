@@ -1,0 +1,367 @@
+"""From the axes of a file to planes: which channels, which slices, and what they are called."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from nucseg.errors import InputError
+from nucseg.images.faults import damaged, reading
+
+Pixels = npt.NDArray[Any]
+PixelSize = tuple[float, float]
+Opener = Callable[[], BinaryIO]
+Channel = str | int | None
+Projection = Literal["none", "max"]
+Window = tuple[slice, slice]
+
+# The network takes colours with alpha, or as many channels.
+MAX_CHANNELS = 4
+# No microscope takes more; a header that is damaged may tell of any number.
+_MAX_PLANES = 2**20
+COLOURS = ("red", "green", "blue", "alpha")
+# Axes of which files do not say what they are; a stack without any is often one of slices.
+_UNKNOWN = "IQ"
+
+# Stains and words that tell a channel of nuclei, the surest first.
+_NUCLEAR = tuple(
+    re.compile(pattern, re.IGNORECASE)
+    for pattern in (
+        r"dapi|hoechst|\bh[ -]?33(342|258)\b|draq ?-?[57]|nucblue|nucspot",
+        r"\bnucle(us|i|ar)\b|sytox",
+        r"\bh2b\b|propidium|\bpi\b",
+    )
+)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A plane of an image file, read by windows.
+
+    ``source[top:bottom, left:right]`` reads pixels, shape (h, w) or (h, w, C); ``source[:, :]``
+    reads all. Several threads may read at once.
+
+    Attributes
+    ----------
+    path : Path
+        The file.
+    plane : str
+        What tells the plane from others of the file, such as ``t003_z012`` (counted from 0);
+        empty where the file has one.
+    shape : tuple of int
+        (H, W) or (H, W, C), C at most 4.
+    dtype : dtype
+        Of the file, in the byte order of this computer.
+    pixel_size : tuple of float or None
+        Micrometres from one pixel to the next along rows (downwards) and columns; None where the
+        file does not tell.
+    channel : str
+        What was chosen of the file's channels: a name, a number counted from 0, or ``all``.
+    lazy : bool
+        Whether a window costs about as much memory as it has pixels. Else the first one decodes
+        the whole plane, which stays in memory, as the format has no smaller parts.
+    """
+
+    path: Path
+    plane: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    pixel_size: PixelSize | None
+    channel: str
+    lazy: bool
+    read: Callable[[slice, slice], Pixels] = field(repr=False, compare=False)
+
+    def __getitem__(self, window: Window) -> Pixels:
+        """Read a window.
+
+        Parameters
+        ----------
+        window : tuple of two slices
+            Rows and columns, without steps; what lies outside is left out, as NumPy does.
+
+        Returns
+        -------
+        ndarray, shape (h, w) or (h, w, C)
+
+        Raises
+        ------
+        InputError
+            The file is gone, not readable any more, or damaged.
+        ValueError
+            A slice has a step.
+        """
+        spans = [range(n)[part] for n, part in zip(self.shape, window, strict=False)]
+        if any(span.step != 1 for span in spans):
+            raise ValueError(f"Expected slices without steps, got {window}.")
+        shape = (*map(len, spans), *self.shape[2:])
+        if 0 in shape:
+            return np.empty(shape, self.dtype)
+        with reading(str(self.path)):
+            pixels = self.read(*(slice(span.start, span.stop) for span in spans))
+        if (pixels.shape, pixels.dtype) != (shape, self.dtype):
+            raise damaged(str(self.path), "it has changed since it was opened")
+        pixels = np.ascontiguousarray(pixels)
+        # What a reader keeps for the next window, it has locked.
+        return pixels if pixels.flags.writeable else pixels.copy()
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What a reader says of an image in a file: its axes, and how to read them.
+
+    Attributes
+    ----------
+    axes : str
+        A letter for each axis but rows, columns and colours; ``C`` are channels.
+    lengths : tuple of int
+        Of these axes.
+    size : tuple of int
+        Height and width.
+    samples : int
+        Colours that belong together in each pixel; 1 where there are none.
+    dtype : dtype
+    pixel_size : tuple of float or None
+    read : callable
+        ``read(index, rows, columns)``, the index one number for each axis, gives pixels of shape
+        (h, w), or (h, w, samples) where there are more than one.
+    channels : tuple of str
+        Names of the channels, empty where not known. A file without an axis ``C`` may name its
+        one channel.
+    lazy : bool
+        See `Source`.
+    name : str
+        What the file calls it among others.
+    """
+
+    axes: str
+    lengths: tuple[int, ...]
+    size: tuple[int, int]
+    samples: int
+    dtype: np.dtype[Any]
+    pixel_size: PixelSize | None
+    read: Callable[[tuple[int, ...], slice, slice], Pixels]
+    channels: tuple[str, ...] = ()
+    lazy: bool = True
+    name: str = ""
+
+    @property
+    def count(self) -> int:
+        """Number of channels, colours not counted."""
+        return math.prod(n for axis, n in zip(self.axes, self.lengths, strict=True) if axis == "C")
+
+
+def kept(pixels: Pixels) -> Pixels:
+    """Lock pixels that a reader keeps for the next window, so that nobody changes them."""
+    pixels.setflags(write=False)
+    return pixels
+
+
+def check_planes(lengths: Sequence[int], name: str) -> None:
+    """Refuse a file that tells of more planes and channels than any has."""
+    if math.prod(lengths) > _MAX_PLANES:
+        raise damaged(name, f"it tells of {math.prod(lengths)} planes")
+
+
+def nuclear_channel(names: Sequence[str]) -> int | None:
+    """Find the channel whose name says that it shows nuclei.
+
+    Parameters
+    ----------
+    names : sequence of str
+
+    Returns
+    -------
+    int or None
+        The first of those with the surest name; None where none says so, or all alike, as where
+        the name of the file stands in each.
+
+    Examples
+    --------
+    >>> nuclear_channel(["GFP", "DAPI"]), nuclear_channel(["DAPI (405)", "PI"])
+    (1, 0)
+    >>> nuclear_channel(["GFP", "RFP"]) is None
+    True
+    """
+    for pattern in _NUCLEAR:
+        found = [bool(pattern.search(name.replace("_", " "))) for name in names]
+        if any(found):
+            return None if all(found) and len(names) > 1 else found.index(True)
+    return None
+
+
+def sources(
+    path: Path, scenes: Sequence[Scene], channel: Channel = None, project: Projection = "none"
+) -> list[Source]:
+    """List the planes of a file.
+
+    Parameters
+    ----------
+    path : Path
+    scenes : sequence of Scene
+    channel : str, int or None
+        Name or number (from 0) of a channel; by default that of `nuclear_channel`, else all.
+    project : {"none", "max"}
+        Whether slices become one plane: their largest values. Slices are axis Z, or where there
+        is none, axes of which the file does not say what they are.
+
+    Returns
+    -------
+    list of Source
+        By scene, then time, other axes, and slices.
+
+    Raises
+    ------
+    InputError
+        There is no such channel; there are more than 4 and none is called as nuclei are; there
+        are no pixels.
+
+    Notes
+    -----
+    Planes are called by scenes and axes that are longer than 1: ``s1_t003_z012``.
+    """
+    found = []
+    names = _scene_names(scenes)
+    for scene, name in zip(scenes, names, strict=True):
+        if 0 in scene.size or 0 in scene.lengths or not scene.samples:
+            sizes = (*scene.lengths, *scene.size, scene.samples)
+            raise InputError(f"{path} has no pixels: its sizes are {sizes}.")
+        check_planes(scene.lengths, str(path))
+        chosen = _choose(scene, channel, str(path))
+        for plane, indices in _indices(scene, project):
+            found.append(_source(path, scene, chosen, "_".join([*name, *plane]), indices))
+    return found
+
+
+def describe(scenes: Sequence[Scene]) -> str:
+    """Say which axes make a file more than one plane, such as ``T: 2, Z: 5``."""
+    if len(scenes) > 1:
+        return f"scenes: {len(scenes)}"
+    return ", ".join(
+        f"{axis}: {n}" for axis, n in zip(scenes[0].axes, scenes[0].lengths, strict=True)
+    )
+
+
+def _scene_names(scenes: Sequence[Scene]) -> list[list[str]]:
+    """Part of the planes' names that tells scenes apart; nothing where there is one."""
+    if len(scenes) == 1:
+        return [[]]
+    names = [re.sub(r"[^\w-]+", "-", scene.name) for scene in scenes]
+    if all(names) and len({name.casefold() for name in names}) == len(names):
+        return [[name] for name in names]
+    digits = len(str(len(scenes) - 1))
+    return [[f"s{number:0{digits}}"] for number in range(len(scenes))]
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """Channels to read, or of colours the one to keep."""
+
+    channels: tuple[int, ...]
+    colour: int | None
+    name: str
+
+
+def _choose(scene: Scene, channel: Channel, path: str) -> _Choice:
+    count = scene.count
+    colours = count == 1 and scene.samples > 1
+    names = list(COLOURS[: scene.samples]) if colours else list(scene.channels[:count])
+    if colours and scene.samples == 2:
+        names = ["grey", "alpha"]
+    names += [""] * ((scene.samples if colours else count) - len(names))
+    number = None if colours else nuclear_channel(names)
+    if channel is not None:
+        number = _named(names, channel, path)
+    if number is None:
+        if count > 1 and (count > MAX_CHANNELS or scene.samples > 1):
+            raise InputError(
+                f"{path} has {count} channels, expected at most {MAX_CHANNELS} or one that is "
+                f"called after a nuclear stain. Choose one by --channel: {_listing(names)}."
+            )
+        return _Choice(tuple(range(count)), None, "all")
+    label = names[number] if names.count(names[number]) == 1 and names[number] else str(number)
+    return _Choice((0,), number, label) if colours else _Choice((number,), None, label)
+
+
+def _named(names: Sequence[str], channel: str | int, path: str) -> int:
+    """Find a channel by its name or number."""
+    fits = [i for i, name in enumerate(names) if name.casefold() == str(channel).casefold()]
+    if not fits and str(channel).isdecimal():
+        fits = [int(channel)] if int(channel) < len(names) else []
+    if len(fits) != 1:
+        several = f"{len(fits)} channels" if fits else "no channel"
+        raise InputError(
+            f"{path} has {several} {channel!r}. Give --channel one of: {_listing(names)}."
+        )
+    return fits[0]
+
+
+def _listing(names: Sequence[str]) -> str:
+    return ", ".join(f"{i} ({name})" if name else str(i) for i, name in enumerate(names))
+
+
+# A plane's index along each axis: one number, or all those to project.
+_Index = list[range]
+
+
+def _indices(scene: Scene, project: Projection) -> Iterator[tuple[list[str], _Index]]:
+    """Names and indices of the planes of a scene."""
+    axes = list(enumerate(zip(scene.axes, scene.lengths, strict=True)))
+    slices = "Z" if "Z" in scene.axes else _UNKNOWN
+    projected = {i for i, (axis, _) in axes if project == "max" and axis in slices}
+    # Time first and slices last, whatever the order in the file.
+    order = sorted(
+        (i for i, (axis, _) in axes if axis != "C" and i not in projected),
+        key=lambda i: (scene.axes[i] == "Z", scene.axes[i] != "T"),
+    )
+    for numbers in np.ndindex(*(scene.lengths[i] for i in order)):
+        index = [range(n) if i in projected else range(1) for i, (_, n) in axes]
+        name = []
+        for i, number in zip(order, numbers, strict=True):
+            index[i] = range(number, number + 1)
+            if scene.lengths[i] > 1:
+                digits = max(3, len(str(scene.lengths[i] - 1)))
+                name.append(f"{scene.axes[i].lower()}{number:0{digits}}")
+        yield name, index
+
+
+def _source(path: Path, scene: Scene, chosen: _Choice, plane: str, index: _Index) -> Source:
+    count = len(chosen.channels) if chosen.colour is None else 1
+    samples = scene.samples if chosen.colour is None else 1
+    channels = max(count, samples)
+
+    def one_channel(channel: int, rows: slice, columns: slice) -> Pixels:
+        """Largest values over the projected axes."""
+        spans = [
+            range(channel, channel + 1) if axis == "C" else span
+            for axis, span in zip(scene.axes, index, strict=True)
+        ]
+        result: Pixels | None = None
+        for numbers in np.ndindex(*map(len, spans)):
+            place = tuple(span[i] for span, i in zip(spans, numbers, strict=True))
+            pixels = scene.read(place, rows, columns)
+            if chosen.colour is not None:
+                pixels = pixels[..., chosen.colour]
+            result = pixels if result is None else np.maximum(result, pixels)
+        return np.asarray(result)
+
+    def read(rows: slice, columns: slice) -> Pixels:
+        parts = [one_channel(channel, rows, columns) for channel in chosen.channels]
+        return parts[0] if len(parts) == 1 else np.stack(parts, axis=-1)
+
+    return Source(
+        path=path,
+        plane=plane,
+        shape=(*scene.size, channels) if channels > 1 else scene.size,
+        dtype=scene.dtype,
+        pixel_size=scene.pixel_size,
+        channel=chosen.name,
+        lazy=scene.lazy,
+        read=read,
+    )

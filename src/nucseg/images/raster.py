@@ -1,0 +1,163 @@
+"""PNG, JPEG and BMP, through Pillow."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from nucseg.errors import InputError
+from nucseg.files import png_fault
+from nucseg.images.faults import DAMAGE, damaged, quiet
+from nucseg.images.planes import Opener, Pixels, Scene, kept
+
+KINDS = "a PNG, JPEG, BMP or TIFF image"
+
+# Data type and number of samples of Pillow's modes; all others become RGB.
+_MODES: dict[str, tuple[str, int]] = {
+    "1": ("u1", 1),
+    "L": ("u1", 1),
+    "LA": ("u1", 2),
+    "RGB": ("u1", 3),
+    "RGBA": ("u1", 4),
+    "I": ("i4", 1),
+    "F": ("f4", 1),
+}
+
+
+def open_raster(open_file: Opener, name: str) -> list[Scene]:
+    """Read the header of a PNG, JPEG or BMP file; its pixels follow with the first window.
+
+    Parameters
+    ----------
+    open_file : callable
+        Gives the file, opened for reading.
+    name : str
+        What errors call it.
+
+    Returns
+    -------
+    list of Scene
+        One.
+
+    Raises
+    ------
+    InputError
+        It is none of these, or too large to be true.
+    """
+    with open_file() as file:
+        head = file.read(26)
+        file.seek(0)
+        picture = _open(file, name)
+        mode, (width, height) = _mode(picture), picture.size
+    if head.startswith(b"\x89PNG") and head[24] == 16 and head[25] != 0:
+        # Pillow keeps 8 of the 16 bits of each colour.
+        decode, dtype, samples = _decode_deep_png, "u2", 3 if head[25] == 2 else 4
+    else:
+        decode = _decode
+        dtype, samples = _MODES.get(mode, ("u2" if mode[:2] == "I;" else "u1", 1))
+
+    @lru_cache(maxsize=1)
+    def whole() -> Pixels:
+        return kept(decode(open_file, name))
+
+    def read(_: tuple[int, ...], rows: slice, columns: slice) -> Pixels:
+        if (rows, columns) == (slice(0, height), slice(0, width)):
+            return decode(open_file, name)
+        return whole()[rows, columns]
+
+    return [
+        Scene(
+            axes="",
+            lengths=(),
+            size=(height, width),
+            samples=samples,
+            dtype=np.dtype(dtype),
+            pixel_size=None,
+            read=read,
+            lazy=False,
+        )
+    ]
+
+
+def _open(file: BinaryIO, name: str) -> Any:
+    import PIL.Image
+
+    try:
+        return PIL.Image.open(file, formats=("PNG", "JPEG", "BMP"))
+    except PIL.UnidentifiedImageError as error:
+        raise _unknown_content(file, name) from error
+    except PIL.Image.DecompressionBombError as error:
+        raise InputError(
+            f"{name} is too large: {error}. Cut it into smaller images, or save it as TIFF if it "
+            "comes from a source that you trust."
+        ) from error
+    except DAMAGE as error:
+        raise damaged(name, error) from error
+
+
+def _decode(open_file: Opener, name: str) -> Pixels:
+    with quiet(name), open_file() as file:
+        picture = _open(file, name)
+        picture.load()
+        if picture.format == "PNG":
+            _check_png(file, name)
+        return to_pixels(picture)
+
+
+def _check_png(file: BinaryIO, name: str) -> bytes:
+    """Content of a PNG file, if it is whole."""
+    file.seek(0)
+    data = file.read()
+    # Decoders go on with what they have: one wrong bit could give other pixels unnoticed.
+    if fault := png_fault(data):
+        raise damaged(name, fault)
+    return data
+
+
+def _decode_deep_png(open_file: Opener, name: str) -> Pixels:
+    with quiet(name), open_file() as file:
+        _open(file, name).load()
+        return decode_with_opencv(_check_png(file, name), name)
+
+
+def _mode(picture: Any) -> str:
+    """Mode that `to_pixels` brings a Pillow image to."""
+    if picture.mode == "1":
+        return "L"
+    if picture.mode in ("P", "PA"):
+        return "RGBA" if picture.has_transparency_data else "RGB"
+    return picture.mode if picture.mode in _MODES or picture.mode[:2] == "I;" else "RGB"
+
+
+def to_pixels(picture: Any) -> Pixels:
+    """Pixels of a Pillow image, in an order and a data type that others understand."""
+    mode = _mode(picture)
+    pixels = np.array(picture if picture.mode == mode else picture.convert(mode))
+    return pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
+
+
+def _unknown_content(file: BinaryIO, name: str) -> InputError:
+    file.seek(0)
+    start = file.read(512)
+    # A multi-byte character may be cut at the end, which is no sign against text.
+    text = b"\0" not in start and "\ufffd" not in start.decode(errors="replace")[:-3]
+    looks = " It holds text." if text else ""
+    return InputError(
+        f"{name} is not {KINDS}, or its header is damaged.{looks} Check that its name is right, "
+        "or export it as TIFF from the program that made it."
+    )
+
+
+def decode_with_opencv(data: bytes, name: str) -> Pixels:
+    """Pixels of a PNG or TIFF file of 16-bit colours."""
+    import cv2
+
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if pixels is None:
+        raise damaged(name, "its pixels cannot be decoded")
+    if pixels.ndim == 3:
+        blue_green_red = [2, 1, 0, 3][: pixels.shape[2]]
+        pixels = np.ascontiguousarray(pixels[:, :, blue_green_red])
+    return np.asarray(pixels)

@@ -1,0 +1,276 @@
+"""TIFF and BigTIFF, whoever wrote them: stacks, hyperstacks, pyramids, slides."""
+
+from __future__ import annotations
+
+import io
+import math
+import struct
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, BinaryIO
+
+import numpy as np
+
+from nucseg.errors import InputError
+from nucseg.images.faults import damaged
+from nucseg.images.planes import COLOURS, Opener, Pixels, Scene
+from nucseg.images.tiff_metadata import channel_names, tiff_pixel_size
+from nucseg.images.tiff_pixels import (
+    Segments,
+    Window,
+    can_decode,
+    contiguous_window,
+    plain_window,
+    whole_window,
+)
+from nucseg.images.tiff_with_pillow import pillow_window
+
+if TYPE_CHECKING:
+    import tifffile
+
+TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+# Pictures that scanners of slides put beside the slide.
+_BESIDE = frozenset({"Thumbnail", "Label", "Macro", "Map", "Overview", "Preview"})
+# An array of (height, width, channels) that is written without a word on its axes comes out as a
+# stack of images of this width, which nobody takes.
+_MAX_CHANNELS_LAST = 4
+
+_MINISWHITE, _MINISBLACK, _PALETTE = 0, 1, 3
+
+
+@dataclass(frozen=True)
+class _Axes:
+    """Axes of a series; `rows` is where rows and columns are, `colours` where colours, if any."""
+
+    names: str
+    lengths: tuple[int, ...]
+    rows: int
+    colours: int | None
+
+    @property
+    def others(self) -> list[int]:
+        """Axes, longer than 1, that choose among planes and channels."""
+        image = (self.rows, self.rows + 1, self.colours)
+        return [i for i, n in enumerate(self.lengths) if n != 1 and i not in image]
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Planes, height, width, and samples that lie together in a pixel."""
+        lengths, rows = self.lengths, self.rows
+        height, width = lengths[rows : rows + 2]
+        return math.prod(lengths[:rows]), height, width, math.prod(lengths[rows + 2 :])
+
+
+@dataclass(frozen=True)
+class _Decoded:
+    """Windows of a series, and whether their pixels are stored ones, still to be finished."""
+
+    window: Window
+    lazy: bool
+    stored: bool = True
+
+
+def open_tiff(open_file: Opener, name: str) -> list[Scene]:
+    """Read the structure of a TIFF file; its pixels follow window by window.
+
+    Parameters
+    ----------
+    open_file : callable
+        Gives the file, opened for reading.
+    name : str
+        What errors call it.
+
+    Returns
+    -------
+    list of Scene
+        One per image of the file, at full resolution: the smaller copies of a pyramid, and the
+        label and overview of a slide, are left out.
+
+    Raises
+    ------
+    InputError
+        The file holds no image, is damaged or cut short, or has no rows and columns.
+    """
+    import tifffile
+
+    # Each file of a set that OME-XML ties together is an input of its own.
+    with open_file() as file, tifffile.TiffFile(file, _multifile=False) as tiff:
+        _check_chain(tiff, file, name)
+        series = [each for each in tiff.series if each.shape]
+        shown = [each for each in series if not _is_beside(each)] or series
+        if not shown:
+            raise InputError(f"{name} is a TIFF file without an image. Copy it again.")
+        size = file.seek(0, io.SEEK_END)
+        return [_scene(tiff, each, open_file, name, size) for each in shown]
+
+
+def _check_chain(tiff: tifffile.TiffFile, file: BinaryIO, name: str) -> None:
+    """Refuse pages that lead in a circle, on which tifffile would go for ever."""
+    form, seen = tiff.tiff, set()
+    offset = tiff.pages.first.offset if tiff.pages else 0
+    while offset:
+        if offset in seen:
+            raise damaged(name, "its pages lead in a circle")
+        seen.add(offset)
+        file.seek(offset)
+        try:
+            (tags,) = struct.unpack(form.tagnoformat, file.read(form.tagnosize))
+            file.seek(tags * form.tagsize, io.SEEK_CUR)
+            (offset,) = struct.unpack(form.offsetformat, file.read(form.offsetsize))
+        except struct.error:
+            return  # The last page tells of one behind the end; those before it are whole.
+
+
+def _is_beside(series: tifffile.TiffPageSeries) -> bool:
+    return series.name in _BESIDE or bool(series.keyframe.is_reduced)
+
+
+def _scene(
+    tiff: tifffile.TiffFile,
+    series: tifffile.TiffPageSeries,
+    open_file: Opener,
+    name: str,
+    size: int,
+) -> Scene:
+    axes = _axes(series, name)
+    decoded = _decoded(tiff, series, axes, open_file, name, size)
+    finish = _finisher(series, axes)
+    finished = finish(np.zeros((1, 1), series.dtype))
+    if finished.ndim == 3:  # a palette
+        samples = finished.shape[2]
+    else:
+        samples = 1 if axes.colours is None else axes.lengths[axes.colours]
+    return Scene(
+        axes="".join(axes.names[i] for i in axes.others),
+        lengths=tuple(axes.lengths[i] for i in axes.others),
+        size=axes.shape[1:3],
+        samples=samples,
+        dtype=finished.dtype,
+        pixel_size=tiff_pixel_size(tiff, series),
+        read=_reader(axes, decoded.window, finish if decoded.stored else np.asarray),
+        channels=channel_names(tiff, series),
+        lazy=decoded.lazy,
+        name=series.name,
+    )
+
+
+def _axes(series: tifffile.TiffPageSeries, name: str) -> _Axes:
+    names, lengths = series.axes, series.shape
+    if names == "QYX" and lengths[2] <= _MAX_CHANNELS_LAST < min(lengths[:2]):
+        names = "YXC"
+    rows = names.find("YX")
+    if rows < 0:
+        given = ", ".join(f"{axis}: {n}" for axis, n in zip(names, lengths, strict=True))
+        raise InputError(
+            f"{name} has the axes {given}, expected rows and columns (Y and X) one after the "
+            "other. Save it again with these."
+        )
+    colours = names.find("S")
+    if colours >= 0 and not (
+        3 <= lengths[colours] <= len(COLOURS)
+        and series.keyframe.photometric not in (_MINISBLACK, _MINISWHITE)
+    ):
+        # Samples of grey are channels, whatever they are called.
+        if "C" not in (axis for axis, n in zip(names, lengths, strict=True) if n > 1):
+            names = names.replace("C", "-").replace("S", "C")
+        colours = -1
+    return _Axes(names, tuple(lengths), rows, None if colours < 0 else colours)
+
+
+def _decoded(
+    tiff: tifffile.TiffFile,
+    series: tifffile.TiffPageSeries,
+    axes: _Axes,
+    open_file: Opener,
+    name: str,
+    size: int,
+) -> _Decoded:
+    keyframe = series.keyframe
+    _, height, width, samples = axes.shape
+    if series.transform is None and series.dataoffset is not None:
+        _check_end(series.dataoffset + math.prod(axes.shape) * series.dtype.itemsize, size, name)
+        return _Decoded(contiguous_window(series, open_file, (height, width, samples)), lazy=True)
+    pages = [series[i] for i in range(len(series))]
+    for page in pages:
+        if page is not None:
+            ends = zip(page.dataoffsets, page.databytecounts, strict=False)
+            _check_end(max(map(sum, ends), default=0), size, name)
+    if not can_decode(keyframe):
+        window = pillow_window(pages, keyframe, open_file, name)
+        return _Decoded(window, lazy=False, stored=_has_palette(series, axes))
+    separate, slices, *shape = keyframe.shaped
+    if series.transform is not None or (len(pages) * separate * slices, *shape) != axes.shape:
+        number = tiff.series.index(series)
+        return _Decoded(whole_window(open_file, number, axes.shape), lazy=False)
+    if keyframe.is_final:
+        return _Decoded(plain_window(pages, keyframe, open_file), lazy=True)
+    segments = Segments(pages, keyframe, open_file, name)
+    return _Decoded(segments, segments.lazy)
+
+
+def _check_end(end: int, size: int, name: str) -> None:
+    if end > size:
+        raise damaged(name, f"it should have {end} bytes, has {size}")
+
+
+def _has_palette(series: tifffile.TiffPageSeries, axes: _Axes) -> bool:
+    """Whether pixels are numbers of colours; of several channels, a palette only shows them."""
+    page = series.keyframe
+    channels = "C" in (axes.names[i] for i in axes.others)
+    return page.photometric == _PALETTE and page.colormap is not None and not channels
+
+
+def _finisher(series: tifffile.TiffPageSeries, axes: _Axes) -> Callable[[Pixels], Pixels]:
+    """From pixels as stored to pixels as meant."""
+    page = series.keyframe
+    if _has_palette(series, axes):
+        # A colour map has 16 bits, even where it tells no more than 8.
+        colours = np.moveaxis(np.asarray(page.colormap), 0, -1)
+        table = (colours >> 8).astype(np.uint8) if page.bitspersample <= 8 else colours
+        return lambda pixels: np.asarray(table[pixels])
+
+    def finish(pixels: Pixels) -> Pixels:
+        if pixels.dtype == bool:
+            pixels = pixels.astype(np.uint8) * np.uint8(255)
+        if page.photometric == _MINISWHITE and pixels.dtype.kind == "u":
+            pixels = np.iinfo(pixels.dtype).max - pixels
+        return pixels
+
+    return finish
+
+
+def _reader(
+    axes: _Axes, window: Window, finish: Callable[[Pixels], Pixels]
+) -> Callable[[tuple[int, ...], slice, slice], Pixels]:
+    """Read by numbers along the axes of a scene, not by planes of the file."""
+    rows_axis = axes.rows
+
+    def read(index: tuple[int, ...], rows: slice, columns: slice) -> Pixels:
+        place = [0] * len(axes.lengths)
+        for axis, number in zip(axes.others, index, strict=True):
+            place[axis] = number
+
+        def pixels_of(colour: int) -> Pixels:
+            """Shape (h, w, samples)."""
+            if axes.colours is not None:
+                place[axes.colours] = colour
+            return window(_flat(place[:rows_axis], axes.lengths[:rows_axis]), rows, columns)
+
+        if axes.colours is None:
+            after = axes.lengths[rows_axis + 2 :]
+            return finish(pixels_of(0)[:, :, _flat(place[rows_axis + 2 :], after)])
+        if axes.colours > rows_axis:
+            return finish(pixels_of(0))
+        parts = [pixels_of(colour) for colour in range(axes.lengths[axes.colours])]
+        return finish(np.concatenate(parts, axis=2))
+
+    return read
+
+
+def _flat(place: Sequence[int], lengths: Sequence[int]) -> int:
+    """Count the elements before one of an array in C order."""
+    number = 0
+    for index, length in zip(place, lengths, strict=True):
+        number = number * length + index
+    return number
