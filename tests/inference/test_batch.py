@@ -3,9 +3,11 @@ import errno
 import json
 import os
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import PIL.Image
 import pytest
 import tifffile
@@ -486,3 +488,47 @@ def test_a_file_is_opened_once_for_all_of_its_planes(
     monkeypatch.setattr("nucseg.inference.batch.open_image", count)
     segment_files([stack.parent], tmp_path / "out", model)
     assert opened == ["deep.ome.tif", "flat.png"]
+
+
+@pytest.fixture
+def large_image(tmp_path: Path) -> Path:
+    """A tiled TIFF of 1,000 by 1,200 pixels with bright squares."""
+    image = np.zeros((1000, 1200), np.uint8)
+    for row in range(10, 980, 60):
+        for column in range(10, 1180, 70):
+            image[row : row + 12, column : column + 15] = 200
+    tifffile.imwrite(tmp_path / "large.tif", image, tile=(256, 256))
+    return tmp_path / "large.tif"
+
+
+def test_images_too_large_for_the_memory_give_the_same(
+    bright_model: Path, large_image: Path, tmp_path: Path
+):
+    model = load_model(bright_model)
+    for name, window in (("whole", 2048), ("windows", 448)):
+        chosen = replace(model, window=window)
+        (outcome,) = segment_files([large_image], tmp_path / name, chosen)
+        assert (outcome.status, outcome.error) == ("ok", "")
+        assert outcome.nuclei == 17 * 17
+    labels = [read_image(tmp_path / name / "labels" / "large.tif").pixels for name in
+              ("whole", "windows")]  # fmt: skip
+    np.testing.assert_array_equal(labels[0] > 0, labels[1] > 0)
+    tables = [pd.read_csv(tmp_path / name / "measurements.csv") for name in ("whole", "windows")]
+    places = ["centroid_row", "centroid_column"]
+    first, second = (
+        table.sort_values(places).drop(columns="label").reset_index(drop=True) for table in tables
+    )
+    pd.testing.assert_frame_equal(first, second)
+    assert not list((tmp_path / "windows").rglob(".partial-*"))
+
+
+def test_formats_that_need_the_whole_image_are_named(
+    bright_model: Path, large_image: Path, tmp_path: Path
+):
+    model = replace(load_model(bright_model), window=448)
+    formats = ["labels", "rois", "coco"]
+    (outcome,) = segment_files([large_image], tmp_path / "out", model, formats=formats)
+    assert outcome.status == "failed"
+    assert "too large for the memory to be written as rois and coco" in outcome.error
+    assert "--max-memory" in outcome.error
+    assert not (tmp_path / "out" / "labels" / "large.tif").exists()

@@ -192,7 +192,7 @@ def test_filters_see_the_whole_image(painted):
 
 
 def test_windows_follow_the_memory():
-    assert window_size(0.5) < window_size(1) < window_size(8)
+    assert window_size(0.8) < window_size(1) < window_size(8)
     assert window_size(1) % 32 == 0
-    with pytest.raises(InputError, match=r"0.4 GB of memory are too little.*0.5 or more"):
+    with pytest.raises(InputError, match=r"0.4 GB of memory are too little.*0.6 or more"):
         window_size(0.4)

@@ -12,7 +12,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256 as new_hash
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 
 from nucseg import __version__
 from nucseg.config import Reading, Segmenting
@@ -31,7 +32,10 @@ from nucseg.export.tables import Table, write_table
 from nucseg.files import PARTIAL, sha256, whole_file
 from nucseg.images import Source, files_of, open_image, read_plane
 from nucseg.inference.inputs import Input, find_inputs
+from nucseg.inference.large import LargeSegmentation, segment_large
+from nucseg.inference.segmentation import Segmentation
 from nucseg.inference.segmenter import Model
+from nucseg.inference.tiling import fits_memory
 
 IMAGES = "images.csv"
 MEASUREMENTS = "measurements.csv"
@@ -218,9 +222,9 @@ def _process(
     """Segment one image, write its results and then its record."""
     record_path = _record_path(folder, image)
     results = output_files(folder, image.name, formats)
-    _remove([record_path, *results])
+    _remove([record_path, _measurements_path(folder, image), *results])
     start = time.perf_counter()
-    record: Record = {"status": "failed", "nuclei": 0, "measurements": {}}
+    record: Record = {"status": "failed", "nuclei": 0}
     try:
         record |= _segment(image, folder, model, formats, files)
     except (_ImageError, OSError, *_UNEXPECTED) as error:
@@ -238,14 +242,17 @@ def _segment(
     image: Input, folder: Path, model: Model, formats: Sequence[str], files: _Files
 ) -> Record:
     fingerprint = _fingerprint(image, model, files)
-    try:
-        source = files.source(image)
-        read = read_plane(source)
-        segmentation = model.segment(read.pixels, pixel_size=read.pixel_size)
-    except (InputError, MissingExtraError) as error:
-        raise _ImageError(str(error)) from error
-    measurements = segmentation.measurements()
-    save_formats(segmentation, folder, image.name, formats)
+    with ExitStack() as stack:
+        try:
+            source = files.source(image)
+            segmentation = stack.enter_context(_segmented(source, model, formats, folder / RECORDS))
+            measurements = segmentation.measurements()
+        except (InputError, MissingExtraError) as error:
+            raise _ImageError(str(error)) from error
+        save_formats(segmentation, folder, image.name, formats)
+    columns: dict[str, Any] = dict(measurements)
+    with whole_file(_measurements_path(folder, image)) as partial:
+        np.savez(partial, **columns)
     return {
         "status": "ok" if segmentation.count else "empty",
         "nuclei": segmentation.count,
@@ -254,8 +261,27 @@ def _segment(
         "channel": source.channel,
         "fingerprint": fingerprint,
         "formats": list(formats),
-        "measurements": {name: values.tolist() for name, values in measurements.items()},
     }
+
+
+@contextmanager
+def _segmented(
+    source: Source, model: Model, formats: Sequence[str], scratch: Path
+) -> Iterator[Segmentation | LargeSegmentation]:
+    """Find the nuclei of an image in memory or, where it is too large, window by window."""
+    if fits_memory(source.shape, model.window):
+        read = read_plane(source)
+        yield model.segment(read.pixels, pixel_size=read.pixel_size)
+        return
+    whole = [each.name for each in check_formats(formats) if not each.windowed]
+    if whole:
+        raise InputError(
+            f"An image of {source.shape[0]} by {source.shape[1]} pixels is too large for the "
+            f"memory to be written as {' and '.join(whole)}. Allow more (--max-memory), or leave "
+            f"{'it' if len(whole) == 1 else 'them'} out."
+        )
+    with segment_large(model, source, scratch, pixel_size=source.pixel_size) as segmentation:
+        yield segmentation
 
 
 def _remove(files: Sequence[Path]) -> None:
@@ -266,6 +292,10 @@ def _remove(files: Sequence[Path]) -> None:
 
 def _record_path(folder: Path, image: Input) -> Path:
     return folder / RECORDS / f"{image.name}.json"
+
+
+def _measurements_path(folder: Path, image: Input) -> Path:
+    return folder / RECORDS / f"{image.name}.npz"
 
 
 def _read_record(folder: Path, image: Input) -> Record:
@@ -312,7 +342,8 @@ def _finished(
     record = _read_record(folder, image)
     same = record.get("fingerprint") == _fingerprint(image, model, files)
     written = set(formats) <= set(record.get("formats", ()))
-    there = all(path.exists() for path in output_files(folder, image.name, formats))
+    results = [_measurements_path(folder, image), *output_files(folder, image.name, formats)]
+    there = all(path.exists() for path in results)
     return record if same and written and there else None
 
 
@@ -324,12 +355,14 @@ class _MeasurementParts:
 
     def __iter__(self) -> Iterator[Table]:
         for image in self._images:
-            measurements = _read_record(self._folder, image).get("measurements", {})
+            path = _measurements_path(self._folder, image)
             # Without nuclei too, so that a table without rows still has its columns.
-            if measurements:
-                rows = len(measurements["label"])
+            if path.exists():
+                with np.load(path) as measurements:
+                    columns = dict(measurements)
+                rows = len(columns["label"])
                 plane = {"plane": [image.plane] * rows} if image.plane else {}
-                yield {"image": [str(image.path)] * rows, **plane, **measurements}
+                yield {"image": [str(image.path)] * rows, **plane, **columns}
 
 
 def _write_tables(folder: Path, images: Sequence[Input], outcomes: Sequence[Outcome]) -> None:

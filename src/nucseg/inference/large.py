@@ -215,8 +215,8 @@ def segment_large(
     if model.card.preprocessing.size is not None:
         raise InputError(
             f"The model {model.card.name} sees each image at {model.card.preprocessing.size}, "
-            "which shows no nuclei of an image of this size. Use a model of the instance recipe, "
-            "such as nuclei."
+            "and this image is too large for the memory. Use a model of the instance recipe, such "
+            "as nuclei, or allow more memory (--max-memory)."
         )
     shape = (image.shape[0], image.shape[1])
     path = scratch / f"{PARTIAL}labels"

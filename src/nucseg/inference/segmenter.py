@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -40,8 +41,8 @@ class Model:
     runtime : Runtime
         What runs its network.
     window : int
-        Largest side of what is segmented at once, in pixels, a multiple of 32. Larger images are
-        cut into overlapping windows, see `nucseg.inference.tiling`.
+        Side of a square as large as what is segmented at once, in pixels, a multiple of 32.
+        Larger images are cut into overlapping windows, see `nucseg.inference.tiling`.
     """
 
     card: ModelCard
@@ -188,8 +189,8 @@ class Model:
             The network does not give what the model's description says.
         """
         image = np.asarray(image)
-        whole = self.card.preprocessing.size is not None or max(image.shape[:2]) <= self.window
-        if whole:
+        fits = math.prod(image.shape[:2]) <= self.window**2
+        if fits or self.card.preprocessing.size is not None:
             return self.nuclei(image, self.network_maps(image), pixel_size=pixel_size)
         labels: npt.NDArray[np.int32] = np.zeros(image.shape[:2], np.int32)
         probability: FloatImage = np.zeros(image.shape[:2], np.float32)

@@ -32,11 +32,15 @@ MARGIN = 192
 # What a window takes in the network and in the step to nuclei, in bytes per pixel, and what is
 # taken whatever its size.
 _BYTES_PER_PIXEL, _BYTES = 450, 400 * 10**6
+# Pixels of an image that take as much memory as one of a window.
+_IMAGE_PIXELS = 5
 _NO_BOX = np.array([2**62, 2**62, 0, 0])
 
 
 def window_size(max_memory: float) -> int:
-    """Largest side of a window, in pixels, that can be segmented in so many gigabytes.
+    """Largest side of a window, in pixels, that can be segmented in half of so many gigabytes.
+
+    The other half is left to an image that is in memory, with its labels and measurements.
 
     Parameters
     ----------
@@ -51,13 +55,13 @@ def window_size(max_memory: float) -> int:
     Examples
     --------
     >>> window_size(2)
-    1856
+    1312
     """
-    pixels = max(max_memory * 10**9 - _BYTES, 0) / _BYTES_PER_PIXEL
+    pixels = max(max_memory * 10**9 - _BYTES, 0) / 2 / _BYTES_PER_PIXEL
     size = math.isqrt(int(pixels)) // STRIDE * STRIDE
     if size <= 2 * MARGIN:
         raise InputError(
-            f"{max_memory:g} GB of memory are too little to segment any image. Allow 0.5 or more."
+            f"{max_memory:g} GB of memory are too little to segment any image. Allow 0.6 or more."
         )
     return size
 
@@ -92,6 +96,18 @@ class Tile:
             slice(core.start - window.start, core.stop - window.start)
             for window, core in zip(self.window, self.core, strict=True)
         )
+
+
+def fits_memory(shape: tuple[int, ...], window: int) -> bool:
+    """Whether an image can be in memory with its labels and measurements, beside a window.
+
+    Parameters
+    ----------
+    shape : (height, width) or (height, width, channels)
+    window : int
+        As `window_size` gives it.
+    """
+    return shape[0] * shape[1] <= _IMAGE_PIXELS * window**2
 
 
 def tiles(shape: tuple[int, int], *, size: int, margin: int) -> list[Tile]:
