@@ -1,6 +1,6 @@
 """How well a model finds the nuclei of the 2018 Data Science Bowl, beside published figures.
 
-    python benchmarks/accuracy.py --data DIR [--model classic-128] [--fold 0] [--json FILE]
+    python benchmarks/accuracy.py --data DIR [--model nuclei] [--fold 0] [--json FILE]
     python benchmarks/accuracy.py --data DIR --model nuclei --also classic-128 [--tta]
 
 DIR holds dsb2018/ with stage1_train.zip, stardist_test50.zip and split.csv, which has the columns
@@ -130,7 +130,7 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", type=Path, required=True, help="folder that holds dsb2018/")
-    parser.add_argument("--model", default="classic-128", help="name or folder")
+    parser.add_argument("--model", default="nuclei", help="name or folder")
     parser.add_argument(
         "--also", action="append", default=[], help="a further model for the fold's table; repeat"
     )

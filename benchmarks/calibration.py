@@ -184,7 +184,7 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", type=Path, required=True, help="folder that holds dsb2018/")
-    parser.add_argument("--model", default="classic-128", help="name or folder")
+    parser.add_argument("--model", default="nuclei", help="name or folder")
     parser.add_argument("--fold", type=int, default=0)
     parser.add_argument("--limit", type=int, help="only so many images of each modality, for a try")
     parser.add_argument("--plot", type=Path, help="reliability plot to write, such as a PNG file")

@@ -46,7 +46,7 @@ def main():
     )
     parser.add_argument("--data", type=Path, required=True, help="folder that holds dsb2018/")
     parser.add_argument("-o", "--out", type=Path, required=True)
-    parser.add_argument("--model", default="classic-128", help="name or folder")
+    parser.add_argument("--model", default="nuclei", help="name or folder")
     parser.add_argument("--fold", type=int, default=0)
     parser.add_argument("--number", type=int, default=5, help="images of each modality")
     parser.add_argument("--limit", type=int, help="judge only so many of each modality, for a try")

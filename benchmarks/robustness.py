@@ -200,7 +200,7 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", type=Path, required=True, help="folder that holds dsb2018/")
-    parser.add_argument("--model", default="classic-128", help="name or folder")
+    parser.add_argument("--model", default="nuclei", help="name or folder")
     parser.add_argument("--fold", type=int, default=0)
     parser.add_argument("--limit", type=int, help="only the first images of the fold, for a try")
     parser.add_argument("--json", type=Path)

@@ -195,7 +195,7 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", type=Path, required=True, help="folder that holds dsb2018/")
-    parser.add_argument("--model", default="classic-128", help="name or folder")
+    parser.add_argument("--model", default="nuclei", help="name or folder")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--images", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=9)

@@ -41,7 +41,7 @@ def cpu_and_wall_seconds(command: list[str]) -> tuple[float, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", default="classic-128")
+    parser.add_argument("--model", default="nuclei")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--output", type=Path, default=Path("startup.json"))
     given = parser.parse_args()

@@ -160,7 +160,7 @@ class Segmenting(Reading):
     """A run of ``nucseg segment``."""
 
     model: str = Field(
-        "classic-128", description="Name of a bundled model, or a folder of a trained model."
+        "nuclei", description="Name of a bundled model, or a folder of a trained model."
     )
     save: tuple[str, ...] = Field(
         ("labels", "overlays"),
@@ -232,10 +232,11 @@ class Crops(Frozen):
 
 
 class Training(Frozen):
-    """A training run; the defaults are those of the semantic recipe, see `RECIPES`."""
+    """A training run; its fields begin as the semantic recipe has them, see `RECIPES`."""
 
     recipe: Literal["semantic", "instance"] = Field(
-        "semantic", description="What the network learns: masks, or separate nuclei."
+        "semantic",
+        description="What the network learns: masks (semantic), or separate nuclei (instance).",
     )
     epochs: int = Field(40, ge=1, description="Largest number of passes over the training images.")
     batch_size: int = Field(64, ge=1, description="Images per training step.")
@@ -305,6 +306,8 @@ RECIPES = {
         postprocessing=Watershed(),
     ),
 }
+
+DEFAULT_RECIPE = "instance"
 
 # What differs where a trained model goes on: small steps, so that it forgets little.
 FINE_TUNING: dict[str, Any] = {"epochs": 20, "learning_rate": 2e-4, "patience": 10}

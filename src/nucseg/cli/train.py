@@ -8,8 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from nucseg.cli.common import ProgressDisplay, option
-from nucseg.config import RECIPES, Training
+from nucseg.config import DEFAULT_RECIPE, RECIPES, Training
 
+OF_RECIPE = "the recipe's own"
 COLUMNS = ("loss", "dice", "accuracy", "val_loss", "val_dice", "val_accuracy")
 
 
@@ -21,15 +22,21 @@ def train(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder of the run; made where missing.")
     ],
-    recipe: Annotated[str | None, option(Training, "recipe")] = None,
+    recipe: Annotated[str | None, option(Training, "recipe", show_default=DEFAULT_RECIPE)] = None,
     config: Annotated[
         Path | None,
         typer.Option(help="Settings as TOML, such as the config.toml of an earlier run."),
     ] = None,
-    epochs: Annotated[int | None, option(Training, "epochs", min=1)] = None,
-    batch_size: Annotated[int | None, option(Training, "batch_size", min=1)] = None,
-    learning_rate: Annotated[float | None, option(Training, "learning_rate")] = None,
-    patience: Annotated[int | None, option(Training, "patience", min=1)] = None,
+    epochs: Annotated[int | None, option(Training, "epochs", min=1, show_default=OF_RECIPE)] = None,
+    batch_size: Annotated[
+        int | None, option(Training, "batch_size", min=1, show_default=OF_RECIPE)
+    ] = None,
+    learning_rate: Annotated[
+        float | None, option(Training, "learning_rate", show_default=OF_RECIPE)
+    ] = None,
+    patience: Annotated[
+        int | None, option(Training, "patience", min=1, show_default=OF_RECIPE)
+    ] = None,
     seed: Annotated[int | None, option(Training, "seed", min=0)] = None,
     split: Annotated[str | None, option(Training, "split")] = None,
     validation_fraction: Annotated[float | None, option(Training, "validation_fraction")] = None,
@@ -52,9 +59,9 @@ def train(
 
     **Examples**
 
+        nucseg train my_images -o mine --from nuclei
         nucseg train stage1_train.zip -o run
-        nucseg train my_images -o run --epochs 20 --encoder-weights none
-        nucseg train my_images -o mine --from run
+        nucseg train stage1_train.zip -o classic --recipe semantic
         nucseg train stage1_train.zip -o run --resume
         tensorboard --logdir run/seg_log
     """
@@ -111,7 +118,7 @@ def _settings(
 
         base = fine_tuning(given["start_from"])
     else:
-        base = RECIPES.get(given.get("recipe", Training().recipe), Training())
+        base = RECIPES.get(given.get("recipe", DEFAULT_RECIPE), Training())
     try:
         return Training.model_validate({**base.model_dump(), **given})
     except ValidationError as error:

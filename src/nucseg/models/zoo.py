@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
-from nucseg.config import Frozen, Postprocessing, Preprocessing, Scoring, UNet
+from nucseg.config import Frozen, Postprocessing, Preprocessing, Scoring, Segmenting, UNet
 from nucseg.errors import ModelError
 from nucseg.files import sha256, whole_file
 
@@ -15,7 +15,7 @@ BUNDLED = Path(__file__).parent / "bundled"
 CARD = "model.json"
 ONNX = "model.onnx"
 KERAS = "nucleus_segmentation_model.keras"
-DEFAULT_MODEL = "classic-128"
+DEFAULT_MODEL = Segmenting().model
 
 
 class ModelCard(Frozen):

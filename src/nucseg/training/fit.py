@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nucseg.config import Scoring, Training
+from nucseg.config import DEFAULT_RECIPE, RECIPES, Scoring, Training
 from nucseg.datasets.reading import Dataset, open_dataset
 from nucseg.datasets.splits import Split, find_fields, make_split, read_split, write_split
 from nucseg.errors import InputError
@@ -71,8 +71,8 @@ def train(
     output : str or Path
         The run folder to make.
     settings : Training, optional
-        By default the semantic recipe, the classic one; `nucseg.config.RECIPES` has all. When
-        resuming, those of the run.
+        By default the recipe of separate nuclei; `nucseg.config.RECIPES` has all. When resuming,
+        those of the run.
     resume : bool
         Go on from the last finished epoch of the run in `output`.
     overwrite : bool
@@ -145,7 +145,7 @@ def train(
 def _settings(folder: Path, given: Training | None, *, resume: bool) -> Training:
     """Return the settings of a new run, or those of the run in the folder, which must agree."""
     if not resume:
-        return given or Training()
+        return given or RECIPES[DEFAULT_RECIPE]
     if (folder / KERAS).exists() and not (folder / run_folder.LAST).exists():
         raise InputError(f"The training run in {folder} is finished: there is nothing to resume.")
     held = run_folder.read_settings(folder / run_folder.CONFIG)
