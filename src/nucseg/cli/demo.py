@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,9 +11,13 @@ from nucseg.cli.common import default, option
 from nucseg.cli.segment import run_and_report
 from nucseg.config import Segmenting
 
+if TYPE_CHECKING:
+    from nucseg.datasets.synthetic import Modality
+
 SEED = 0
 SIZE = (256, 320)
 NUCLEI = 40
+SAMPLES: dict[str, Modality] = {"tissue": "histology", "fluorescence": "fluorescence"}
 
 
 def demo(
@@ -24,7 +28,7 @@ def demo(
         Segmenting, "model"
     ),
 ) -> None:
-    """Segment sample images: stained tissue and simulated fluorescence.
+    """Segment sample images: simulated stained tissue and fluorescence.
 
     **Examples**
 
@@ -47,20 +51,17 @@ def demo(
 
 
 def _write_samples(folder: Path) -> list[Path]:
-    """Write tissue that comes with scikit-image, and fluorescence made up on the spot."""
+    """Write images that are made up on the spot."""
     import numpy as np
     from PIL import Image
-    from skimage.data import immunohistochemistry
 
     from nucseg.datasets.synthetic import synthetic_image
     from nucseg.files import whole_file
 
-    fluorescence, _ = synthetic_image(
-        np.random.default_rng(SEED), size=SIZE, nuclei=NUCLEI, modality="fluorescence"
-    )
-    tissue = immunohistochemistry()  # type: ignore[no-untyped-call]
     paths = []
-    for name, pixels in (("tissue", tissue), ("fluorescence", fluorescence)):
+    for name, modality in SAMPLES.items():
+        rng = np.random.default_rng(SEED)
+        pixels, _ = synthetic_image(rng, size=SIZE, nuclei=NUCLEI, modality=modality)
         path = folder / f"{name}.png"
         with whole_file(path) as partial:
             Image.fromarray(pixels).save(partial, "PNG")
