@@ -56,23 +56,23 @@ def convert(
     formats = split_at_commas(to)
     _check_enough(formats)
     files = _find(labels, output, formats)
-    failed: dict[Path, str] = {}
+    failed: dict[Input, str] = {}
     nuclei = 0
     with progress_bar("Converting") as progress:
         for done, file in enumerate(files):
             progress(done, len(files))
             try:
-                label_image = _read(file.path)
+                label_image = _read(file)
             except NucsegError as error:
-                failed[file.path] = str(error)
+                failed[file] = str(error)
                 continue
             save_formats(label_image, output, file.name, formats)
             nuclei += label_image.count
         progress(len(files), len(files))
     done = len(files) - len(failed)
     typer.echo(f"Label images converted: {done}, with {nuclei} nuclei.")
-    for path, reason in failed.items():
-        about = "" if str(path) in reason else f"{path}: "
+    for file, reason in failed.items():
+        about = "" if str(file.path) in reason else f"{file.path}: "
         typer.secho(f"Failed: {about}{reason}", err=True, fg="red")
     typer.echo(f"Results: {output}")
     if failed:
@@ -108,20 +108,21 @@ def _find(labels: list[str], output: Path, formats: tuple[str, ...]) -> list[Inp
     return files
 
 
-def _read(path: Path) -> LabelImage:
+def _read(file: Input) -> LabelImage:
     """Read a label image; the pieces of a mask, in which all nuclei are one, become nuclei."""
     from nucseg.datasets.folders import to_labels
     from nucseg.export import to_label_image
-    from nucseg.images import read_image
+    from nucseg.images import open_image, read_plane
 
-    image = read_image(path)
+    planes = {source.plane: source for source in open_image(file.path)}
+    image = read_plane(planes[file.plane])
     found = to_label_image(image.pixels, image.pixel_size)
     highest = found.labels.max()
     if ((found.labels == 0) | (found.labels == highest)).all():
         pieces, was_mask = to_labels(found.labels)
         if was_mask:
             typer.echo(
-                f"{path} has one number for all nuclei; each connected piece is taken for one.",
+                f"{file.path} has one number for all nuclei; each connected piece becomes one.",
                 err=True,
             )
             return to_label_image(pieces, image.pixel_size)
