@@ -43,7 +43,7 @@ class FileCanvas:
 
     def __init__(self, path: Path, shape: tuple[int, int]) -> None:
         self.shape = shape
-        self._file = path.open("w+b", buffering=0)
+        self._file = path.open("w+b")
         self._file.truncate(shape[0] * shape[1] * self._DTYPE.itemsize)
 
     def close(self) -> None:
