@@ -107,7 +107,7 @@ def test_upright_crops_are_exact_copies_of_the_pixels():
     pixels = rng.integers(0, 256, (70, 90, 3), np.uint8)
     labels = (pixels[..., 0] > 128).astype(np.int32)
     settings = Augmentation(**{**STILL, "zoom": (0.5, 1.8), "flips": True, "quarter_turns": True})
-    crops = Crops(size=32, upright=1, grey=0, colour=0)
+    crops = Crops(size=32, upright=1, grey=0, colour=0, stain=0)
     seen = set()
     for _ in range(20):
         crop, moved = random_crop(pixels, labels, rng, settings, crops)
@@ -131,6 +131,43 @@ def test_the_labels_of_a_crop_move_with_it():
         )
         assert np.mean((crop[..., 0] > 0.5) == (moved > 0)) > 0.97
         assert np.count_nonzero(moved) > 150
+
+
+def test_stained_images_get_other_colours_and_keep_their_structure():
+    image, mask = disc(64, 64)
+    # A purple disc on white, as a stain gives it.
+    purple = (255 * (1 - image * np.array([0.5, 0.9, 0.3], np.float32))).astype(np.uint8)
+    labels = mask[..., 0].astype(np.int32)
+    settings = Augmentation(**STILL)
+
+    def hues(stain):
+        crops = Crops(size=64, grey=0, colour=0, upright=1, stain=stain)
+        for seed in range(30):
+            crop, moved = random_crop(purple, labels, np.random.default_rng(seed), settings, crops)
+            inside, outside = crop[moved > 0].mean(axis=0), crop[moved == 0].mean(axis=0)
+            assert outside.mean() > inside.mean() + 0.05
+            yield inside - outside
+
+    assert np.ptp(list(hues(0)), axis=0).max() < 0.02
+    assert np.ptp(list(hues(1)), axis=0).min() > 0.4
+
+
+def test_images_on_a_dark_ground_are_not_restained():
+    image, mask = disc(64, 64)
+    pixels = (255 * image * np.array([0.5, 0.9, 0.3], np.float32)).astype(np.uint8)
+    labels = mask[..., 0].astype(np.int32)
+    for seed in range(5):
+        first, second = (
+            random_crop(
+                pixels,
+                labels,
+                np.random.default_rng(seed),
+                Augmentation(**STILL),
+                Crops(size=64, grey=0, colour=0, upright=1, stain=stain),
+            )[0]
+            for stain in (0, 1)
+        )
+        np.testing.assert_allclose(first.mean((0, 1)), second.mean((0, 1)), atol=1e-6)
 
 
 def test_grey_images_stay_grey_and_colours_change():

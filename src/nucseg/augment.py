@@ -138,8 +138,24 @@ def _change_colours(image: FloatImage, rng: np.random.Generator, crops: Crops) -
     # Grey images stay grey: a tint would be something that no microscope gives.
     if np.array_equal(image[::8, ::8, 0], image[::8, ::8, 1]):
         return image
+    if rng.random() < crops.stain and np.median(image[::8, ::8]) > 0.5:
+        image = _restain(image, rng)
     factors = 1 + rng.uniform(-crops.colour, crops.colour, 3)
     return np.asarray(np.clip(image * factors.astype(np.float32), 0, 1), np.float32)
+
+
+def _restain(image: FloatImage, rng: np.random.Generator) -> FloatImage:
+    """Give stains that absorb light other colours, by mixing the channels' optical densities.
+
+    Optical densities of stains add up, so a mixture of channels is what other stains would give
+    (Ruifrok & Johnston 2001, "Quantification of histochemical staining by color deconvolution").
+    """
+    order = rng.permutation(3) if rng.random() < 0.35 else np.arange(3)
+    mixture = np.eye(3)[order] + rng.uniform(-0.35, 0.35, (3, 3))
+    strength = np.exp(rng.uniform(np.log(0.5), np.log(1.2)))
+    density = -np.log(np.maximum(image, np.float32(1 / 255)))
+    mixed = density @ (mixture * strength).astype(np.float32)
+    return np.asarray(np.exp(-np.maximum(mixed, 0)), np.float32)
 
 
 def _move(

@@ -216,6 +216,12 @@ class Crops(Frozen):
     colour: float = Field(
         0.15, ge=0, lt=1, description="Largest relative change of each colour channel."
     )
+    stain: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="Probability of giving a stained image the colours of other stains.",
+    )
     upright: float = Field(
         0.3,
         ge=0,

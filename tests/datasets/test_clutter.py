@@ -33,3 +33,14 @@ def test_clutter_differs_in_kind_colour_and_polarity():
 @pytest.mark.parametrize("seed", range(5))
 def test_clutter_shows_something(seed):
     assert np.ptp(clutter_image(np.random.default_rng(seed), 128)) > 40
+
+
+def test_some_pages_hold_only_a_line_of_text():
+    rng = np.random.default_rng(0)
+    inked_rows = []
+    for _ in range(300):
+        image = clutter_image(rng, 128).astype(float).mean(axis=2)
+        ink = np.abs(image - np.median(image)) > 60
+        if ink.any():
+            inked_rows.append(ink.any(axis=1).mean())
+    assert 0.03 < np.mean(np.array(inked_rows) < 0.3) < 0.4

@@ -61,13 +61,20 @@ def _words(rng: np.random.Generator, length: int) -> str:
     return "".join(letters)
 
 
+def _some(rng: np.random.Generator, rows: range) -> list[int]:
+    """All lines of a page, or, in two pages of five, one or two of them."""
+    if rng.random() < 0.6:
+        return list(rows)
+    return [int(row) for row in rng.choice(np.asarray(rows), min(len(rows), 1 + rng.integers(2)))]
+
+
 def _text(rng: np.random.Generator, size: int) -> FloatArray:
     """Lines of text in a font of strokes."""
     canvas = np.zeros((size, size), np.uint8)
     font, scale = int(rng.choice(_HERSHEY)), float(np.exp(rng.uniform(np.log(0.3), np.log(2.5))))
     thickness = int(rng.integers(1, 2 + round(2 * scale)))
     step = int(30 * scale * rng.uniform(0.9, 1.6)) + thickness
-    for row in range(int(rng.integers(step)), size + step, step):
+    for row in _some(rng, range(int(rng.integers(step)), size + step, step)):
         begin = (int(rng.integers(-20, 20)), row)
         cv2.putText(canvas, _words(rng, 60), begin, font, scale, 255, thickness, cv2.LINE_AA)
     return np.asarray(canvas, np.float32) / np.float32(255)
@@ -80,7 +87,7 @@ def _printed_text(rng: np.random.Generator, size: int) -> FloatArray:
     height = int(np.exp(rng.uniform(np.log(8), np.log(60))))
     font = ImageFont.load_default(height)
     step = int(height * rng.uniform(1, 1.6)) + 1
-    for row in range(-int(rng.integers(step)), size, step):
+    for row in _some(rng, range(-int(rng.integers(step)), size, step)):
         draw.text((int(rng.integers(-20, 20)), row), _words(rng, 60), fill=255, font=font)
     return np.asarray(canvas, np.float32) / np.float32(255)
 
