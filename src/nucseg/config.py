@@ -118,6 +118,12 @@ class Watershed(Filtering):
 
     method: Literal["watershed"] = "watershed"
     threshold: float = Field(0.5, gt=0, lt=1, description="Probability from which a pixel counts.")
+    relative_threshold: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Pixels below this share of their nucleus's mean probability do not count.",
+    )
     seed_threshold: float = Field(
         0.4, gt=0, lt=1, description="Relative distance to the outline from which a seed begins."
     )

@@ -124,6 +124,22 @@ def test_seed_threshold():
     assert counts == [1, 2, 1]
 
 
+def test_pixels_far_below_the_mean_of_their_nucleus_do_not_count():
+    nucleus = np.array([[0.35, 0.9, 0.95, 0.3, 0.0, 0.4, 0.4, 0.35]])
+    settings = Watershed(min_area=0, threshold=0.2, relative_threshold=0.6)
+    maps = maps_of(nucleus, nucleus=nucleus)
+    assert watershed(maps, settings).tolist() == [[0, 1, 1, 0, 0, 2, 2, 2]]
+    settings = Watershed(min_area=0, threshold=0.2)
+    assert watershed(maps, settings).tolist() == [[1, 1, 1, 1, 0, 2, 2, 2]]
+
+
+def test_of_a_nucleus_that_falls_apart_the_largest_piece_stays():
+    nucleus = np.array([[0.9, 0.9, 0.3, 0.9, 0.9, 0.9]])
+    settings = Watershed(min_area=0, threshold=0.2, relative_threshold=0.6)
+    maps = maps_of(np.ones_like(nucleus), nucleus=nucleus)
+    assert watershed(maps, settings).tolist() == [[0, 0, 0, 1, 1, 1]]
+
+
 def test_holes_inside_a_nucleus_are_filled_unless_large():
     nucleus = np.ones((5, 12))
     nucleus[2, 2] = 0
@@ -169,10 +185,13 @@ def test_method_follows_from_the_settings():
     ),
     st.integers(0, 6),
     st.floats(0.1, 0.9),
+    st.sampled_from([0.0, 0.5, 0.9]),
     st.booleans(),
 )
-def test_nuclei_are_consecutive_connected_and_large_enough(maps, min_area, seed_threshold, still):
-    settings = Watershed(min_area=min_area, seed_threshold=seed_threshold)
+def test_nuclei_are_consecutive_connected_and_large_enough(
+    maps, min_area, seed_threshold, share, still
+):
+    settings = Watershed(min_area=min_area, seed_threshold=seed_threshold, relative_threshold=share)
     if still:
         maps[..., 3:] = 0.5
     else:  # to anywhere within about ten pixels
@@ -184,6 +203,8 @@ def test_nuclei_are_consecutive_connected_and_large_enough(maps, min_area, seed_
     assert (areas >= max(min_area, 1)).all()
     for label in range(1, labels.max() + 1):
         assert connected_components((labels == label).astype(np.float32), EVERY_PIXEL).max() == 1
+    if share > 0:
+        return
     if min_area == 0:
         assert (labels[maps[..., 0] >= 0.5] > 0).all()
     # Which nuclei there are does not depend on how the image lies.

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 from scipy.sparse import csgraph
+from skimage.measure import label as connected_pieces
 
 from nucseg.config import OFFSET_RANGE, ConnectedComponents, Watershed
 from nucseg.preprocess import FloatImage
@@ -81,8 +82,8 @@ def watershed(maps: FloatImage, settings: Watershed) -> Labels:
     Each connected part of that is a seed. In foreground that holds several, they grow from high
     to low ground until they meet; all else goes to its one seed, and foreground without a seed is
     a nucleus of its own. Each pixel also votes for the place where it sees its nucleus's centre: a
-    piece whose votes land in a piece that it touches is joined to it. Holes inside a nucleus are
-    filled.
+    piece whose votes land in a piece that it touches is joined to it. A nucleus that the network is
+    sure of is trimmed to where it is nearly as sure. Holes inside a nucleus are filled.
 
     Parameters
     ----------
@@ -122,6 +123,7 @@ def watershed(maps: FloatImage, settings: Watershed) -> Labels:
         for share in _STEPS:
             _flood(labels, height, contested, pixel_of_seed, share * settings.seed_threshold)
         _join(labels, maps[..., 3:], contested, settings.join_votes)
+    _trim(labels, np.pad(nucleus, 1), settings.relative_threshold)
     _fill_holes(labels)
     areas = np.bincount(labels.ravel())
     return renumbered(labels[1:-1, 1:-1], areas >= max(settings.min_area, 1))
@@ -231,6 +233,28 @@ def _touching(flat: npt.NDArray[np.int32], pixels: Indices, width: int, count: i
         here, there = here[differ].astype(np.int64), there[differ].astype(np.int64)
         keys.append(np.minimum(here, there) * count + np.maximum(here, there))
     return np.unique(np.concatenate(keys))
+
+
+def _trim(labels: Labels, probability: FloatImage, share: float) -> None:
+    """Take away pixels below a share of their nucleus's mean probability, in place.
+
+    Of a nucleus that falls apart the largest piece stays.
+    """
+    if share == 0:
+        return
+    flat, weights = labels.ravel(), probability.ravel()
+    means = np.bincount(flat, weights=weights) / np.maximum(np.bincount(flat), 1)
+    low = (share * means).astype(np.float32)
+    labels[probability < low[labels]] = 0
+    pieces = np.asarray(connected_pieces(labels, connectivity=1))  # type: ignore[no-untyped-call]
+    areas = np.bincount(pieces.ravel())
+    label_of = np.zeros(len(areas), np.int32)
+    label_of[pieces.ravel()] = flat
+    # The largest piece of each label comes last, and stays.
+    order = np.argsort(areas, kind="stable")
+    largest = np.zeros(len(means), np.intp)
+    largest[label_of[order]] = order
+    labels[largest[labels] != pieces] = 0
 
 
 def _fill_holes(labels: Labels) -> None:

@@ -29,6 +29,7 @@ CHOICES: dict[str, tuple[float, ...]] = {
     "seed_threshold": (0.2, 0.3, 0.4, 0.5, 0.6),
     "join_votes": (0.15, 0.2, 0.3, 0.4, 0.5),
     "threshold": (0.3, 0.4, 0.5, 0.6, 0.7),
+    "relative_threshold": (0.0, 0.3, 0.4, 0.5, 0.6),
 }
 MIN_SCORES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
 # What a change must gain in Kaggle mAP: less is chance.
