@@ -2,7 +2,9 @@ import csv
 import errno
 import json
 import os
+import signal
 import subprocess
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from nucseg.config import Reading
 from nucseg.errors import InputError, MissingExtraError
 from nucseg.images import open_image, read_image
 from nucseg.inference.batch import segment_files
+from nucseg.inference.large import segment_large
 from nucseg.inference.segmenter import Model, load_model
 
 
@@ -142,7 +145,7 @@ def test_an_error_that_nobody_thought_of_fails_its_image_alone(
             raise error
         return open_image(path, **options)
 
-    monkeypatch.setattr("nucseg.inference.batch.open_image", read)
+    monkeypatch.setattr("nucseg.inference.records.open_image", read)
     result = segment_files([images], tmp_path / "out", model)
     assert [row.status for row in result] == ["ok", "failed", "ok"]
     assert result[1].error
@@ -163,7 +166,7 @@ def test_an_error_while_writing_leaves_nothing_of_the_image(
 
 def stop_after(number: int):
     def progress(done: int, _total: int) -> None:
-        if done == number:
+        if done >= number:
             raise KeyboardInterrupt
 
     return progress
@@ -485,7 +488,7 @@ def test_a_file_is_opened_once_for_all_of_its_planes(
         opened.append(path.name)
         return open_image(path, **options)
 
-    monkeypatch.setattr("nucseg.inference.batch.open_image", count)
+    monkeypatch.setattr("nucseg.inference.records.open_image", count)
     segment_files([stack.parent], tmp_path / "out", model)
     assert opened == ["deep.ome.tif", "flat.png"]
 
@@ -532,3 +535,129 @@ def test_formats_that_need_the_whole_image_are_named(
     assert "too large for the memory to be written as rois and coco" in outcome.error
     assert "--max-memory" in outcome.error
     assert not (tmp_path / "out" / "labels" / "large.tif").exists()
+
+
+@pytest.fixture(scope="module")
+def model_of_three(bright_model: Path) -> Model:
+    """On three threads, so that three images are worked on side by side."""
+    return load_model(bright_model, threads=3)
+
+
+@pytest.fixture
+def many(images: Path) -> Path:
+    for number in range(12):
+        PIL.Image.fromarray(squares(number % 5, number)).save(images / f"{number:02}.png")
+    (images / "05.png").write_text("no image")
+    return images
+
+
+def test_side_by_side_gives_the_same_as_one_by_one(
+    model: Model, model_of_three: Model, many: Path, tmp_path: Path
+):
+    segment_files([many], tmp_path / "one", model)
+    steps = []
+    result = segment_files(
+        [many], tmp_path / "three", model_of_three, progress=lambda *step: steps.append(step)
+    )
+    assert (steps[0], steps[-1]) == ((0, 15), (15, 15))
+    assert [row.status for row in result].count("failed") == 1
+    assert contents(tmp_path / "three") == contents(tmp_path / "one")
+    assert outcomes(tmp_path / "three") == outcomes(tmp_path / "one")
+
+
+def test_side_by_side_stops_at_once_and_is_resumed(
+    model: Model, model_of_three: Model, many: Path, tmp_path: Path
+):
+    out = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        segment_files([many], out, model_of_three, progress=stop_after(2))
+    assert not (out / "images.csv").exists()
+    assert not list(out.rglob(".partial-*"))
+    segment_files([many], out, model_of_three, resume=True)
+    segment_files([many], tmp_path / "whole", model)
+    assert contents(out) == contents(tmp_path / "whole")
+    assert outcomes(out) == outcomes(tmp_path / "whole")
+
+
+def test_an_output_that_cannot_be_written_stops_all(
+    model_of_three: Model, many: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def full(*_args):
+        raise InputError("Cannot write it.")
+
+    monkeypatch.setattr("nucseg.inference.batch.save_formats", full)
+    with pytest.raises(InputError, match=r"Cannot write it\."):
+        segment_files([many], tmp_path / "out", model_of_three)
+    assert not (tmp_path / "out" / "images.csv").exists()
+
+
+def test_large_images_between_small_ones(
+    model: Model, model_of_three: Model, large_image: Path, many: Path, tmp_path: Path
+):
+    for name, chosen in (("one", model), ("three", model_of_three)):
+        segment_files([many, large_image], tmp_path / name, replace(chosen, window=448))
+    assert contents(tmp_path / "three") == contents(tmp_path / "one")
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_progress_within_a_large_image(
+    threads: int, bright_model: Path, large_image: Path, images: Path, tmp_path: Path
+):
+    model = replace(load_model(bright_model, threads=threads), window=448)
+    steps = []
+    segment_files([images / "two.png", large_image], tmp_path / "out", model,
+                  progress=lambda *step: steps.append(step))  # fmt: skip
+    assert (steps[0], steps[-1]) == ((0, 2), (2, 2))
+    assert len({done for done, _ in steps if done % 1 > 0}) > 2
+    if threads == 1:
+        assert steps == sorted(steps)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are others on Windows")
+@pytest.mark.parametrize("threads", [1, 3])
+def test_an_interrupt_stops_a_large_image(
+    threads: int, bright_model: Path, large_image: Path, images: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):  # fmt: skip
+    model = replace(load_model(bright_model, threads=threads), window=448)
+    windows = []
+
+    def segment_slowly(*args, progress, **options):
+        def slower(done: int, total: int) -> None:
+            progress(done, total)
+            windows.append(total)
+            if done == 3:
+                os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.01)
+
+        return segment_large(*args, progress=slower, **options)
+
+    monkeypatch.setattr("nucseg.inference.batch.segment_large", segment_slowly)
+    with pytest.raises(KeyboardInterrupt):
+        segment_files([images / "two.png", large_image], tmp_path / "out", model)
+    assert len(windows) < windows[0] / 2
+    assert not list((tmp_path / "out").rglob(".partial-*"))
+    monkeypatch.undo()
+    result = segment_files([images / "two.png", large_image], tmp_path / "out", model, resume=True)
+    assert [row.status for row in result] == ["ok", "ok"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="paths are shorter on Windows")
+@pytest.mark.parametrize(("length", "status"), [(247, "ok"), (251, "ok"), (252, "failed")])
+def test_names_as_long_as_can_be(
+    length: int, status: str, model: Model, images: Path, tmp_path: Path
+):
+    name = "ä" + "n" * (length - 2)
+    suffix = ".png"[: 255 - length]
+    (images / "two.png").rename(images / f"{name}{suffix}")
+    path = images / f"{name}{suffix}"
+    first = segment_files([images / "none.png", path], tmp_path / "out", model)
+    assert [row.status for row in first] == ["empty", status]
+    if status == "failed":
+        assert "too long" in first[1].error
+        assert "255 bytes. Rename it." in first[1].error
+    before = modified(tmp_path / "out")
+    again = segment_files([images / "none.png", path], tmp_path / "out", model, resume=True)
+    assert [row.status for row in again] == ["empty", status]
+    assert modified(tmp_path / "out") == before
+    assert len(rows(tmp_path / "out" / "measurements.csv")) == (2 if status == "ok" else 0)

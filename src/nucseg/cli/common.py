@@ -93,7 +93,7 @@ class ProgressDisplay:
     def __exit__(self, *_error: object) -> None:
         self._bars.stop()
 
-    def progress(self, what: str, done: int, total: int) -> None:
+    def progress(self, what: str, done: float, total: int) -> None:
         """Show how far a step is."""
         if what not in self._tasks:
             self._tasks[what] = self._bars.add_task(what, total=total)
@@ -105,7 +105,7 @@ class ProgressDisplay:
 
 
 @contextmanager
-def progress_bar(label: str) -> Iterator[Callable[[int, int], None]]:
+def progress_bar(label: str) -> Iterator[Callable[[float, int], None]]:
     """Show one progress bar.
 
     Yields

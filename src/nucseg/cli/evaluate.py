@@ -96,7 +96,7 @@ def evaluate(
     from nucseg.evaluation import evaluate as run
     from nucseg.evaluation import read_groups
     from nucseg.export.run_record import write_run_record
-    from nucseg.inference.batch import RECORDS
+    from nucseg.inference.records import FOLDER as RECORDS
 
     if (output / RECORDS).is_dir():
         raise InputError(

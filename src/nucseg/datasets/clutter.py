@@ -65,7 +65,9 @@ def _some(rng: np.random.Generator, rows: range) -> list[int]:
     """All lines of a page, or, in two pages of five, one or two of them."""
     if rng.random() < 0.6:
         return list(rows)
-    return [int(row) for row in rng.choice(np.asarray(rows), min(len(rows), 1 + rng.integers(2)))]
+    return [
+        int(row) for row in rng.choice(np.asarray(rows), min(len(rows), 1 + int(rng.integers(2))))
+    ]
 
 
 def _text(rng: np.random.Generator, size: int) -> FloatArray:

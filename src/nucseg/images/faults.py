@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import struct
+import threading
 import warnings
 import zlib
 from collections.abc import Iterator
@@ -31,6 +32,9 @@ DAMAGE = (
 )
 
 logger = logging.getLogger(__name__)
+
+# How warnings are shown is one for all threads, and most decoders are not made for several.
+_ONE_AT_A_TIME = threading.RLock()
 
 
 def damaged(name: str, error: BaseException | str) -> InputError:
@@ -70,8 +74,11 @@ def reading(name: str) -> Iterator[None]:
 
 @contextmanager
 def quiet(name: str) -> Iterator[None]:
-    """Log the warnings of decoders: they are about matters that a user cannot change."""
-    with warnings.catch_warnings(record=True) as caught:
+    """Log the warnings of decoders: they are about matters that a user cannot change.
+
+    One thread at a time is in such a block.
+    """
+    with _ONE_AT_A_TIME, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         yield
     for warning in caught:

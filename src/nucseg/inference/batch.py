@@ -1,46 +1,45 @@
 """Segment many images into a folder of results, so that nothing is lost when a run breaks off.
 
-Each image leaves, next to its results, a record in ``OUTPUT/.nucseg/``: what it was, how it went
-and its measurements. The record is written last and tells that the image is done. The
-tables are put together from the records once all images are.
+Images are worked on side by side, each by one thread: while one is read or written, the network
+sees another. One that needs the memory of several waits until it has it, and then all threads are
+its own. What is kept of each image is told in `nucseg.inference.records`; the tables are put
+together from that once all images are done.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import os
+import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
-from functools import lru_cache
-from hashlib import sha256 as new_hash
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import cv2
-import numpy as np
 
-from nucseg import __version__
 from nucseg.config import Reading, Segmenting
 from nucseg.errors import InputError, MissingExtraError
 from nucseg.export import FORMATS, check_formats, output_files, save_formats
 from nucseg.export.folders import remove
 from nucseg.export.run_record import write_run_record
-from nucseg.export.tables import Table, write_table
-from nucseg.files import PARTIAL, sha256, whole_file
-from nucseg.images import Source, files_of, open_image, read_plane
+from nucseg.export.tables import write_table
+from nucseg.files import PARTIAL
+from nucseg.images import Source, read_plane
+from nucseg.inference import records
 from nucseg.inference.inputs import Input, find_inputs
 from nucseg.inference.large import LargeSegmentation, segment_large
+from nucseg.inference.records import InputFiles, MeasurementParts, Record
 from nucseg.inference.segmentation import Segmentation
 from nucseg.inference.segmenter import Model
+from nucseg.inference.sharing import Budget, Shares
 from nucseg.inference.tiling import fits_memory
 
 IMAGES = "images.csv"
 MEASUREMENTS = "measurements.csv"
 RUN = "run.json"
-RECORDS = ".nucseg"
 
 # What a library may raise on an image that nobody thought of; it shall not stop the others.
 _UNEXPECTED = (
@@ -52,8 +51,15 @@ _UNEXPECTED = (
     ValueError,
     cv2.error,
 )
+# More threads than this hinder each other in what Python does between the calls of its libraries.
+_MOST_WORKERS = 8
+# Windows that the memory holds beside each other: what is left to an image in memory
+# (see `nucseg.inference.tiling.window_size`) is free where images are no larger than a window.
+_WINDOWS = 1.6
 
-Record = dict[str, Any]
+# Seconds between two reports of progress.
+_TICK = 0.2
+
 _OUTCOME = ("status", "nuclei", "seconds", "error")
 
 logger = logging.getLogger(__name__)
@@ -61,6 +67,10 @@ logger = logging.getLogger(__name__)
 
 class _ImageError(Exception):
     """An image that cannot be segmented, told from an output that cannot be written."""
+
+
+class _Stopped(Exception):  # noqa: N818 - no error: the run ends for another reason
+    """The run ends while this image is worked on."""
 
 
 @dataclass(frozen=True)
@@ -91,22 +101,29 @@ class Outcome:
     plane: str = ""
 
 
-class _Files:
-    """Opens and hashes each file once for all of its planes, which come one after the other."""
+@dataclass(frozen=True)
+class _Run:
+    """What all images of a run share.
 
-    def __init__(self, reading: Reading) -> None:
-        self.reading = reading
-        self.sha256 = lru_cache(maxsize=1)(_sha256)
-        self.status = lru_cache(maxsize=1)(_status)
-        self._open = lru_cache(maxsize=1)(
-            lambda path: open_image(path, channel=reading.channel, project=reading.project)
-        )
+    Attributes
+    ----------
+    model : Model
+        With all threads.
+    workers : int
+        Images that are worked on side by side.
+    single : Model
+        The same model for each of them.
+    """
 
-    def source(self, image: Input) -> Source:
-        for source in self._open(image.path):
-            if source.plane == image.plane:
-                return source
-        raise InputError(f"{image.path} has changed since the run began. Start the run again.")
+    folder: Path
+    model: Model
+    formats: Sequence[str]
+    files: InputFiles
+    resume: bool
+    workers: int
+    single: Model
+    budget: Budget
+    stop: threading.Event = field(default_factory=threading.Event)
 
 
 def segment_files(
@@ -117,7 +134,7 @@ def segment_files(
     formats: Sequence[str] = Segmenting().save,
     reading: Reading | None = None,
     resume: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[float, int], None] | None = None,
     command: Sequence[str] = (),
 ) -> list[Outcome]:
     """Segment images into a folder.
@@ -129,10 +146,11 @@ def segment_files(
     Parameters
     ----------
     inputs : sequence of str or Path
-        Files, folders and patterns; see `find_inputs`.
+        Files, folders, patterns and lists; see `find_inputs`.
     output : str or Path
         Folder for the results, made where it is missing.
     model : Model
+        As many images are worked on side by side as its runtime has threads, if there is memory.
     formats : sequence of str
         Names of `nucseg.export.FORMATS`.
     reading : Reading, optional
@@ -141,7 +159,8 @@ def segment_files(
         Keep the results of images that an earlier run has done with the same model, settings and
         version of nucseg, and that did not change since; failed ones are tried again.
     progress : callable, optional
-        Called with the number of images done and of all.
+        ``progress(done, total)``, of the images; a large one that is being worked on counts by
+        its windows. Called by the calling thread; what it raises ends the run.
     command : sequence of str
         The command that was given, for ``run.json``.
 
@@ -163,29 +182,63 @@ def segment_files(
     check_formats(formats)
     reading = reading or Reading()
     images = find_inputs(inputs, folder, reading)
-    files = _Files(reading)
     _check_own(folder, images, formats)
     _make_ready(folder)
-    run = _describe_run(model, images, formats, command) | {"reading": reading.model_dump()}
-    write_run_record(folder / RUN, run)
+    about = _describe_run(model, images, formats, command) | {"reading": reading.model_dump()}
+    write_run_record(folder / RUN, about)
     report = progress or (lambda _done, _total: None)
+    workers = _workers(model, len(images))
+    run = _Run(
+        folder=folder,
+        model=model,
+        formats=formats,
+        files=InputFiles(reading),
+        resume=resume,
+        workers=workers,
+        single=model if workers == 1 else replace(model, runtime=model.runtime.on_one_thread()),
+        budget=Budget(_WINDOWS * model.window**2),
+    )
     outcomes = []
-    for done, image in enumerate(images):
-        report(done, len(images))
-        record = _finished(image, folder, model, formats, files) if resume else None
-        if record is None:
-            record = _process(image, folder, model, formats, files)
-        outcome = {key: record[key] for key in _OUTCOME}
-        outcomes.append(Outcome(path=str(image.path), plane=image.plane, **outcome))
-    report(len(images), len(images))
+    report(0, len(images))
+    with closing(_each(images, run, lambda done: report(done, len(images)))) as done:
+        for image, record in zip(images, done, strict=True):
+            outcome = {key: record[key] for key in _OUTCOME}
+            outcomes.append(Outcome(path=str(image.path), plane=image.plane, **outcome))
     _write_tables(folder, images, outcomes)
-    write_run_record(folder / RUN, {**run, "finished": True, **_what_was_read(folder, images)})
+    write_run_record(folder / RUN, {**about, "finished": True, **_what_was_read(folder, images)})
     return outcomes
+
+
+def _workers(model: Model, images: int) -> int:
+    return max(min(model.runtime.threads, images, _MOST_WORKERS), 1)
+
+
+def _each(
+    images: Sequence[Input], run: _Run, report: Callable[[float], None]
+) -> Generator[Record, None, None]:
+    """Work on all images, side by side, and give their records in order."""
+    shares = Shares()
+    if run.workers == 1:
+        for image in images:
+            yield _process(image, run, shares.of_one(report))
+        return
+    with ThreadPoolExecutor(run.workers, thread_name_prefix="nucseg") as pool:
+        waiting = [pool.submit(_process, image, run, shares.of_one()) for image in images]
+        try:
+            for each in waiting:
+                while not each.done():
+                    wait([each], timeout=_TICK)
+                    report(shares.sum)
+                yield each.result()
+                report(shares.sum)
+        finally:  # at an error or an interrupt those not begun are not begun, large ones stop
+            run.stop.set()
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _check_own(folder: Path, images: Sequence[Input], formats: Sequence[str]) -> None:
     """Refuse to replace files that are not of an earlier run, such as labels drawn by hand."""
-    if (folder / RECORDS).is_dir():
+    if (folder / records.FOLDER).is_dir():
         return
     tables = [folder / table for table in (IMAGES, MEASUREMENTS, RUN)]
     results = (file for image in images for file in output_files(folder, image.name, formats))
@@ -201,8 +254,8 @@ def _make_ready(folder: Path) -> None:
     """Clear what a killed run left half done, and tables that tell of other results."""
     try:
         # First of all: it marks the folder as nucseg's own.
-        (folder / RECORDS).mkdir(parents=True, exist_ok=True)
-        for place in (RECORDS, *FORMATS):
+        (folder / records.FOLDER).mkdir(parents=True, exist_ok=True)
+        for place in (records.FOLDER, *FORMATS):
             # All found before the first goes, since it may be a folder.
             for leftover in list((folder / place).rglob(f"{PARTIAL}*")):
                 remove(leftover)
@@ -216,72 +269,111 @@ def _make_ready(folder: Path) -> None:
         ) from error
 
 
-def _process(
-    image: Input, folder: Path, model: Model, formats: Sequence[str], files: _Files
-) -> Record:
+def _process(image: Input, run: _Run, report: Callable[[float], None]) -> Record:
+    """Segment one image, unless that was done before, and give its record."""
+    record = None
+    if run.resume:
+        record = records.finished(image, run.folder, run.model, run.formats, run.files)
+    if record is None:
+        record = _anew(image, run, report)
+    report(1)
+    return record
+
+
+def _anew(image: Input, run: _Run, report: Callable[[float], None]) -> Record:
     """Segment one image, write its results and then its record."""
-    record_path = _record_path(folder, image)
-    results = output_files(folder, image.name, formats)
-    _remove([record_path, _measurements_path(folder, image), *results])
+    results = output_files(run.folder, image.name, run.formats)
+    kept = (records.record_path, records.measurements_path)
+    _remove([*(place(run.folder, image) for place in kept), *results])
     start = time.perf_counter()
     record: Record = {"status": "failed", "nuclei": 0}
     try:
-        record |= _segment(image, folder, model, formats, files)
+        record |= _segment(image, results, run, report)
     except (_ImageError, OSError, *_UNEXPECTED) as error:
         logger.debug("%s failed", image.path, exc_info=True)
         _remove(results)
         kind = "" if isinstance(error, _ImageError) else f"{type(error).__name__}: "
         record["error"] = f"{kind}{error}"
     record["seconds"] = round(time.perf_counter() - start, 3)
-    with whole_file(record_path) as partial:
-        partial.write_text(json.dumps(record), encoding="utf-8")
+    records.write_record(run.folder, image, record)
     return record
 
 
 def _segment(
-    image: Input, folder: Path, model: Model, formats: Sequence[str], files: _Files
+    image: Input, results: Sequence[Path], run: _Run, report: Callable[[float], None]
 ) -> Record:
-    fingerprint = _fingerprint(image, model, files)
-    with ExitStack() as stack:
-        try:
-            source = files.source(image)
-            segmentation = stack.enter_context(_segmented(source, model, formats, folder / RECORDS))
+    fingerprint = records.fingerprint(image, run.model, run.files)
+    for path in results:
+        if len(os.fsencode(path.name)) > records.LONGEST_NAME:
+            raise _ImageError(
+                f"The name of {image.path} is too long: its result would be called {path.name}, "
+                f"and names may have {records.LONGEST_NAME} bytes. Rename it."
+            )
+    with _as_image_errors():
+        source = run.files.source(image)
+    with _segmented(source, run, report) as segmentation:
+        with _as_image_errors():
             measurements = segmentation.measurements()
-        except (InputError, MissingExtraError) as error:
-            raise _ImageError(str(error)) from error
-        save_formats(segmentation, folder, image.name, formats)
-    columns: dict[str, Any] = dict(measurements)
-    with whole_file(_measurements_path(folder, image)) as partial:
-        np.savez(partial, **columns)
+        save_formats(segmentation, run.folder, image.name, run.formats)
+    records.write_measurements(run.folder, image, measurements)
     return {
         "status": "ok" if segmentation.count else "empty",
         "nuclei": segmentation.count,
         "error": "",
-        "sha256": files.sha256(image.path),
+        "sha256": run.files.sha256(image.path),
         "channel": source.channel,
         "fingerprint": fingerprint,
-        "formats": list(formats),
+        "formats": list(run.formats),
     }
 
 
 @contextmanager
+def _as_image_errors() -> Iterator[None]:
+    """Tell errors of an image from those of the output, which are raised where it is written."""
+    try:
+        yield
+    except (InputError, MissingExtraError) as error:
+        raise _ImageError(str(error)) from error
+
+
+@contextmanager
 def _segmented(
-    source: Source, model: Model, formats: Sequence[str], scratch: Path
+    source: Source, run: _Run, report: Callable[[float], None]
 ) -> Iterator[Segmentation | LargeSegmentation]:
     """Find the nuclei of an image in memory or, where it is too large, window by window."""
-    if fits_memory(source.shape, model.window):
-        read = read_plane(source)
-        yield model.segment(read.pixels, pixel_size=read.pixel_size)
-        return
-    whole = [each.name for each in check_formats(formats) if not each.windowed]
-    if whole:
-        raise InputError(
-            f"An image of {source.shape[0]} by {source.shape[1]} pixels is too large for the "
-            f"memory to be written as {' and '.join(whole)}. Allow more (--max-memory), or leave "
-            f"{'it' if len(whole) == 1 else 'them'} out."
-        )
-    with segment_large(model, source, scratch, pixel_size=source.pixel_size) as segmentation:
-        yield segmentation
+    pixels = source.shape[0] * source.shape[1]
+    alone = pixels > run.model.window**2
+    with run.budget.take(float("inf") if alone else pixels) as has_all:
+        if run.stop.is_set():
+            raise _Stopped
+        model = run.model if has_all else run.single
+        if fits_memory(source.shape, model.window):
+            with _as_image_errors():
+                read = read_plane(source)
+                segmentation = model.segment(read.pixels, pixel_size=read.pixel_size)
+            yield segmentation
+            return
+        whole = [each.name for each in check_formats(run.formats) if not each.windowed]
+        if whole:
+            raise _ImageError(
+                f"An image of {source.shape[0]} by {source.shape[1]} pixels is too large for the "
+                f"memory to be written as {' and '.join(whole)}. Allow more (--max-memory), or "
+                f"leave {'it' if len(whole) == 1 else 'them'} out."
+            )
+
+        def progress(done: int, total: int) -> None:
+            if run.stop.is_set():
+                raise _Stopped
+            report(done / (total + 1))  # to measure and to write takes time too
+
+        scratch = run.folder / records.FOLDER
+        with ExitStack() as stack:
+            with _as_image_errors():
+                large = segment_large(
+                    model, source, scratch, pixel_size=source.pixel_size, progress=progress
+                )
+                opened = stack.enter_context(large)
+            yield opened
 
 
 def _remove(files: Sequence[Path]) -> None:
@@ -290,86 +382,11 @@ def _remove(files: Sequence[Path]) -> None:
             remove(file)
 
 
-def _record_path(folder: Path, image: Input) -> Path:
-    return folder / RECORDS / f"{image.name}.json"
-
-
-def _measurements_path(folder: Path, image: Input) -> Path:
-    return folder / RECORDS / f"{image.name}.npz"
-
-
-def _read_record(folder: Path, image: Input) -> Record:
-    try:
-        record: Record = json.loads(_record_path(folder, image).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return record
-
-
-def _fingerprint(image: Input, model: Model, files: _Files) -> Record:
-    """Say what a result depends on; it can be kept while this is the same."""
-    return {
-        "nucseg": __version__,
-        "model": model.card.model_dump(mode="json"),
-        "reading": files.reading.model_dump(),
-        **files.status(image.path),
-    }
-
-
-def _status(path: Path) -> Record:
-    """Size and time of the last change of all files of an image."""
-    try:
-        found = [file.stat() for file in files_of(path)]
-    except OSError:
-        return {}
-    modified = max((status.st_mtime_ns for status in found), default=0)
-    return {"bytes": sum(status.st_size for status in found), "modified": modified}
-
-
-def _sha256(path: Path) -> str:
-    """SHA-256 of a file, or of the names and hashes of all files of an image."""
-    files = files_of(path)
-    if files == [path]:
-        return sha256(path)
-    lines = (f"{sha256(file)}  {file.relative_to(path.parent).as_posix()}\n" for file in files)
-    return new_hash("".join(lines).encode(errors="surrogateescape")).hexdigest()
-
-
-def _finished(
-    image: Input, folder: Path, model: Model, formats: Sequence[str], files: _Files
-) -> Record | None:
-    """Record of an image that needs no work any more."""
-    record = _read_record(folder, image)
-    same = record.get("fingerprint") == _fingerprint(image, model, files)
-    written = set(formats) <= set(record.get("formats", ()))
-    results = [_measurements_path(folder, image), *output_files(folder, image.name, formats)]
-    there = all(path.exists() for path in results)
-    return record if same and written and there else None
-
-
-class _MeasurementParts:
-    """Measurements of all images, read anew from their records each time they are gone through."""
-
-    def __init__(self, folder: Path, images: Sequence[Input]) -> None:
-        self._folder, self._images = folder, images
-
-    def __iter__(self) -> Iterator[Table]:
-        for image in self._images:
-            path = _measurements_path(self._folder, image)
-            # Without nuclei too, so that a table without rows still has its columns.
-            if path.exists():
-                with np.load(path) as measurements:
-                    columns = dict(measurements)
-                rows = len(columns["label"])
-                plane = {"plane": [image.plane] * rows} if image.plane else {}
-                yield {"image": [str(image.path)] * rows, **plane, **columns}
-
-
 def _write_tables(folder: Path, images: Sequence[Input], outcomes: Sequence[Outcome]) -> None:
     # A column that tells planes apart, where there are any.
     plane = ("plane",) if any(image.plane for image in images) else ()
     names = ("image", *plane, "label")
-    write_table(folder / MEASUREMENTS, _MeasurementParts(folder, images), names=names)
+    write_table(folder / MEASUREMENTS, MeasurementParts(folder, images), names=names)
     columns = ("path", *plane, *_OUTCOME)
     rows = {name: [getattr(outcome, name) for outcome in outcomes] for name in columns}
     write_table(folder / IMAGES, [rows])
@@ -393,7 +410,7 @@ def _what_was_read(folder: Path, images: Sequence[Input]) -> Record:
     hashes: dict[str, str | None] = {}
     channels: dict[str, list[str]] = {}
     for image in images:
-        record, path = _read_record(folder, image), str(image.path)
+        record, path = records.read_record(folder, image), str(image.path)
         hashes[path] = hashes.get(path) or record.get("sha256")
         chosen = channels.setdefault(path, [])
         if record.get("channel") not in (None, *chosen):

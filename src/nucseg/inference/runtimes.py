@@ -14,7 +14,16 @@ from nucseg.preprocess import FloatImage
 
 
 class Runtime(Protocol):
-    """A loaded network."""
+    """A loaded network, which several threads may call at the same time."""
+
+    @property
+    def threads(self) -> int:
+        """Threads that it works with, 1 where it does not tell."""
+        ...
+
+    def on_one_thread(self) -> Runtime:
+        """Return the same network on the calling thread alone, where it can work so."""
+        ...
 
     def __call__(self, batch: FloatImage) -> FloatImage:
         """Run the network.
@@ -76,6 +85,7 @@ class OnnxRuntime:
         from onnxruntime.capi import onnxruntime_pybind11_state as state
 
         self._path = path
+        self.threads = threads or _usable_cores()
         self._errors: tuple[type[Exception], ...] = (
             state.Fail,
             state.InvalidArgument,
@@ -86,7 +96,7 @@ class OnnxRuntime:
             state.RuntimeException,
         )
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or _usable_cores()
+        options.intra_op_num_threads = threads or _restricted_cores()
         options.inter_op_num_threads = 1
         options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
@@ -103,6 +113,10 @@ class OnnxRuntime:
             ) from error
         self._input = self._session.get_inputs()[0].name
 
+    def on_one_thread(self) -> OnnxRuntime:
+        """Load the same network for the calling thread alone."""
+        return OnnxRuntime(self._path, 1)
+
     def __call__(self, batch: FloatImage) -> FloatImage:
         """Run the network; see `Runtime`."""
         try:
@@ -118,8 +132,14 @@ class OnnxRuntime:
 class KerasRuntime:
     """A network in Keras, with whatever backend Keras is set to."""
 
+    threads = 1
+
     def __init__(self, path: Path) -> None:
         self._network = load_keras(path)
+
+    def on_one_thread(self) -> KerasRuntime:
+        """Return itself: Keras shares out threads by itself."""
+        return self
 
     def __call__(self, batch: FloatImage) -> FloatImage:
         """Run the network; see `Runtime`."""
@@ -160,14 +180,19 @@ def load_keras(path: Path) -> Any:
 
 
 def _usable_cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _restricted_cores() -> int:
     """Threads for ONNX Runtime; 0 lets it take one for each physical core.
 
     It does not know when a process may use only some of the cores, as in many containers and on
     clusters, and then starts more threads than can run at once.
     """
-    if not hasattr(os, "sched_getaffinity"):
-        return 0
-    usable = len(os.sched_getaffinity(0))
+    usable = _usable_cores()
     return usable if usable < (os.cpu_count() or usable) else 0
 
 

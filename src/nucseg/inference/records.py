@@ -1,0 +1,188 @@
+"""What a run keeps of each image in ``OUTPUT/.nucseg/``, from which it is resumed and summed up.
+
+A record (JSON) says what the image was and how it went; beside it lie its measurements. The record
+is written last and tells that the image is done.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nucseg import __version__
+from nucseg.config import Reading
+from nucseg.errors import InputError
+from nucseg.export import output_files
+from nucseg.export.tables import Table
+from nucseg.files import sha256, whole_file
+from nucseg.images import Source, files_of, open_image
+from nucseg.inference.inputs import Input
+from nucseg.inference.segmenter import Model
+from nucseg.measure import Columns
+
+FOLDER = ".nucseg"
+
+# Bytes that a file name may have on all common file systems.
+LONGEST_NAME = 255
+
+Record = dict[str, Any]
+
+
+class InputFiles:
+    """Opens and hashes each file once for all of its planes, which come one after the other.
+
+    Readers of images are not made for several threads, so that each thread opens its own.
+    """
+
+    def __init__(self, reading: Reading) -> None:
+        self.reading = reading
+        self.status = lru_cache(maxsize=64)(_status)
+        self._sha256 = lru_cache(maxsize=64)(_sha256)
+        self._hashing = threading.Lock()
+        self._opened = threading.local()
+
+    def sha256(self, path: Path) -> str:
+        """SHA-256 of a file, or of the names and hashes of all files of an image."""
+        with self._hashing:
+            return self._sha256(path)
+
+    def source(self, image: Input) -> Source:
+        """Open a plane.
+
+        Raises
+        ------
+        InputError
+            The file cannot be opened, or has no such plane any more.
+        MissingExtraError
+            The file needs the ``formats`` extra.
+        """
+        path: Path | None
+        sources: list[Source]
+        path, sources = getattr(self._opened, "last", (None, []))
+        if path != image.path:
+            reading = self.reading
+            sources = open_image(image.path, channel=reading.channel, project=reading.project)
+            self._opened.last = (image.path, sources)
+        for source in sources:
+            if source.plane == image.plane:
+                return source
+        raise InputError(f"{image.path} has changed since the run began. Start the run again.")
+
+
+def record_path(folder: Path, image: Input) -> Path:
+    """Where the record of an image lies."""
+    return _place(folder, image, ".json")
+
+
+def measurements_path(folder: Path, image: Input) -> Path:
+    """Where the measurements of an image lie, as NumPy's archive of columns."""
+    return _place(folder, image, ".npz")
+
+
+def _place(folder: Path, image: Input, suffix: str) -> Path:
+    path = folder / FOLDER / f"{image.name}{suffix}"
+    whole = os.fsencode(path.name)
+    if len(whole) <= LONGEST_NAME:
+        return path
+    # A name as long as names can be has no room for a longer suffix.
+    return path.with_name(f"{hashlib.sha256(whole).hexdigest()}{suffix}")
+
+
+def read_record(folder: Path, image: Input) -> Record:
+    """Record of an image, empty where there is none."""
+    try:
+        record: Record = json.loads(record_path(folder, image).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return record
+
+
+def write_record(folder: Path, image: Input, record: Record) -> None:
+    """Write the record of an image.
+
+    Raises
+    ------
+    InputError
+        It cannot be written.
+    """
+    with whole_file(record_path(folder, image)) as partial:
+        partial.write_text(json.dumps(record), encoding="utf-8")
+
+
+def write_measurements(folder: Path, image: Input, measurements: Columns) -> None:
+    """Write the measurements of an image.
+
+    Raises
+    ------
+    InputError
+        They cannot be written.
+    """
+    columns: dict[str, Any] = dict(measurements)
+    with whole_file(measurements_path(folder, image)) as partial:
+        np.savez(partial, **columns)
+
+
+def fingerprint(image: Input, model: Model, files: InputFiles) -> Record:
+    """Say what a result depends on; it can be kept while this is the same."""
+    return {
+        "nucseg": __version__,
+        "model": model.card.model_dump(mode="json"),
+        "reading": files.reading.model_dump(),
+        **files.status(image.path),
+    }
+
+
+def finished(
+    image: Input, folder: Path, model: Model, formats: Sequence[str], files: InputFiles
+) -> Record | None:
+    """Record of an image that needs no work any more."""
+    record = read_record(folder, image)
+    same = record.get("fingerprint") == fingerprint(image, model, files)
+    written = set(formats) <= set(record.get("formats", ()))
+    results = [measurements_path(folder, image), *output_files(folder, image.name, formats)]
+    there = all(path.exists() for path in results)
+    return record if same and written and there else None
+
+
+def _status(path: Path) -> Record:
+    """Size and time of the last change of all files of an image."""
+    try:
+        found = [file.stat() for file in files_of(path)]
+    except OSError:
+        return {}
+    modified = max((status.st_mtime_ns for status in found), default=0)
+    return {"bytes": sum(status.st_size for status in found), "modified": modified}
+
+
+def _sha256(path: Path) -> str:
+    files = files_of(path)
+    if files == [path]:
+        return sha256(path)
+    lines = (f"{sha256(file)}  {file.relative_to(path.parent).as_posix()}\n" for file in files)
+    return hashlib.sha256("".join(lines).encode(errors="surrogateescape")).hexdigest()
+
+
+class MeasurementParts:
+    """Measurements of all images, read anew from their records each time they are gone through."""
+
+    def __init__(self, folder: Path, images: Sequence[Input]) -> None:
+        self._folder, self._images = folder, images
+
+    def __iter__(self) -> Iterator[Table]:
+        for image in self._images:
+            path = measurements_path(self._folder, image)
+            # Without nuclei too, so that a table without rows still has its columns.
+            if path.exists():
+                with np.load(path) as measurements:
+                    columns = dict(measurements)
+                rows = len(columns["label"])
+                plane = {"plane": [image.plane] * rows} if image.plane else {}
+                yield {"image": [str(image.path)] * rows, **plane, **columns}
