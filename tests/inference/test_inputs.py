@@ -199,3 +199,45 @@ def test_planes_whose_names_are_those_of_others(here: Path):
 def test_a_file_that_cannot_be_opened_counts_as_one(here: Path):
     stack(here / "many.tif", "CYX", (7, 5, 7))
     assert planes("many.tif") == planes("many.tif", channel="DAPI") == [("many", "")]
+
+
+def test_a_list_of_paths(here: Path):
+    touch(here, "lists/in/a.png", "lists/in/deep/b.tif", "c.png")
+    (here / "lists" / "plate.csv").write_text(
+        "well,Path\nA1,in/a.png\nA2,in/deep/b.tif\nA3,\nA4,../c.png\nA5,in/gone.png\nA1,in/a.png\n"
+    )
+    assert names("lists/plate.csv") == {
+        "lists/in/a.png": "in/a",
+        "lists/in/deep/b.tif": "in/deep/b",
+        "lists/../c.png": "c",
+        "lists/in/gone.png": "in/gone",
+    }
+
+
+def test_a_list_without_a_header_and_one_from_the_working_folder(here: Path):
+    touch(here, "in/a.png", "in/b.png")
+    (here / "bare.csv").write_text("in/a.png\nin/b.png\n")
+    assert names("bare.csv") == {"in/a.png": "in/a", "in/b.png": "in/b"}
+    (here / "old").mkdir()
+    (here / "old" / "images.csv").write_text("path,status\nin/b.png,ok\n", encoding="utf-8-sig")
+    assert names("old/images.csv") == {"in/b.png": "in/b"}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "names no images"),
+        ("path\n\n", "names no images. Expected a path in each row"),
+        ("well,dose\nA1,3\n", "has the columns well, dose, and none tells which .* Call it path"),
+    ],
+)
+def test_lists_that_name_nothing(text: str, message: str, here: Path):
+    (here / "plate.csv").write_text(text)
+    with pytest.raises(InputError, match=message):
+        names("plate.csv")
+
+
+def test_a_list_that_cannot_be_read(here: Path):
+    (here / "plate.csv").write_bytes(b"path\n" + b"x" * 200_000 + b"\n")
+    with pytest.raises(InputError, match=r"The list plate\.csv cannot be read: field larger"):
+        names("plate.csv")

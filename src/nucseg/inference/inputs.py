@@ -1,7 +1,8 @@
-"""From what a user names - files, folders, patterns - to images and the names of their results."""
+"""From what a user names - files, folders, patterns, lists - to images and names of results."""
 
 from __future__ import annotations
 
+import csv
 import glob
 import os
 from collections import Counter
@@ -17,6 +18,9 @@ from nucseg.images import INPUT_SUFFIXES, is_zarr, open_image
 
 # Folders that lie beside a folder of images in the layouts that nucseg trains on.
 _ANNOTATIONS = frozenset({"masks", "labels"})
+
+# Columns of a CSV file that may hold the paths of images.
+_LIST_COLUMNS = ("path", "image", "file", "filename")
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,7 @@ class Input:
 def find_inputs(
     inputs: Sequence[str | Path], output: Path, reading: Reading | None = None
 ) -> list[Input]:
-    """List the images among files, folders and patterns, and their planes.
+    """List the images among files, folders, patterns and lists, and their planes.
 
     Parameters
     ----------
@@ -51,7 +55,9 @@ def find_inputs(
         told by their suffix, without hidden ones and, where there is a folder ``images``, those
         in ``masks`` and ``labels`` beside it: they are its annotations. A pattern with ``*``,
         ``?``, ``[...]`` or ``**`` stands for all images and folders that match. The folder of
-        an OME-Zarr image is an image, and no folder.
+        an OME-Zarr image is an image, and no folder. A CSV file stands for the images whose paths
+        are in its column ``path`` (or ``image``, ``file`` or ``filename``, or its only one),
+        from where it lies or from the working folder; those that are missing fail as others do.
     output : Path
         Where results go; those of an earlier run in it are left out of folders and patterns.
     reading : Reading, optional
@@ -126,6 +132,9 @@ def _expand(given: str, results: set[Path]) -> Iterable[tuple[Path, PurePosixPat
     if path.is_dir() and not is_zarr(path):
         found = _images_in(path, path, results)
         expected = f"The folder {path} holds no images"
+    elif path.suffix.lower() == ".csv" and path.is_file():
+        found = _listed(path)
+        expected = f"The list {path} names no images"
     elif path.exists():
         return [(path, PurePosixPath(path.name))]
     elif glob.has_magic(given):
@@ -133,10 +142,52 @@ def _expand(given: str, results: set[Path]) -> Iterable[tuple[Path, PurePosixPat
         expected = f"No image matches {given}"
     else:
         raise InputError(f"There is no file or folder {given}. Check its name and folder.")
+    if not found and path.suffix.lower() == ".csv":
+        raise InputError(f"{expected}. Expected a path in each row below the column's name.")
     if not found:
         suffixes = ", ".join(sorted([*INPUT_SUFFIXES, ".zarr"]))
         raise InputError(f"{expected}. Expected files that end in {suffixes}.")
     return found
+
+
+def _listed(table: Path) -> list[tuple[Path, PurePosixPath]]:
+    """Images that a CSV file lists, with their paths in it where those are relative."""
+    try:
+        with table.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
+            header, *rows = list(csv.reader(file)) or [[]]
+    except (OSError, csv.Error) as error:
+        raise InputError(f"The list {table} cannot be read: {error}.") from error
+    columns = [name.strip().lower() for name in header]
+    named = [columns.index(name) for name in _LIST_COLUMNS if name in columns]
+    if not named and len(columns) > 1:
+        raise InputError(
+            f"The list {table} has the columns {', '.join(header)}, and none tells which holds the "
+            f"images. Call it {_LIST_COLUMNS[0]}."
+        )
+    column = named[0] if named else 0
+    if not named and header and _exists(table.parent / header[0]):
+        rows = [header, *rows]  # a list without a name for its column
+    given = [row[column].strip() for row in rows if len(row) > column and row[column].strip()]
+    return [(_from_list(table, each), _below(Path(each))) for each in given]
+
+
+def _from_list(table: Path, given: str) -> Path:
+    """Path that a list names: from where the list lies, else from the working folder."""
+    beside = table.parent / given
+    return Path(given) if not _exists(beside) and _exists(Path(given)) else beside
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
+
+
+def _below(path: Path) -> PurePosixPath:
+    """Path of results: the one given, unless it begins elsewhere than at the list."""
+    inside = not path.is_absolute() and ".." not in path.parts
+    return PurePosixPath(path.as_posix() if inside else path.name)
 
 
 def _images_in(folder: Path, start: Path, results: set[Path]) -> list[tuple[Path, PurePosixPath]]:
