@@ -325,3 +325,31 @@ def test_killed_and_resumed_equals_uninterrupted(bright_model: Path, tmp_path: P
     subprocess.run([*command, whole], check=True, capture_output=True)
     assert results(out) == results(whole)
     assert not list(out.rglob(".partial-*"))
+
+
+def test_dry_run_tells_and_writes_nothing(images: Path, bright_model: Path, tmp_path: Path):
+    about = {"metadata": {"axes": "ZYX"}, "photometric": "minisblack"}
+    tifffile.imwrite(images / "deep.tif", np.zeros((3, 40, 50), np.uint8), **about)
+    (images / "zero.png").touch()
+    arguments = ("segment", images, "-o", tmp_path / "out", "--model", bright_model, "--dry-run")
+    result = run(*arguments)
+    assert result.exit_code == 0, result.output
+    assert f"{images / 'deep.tif'} z001: 40 × 50 pixels, 1 window" in result.stdout
+    assert "5 images, 0.0 megapixels, 5 windows; 1 would fail." in result.stdout
+    assert "Nothing was written." in result.stdout
+    assert "zero bytes" in result.stderr
+    assert not (tmp_path / "out").exists()
+    planned = json.loads(run(*arguments, "--json").stdout)
+    assert [each["shape"] for each in planned] == [[24, 40], [24, 40], *[[40, 50]] * 3, []]
+    assert all(each["seconds"] > 0 for each in planned[:-1])
+
+
+def test_dry_run_of_many_images_tells_the_largest(bright_model: Path, tmp_path: Path):
+    for number in range(25):
+        PIL.Image.fromarray(np.zeros((8, 10 + number), np.uint8)).save(tmp_path / f"{number}.png")
+        (tmp_path / f"{number}.bmp").touch()
+    result = run("segment", tmp_path, "-o", "out", "--model", bright_model, "--dry-run")
+    assert "The 20 largest images:" in result.stdout
+    assert "8 × 34" in result.stdout
+    assert "8 × 13" not in result.stdout
+    assert "and 5 more" in result.stderr

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from nucseg.cli.common import default, option, progress_bar
+from nucseg.cli.dry_run import tell_plan
 from nucseg.config import ConnectedComponents, Filtering, Reading, Segmenting, Watershed
 
 if TYPE_CHECKING:
@@ -27,7 +28,10 @@ NAMED = 5
 def segment(
     inputs: Annotated[
         list[str],
-        typer.Argument(metavar="INPUT", help="Images, folders of images, or patterns."),
+        typer.Argument(
+            metavar="INPUT",
+            help="Images, folders of images, patterns, or a CSV file with a column of paths.",
+        ),
     ],
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder for the results; made where missing.")
@@ -67,6 +71,13 @@ def segment(
             help="Drop nuclei that touch the edge of the image, of which a part may be missing.",
         ),
     ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Open the images and say what would be done: windows, memory and time of each.",
+        ),
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the summary as JSON on standard output.")
     ] = False,
@@ -87,6 +98,7 @@ def segment(
         nucseg segment image.png -o out
         nucseg segment plate1/ plate2/ -o out --resume
         nucseg segment "plates/*/dapi_*.tif" -o out --save labels,rois,geojson
+        nucseg segment slides/ -o out --dry-run
         nucseg segment stack.ome.tif -o out --channel DAPI --project max
     """
     from nucseg.inference.segmenter import load_model
@@ -106,6 +118,10 @@ def segment(
     if tta:
         loaded = loaded.with_tta()
     reading = Reading(channel=channel, project=project)
+    if dry_run:
+        options = {"formats": formats, "reading": reading}
+        tell_plan(inputs, output, loaded, as_json=as_json, **options)
+        return
     options = {"formats": formats, "reading": reading, "resume": resume}
     run_and_report(inputs, output, loaded, as_json=as_json, **options)
 

@@ -31,7 +31,7 @@ STRIDE = 32
 MARGIN = 192
 # What a window takes in the network and in the step to nuclei, in bytes per pixel, and what is
 # taken whatever its size.
-_BYTES_PER_PIXEL, _BYTES = 450, 400 * 10**6
+WINDOW_BYTES, BASE_BYTES = 450, 400 * 10**6
 # Pixels of an image that take as much memory as one of a window.
 _IMAGE_PIXELS = 5
 _NO_BOX = np.array([2**62, 2**62, 0, 0])
@@ -57,7 +57,7 @@ def window_size(max_memory: float) -> int:
     >>> window_size(2)
     1312
     """
-    pixels = max(max_memory * 10**9 - _BYTES, 0) / 2 / _BYTES_PER_PIXEL
+    pixels = max(max_memory * 10**9 - BASE_BYTES, 0) / 2 / WINDOW_BYTES
     size = math.isqrt(int(pixels)) // STRIDE * STRIDE
     if size <= 2 * MARGIN:
         raise InputError(
