@@ -144,6 +144,30 @@ class Scoring(Frozen):
     bias: float = Field(description="Logit of a nucleus whose features are all 0.")
 
 
+class Scaling(Frozen):
+    """Which images are resized for the network: those with smaller or larger nuclei than it likes.
+
+    Diameters are those of a disc of a nucleus's area, in pixels; an image goes by their median.
+    """
+
+    smallest: float = Field(10, gt=0, description="Diameter below which images are enlarged.")
+    largest: float = Field(40, gt=0, description="Diameter above which images are made smaller.")
+    target: tuple[float, float] = Field(
+        (18, 27), description="Diameters that nuclei of enlarged and of shrunk images get."
+    )
+    least: float = Field(0.2, gt=0, le=1, description="Smallest factor.")
+    most: float = Field(2, ge=1, description="Largest factor.")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Scaling:
+        if not self.smallest <= self.target[0] <= self.target[1] <= self.largest:
+            raise ValueError(
+                f"target must be two rising diameters from {self.smallest} to {self.largest}, not "
+                f"{self.target}"
+            )
+        return self
+
+
 Postprocessing = Annotated[ConnectedComponents | Watershed, Field(discriminator="method")]
 
 
@@ -184,6 +208,12 @@ class Segmenting(Reading):
         2.0,
         gt=0,
         description="Memory to work in, in gigabytes; larger images are segmented in windows.",
+    )
+    diameter: float | None = Field(
+        None,
+        gt=0,
+        description="Typical diameter of the nuclei in pixels, by which images are resized for the "
+        "network; by default it is estimated for each image by a first look.",
     )
     threads: int | None = Field(
         None, ge=1, description="Threads of the network; by default one for each physical core."

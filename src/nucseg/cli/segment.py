@@ -49,6 +49,7 @@ def segment(
     max_memory: Annotated[float, option(Segmenting, "max_memory", metavar="GB")] = default(
         Segmenting, "max_memory"
     ),
+    diameter: Annotated[float | None, option(Segmenting, "diameter", metavar="PIXELS")] = None,
     threads: Annotated[int | None, option(Segmenting, "threads")] = None,
     threshold: Annotated[
         float | None, option(ConnectedComponents, "threshold", show_default=OF_MODEL)
@@ -117,6 +118,8 @@ def segment(
     loaded = loaded.with_postprocessing(**{k: v for k, v in changes.items() if v is not None})
     if tta:
         loaded = loaded.with_tta()
+    if diameter is not None:
+        loaded = loaded.with_diameter(diameter)
     reading = Reading(channel=channel, project=project)
     if dry_run:
         options = {"formats": formats, "reading": reading}

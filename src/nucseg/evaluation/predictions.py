@@ -26,6 +26,9 @@ def by_model(model: Model) -> Predict:
     threshold = model.card.postprocessing.threshold
 
     def predict(sample: Sample) -> tuple[Labels, npt.NDArray[np.bool_]]:
+        if model.card.preprocessing.size is None:
+            found = model.segment(sample.pixels)
+            return found.labels, found.probability >= threshold
         maps = model.network_maps(sample.pixels)
         return model.nuclei(sample.pixels, maps).labels, maps[..., 0] >= threshold
 

@@ -223,9 +223,9 @@ def segment_large(
     try:
         canvas = FileCanvas(path, shape)
         try:
-            stitcher, scores = model.stitch(
-                image, canvas, limits=_limits(model, image), progress=progress
-            )
+            limits = _limits(model, image)
+            at_scale = model.for_image(image, limits=limits)
+            stitcher, scores = at_scale.stitch(image, canvas, limits=limits, progress=progress)
             yield _kept(model, image, canvas, stitcher, scores, pixel_size)
         finally:
             canvas.close()

@@ -15,7 +15,7 @@ from nucseg.export import check_formats
 from nucseg.inference.inputs import Input, find_inputs
 from nucseg.inference.records import InputFiles
 from nucseg.inference.segmenter import Model
-from nucseg.inference.tiling import BASE_BYTES, MARGIN, WINDOW_BYTES, fits_memory, tiles
+from nucseg.inference.tiling import BASE_BYTES, WINDOW_BYTES, fits_memory, tiles, window_and_margin
 
 # Side of the image on which the network is timed.
 _TRIAL = 512
@@ -113,7 +113,7 @@ def _planned(
     in_memory = fits_memory(source.shape, model.window)
     sized = model.card.preprocessing.size
     windows = (
-        tiles((height, width), size=model.window, margin=MARGIN)
+        tiles((height, width), **window_and_margin(model.window, model.scale or 1.0))
         if sized is None and height * width > model.window**2
         else []
     )
@@ -123,9 +123,9 @@ def _planned(
     ) or (height * width if sized is None else sized[0] * sized[1])
     at_once = min(seen, model.window**2)
     image_bytes = _IMAGE_BYTES * height * width if in_memory else 0
-    error = ""
+    obstacle = ""
     if not in_memory and whole:
-        error = f"too large for the memory to be written as {' and '.join(whole)}"
+        obstacle = f"too large for the memory to be written as {' and '.join(whole)}"
     return Planned(
         path,
         plane,
@@ -134,7 +134,7 @@ def _planned(
         round((BASE_BYTES + WINDOW_BYTES * at_once + image_bytes) / 10**9, 2),
         0 if in_memory else round(_FILE_BYTES * height * width / 10**9, 2),
         round(rate * seen * _ALL_STEPS, 6),
-        error,
+        obstacle,
     )
 
 

@@ -135,6 +135,7 @@ def fingerprint(image: Input, model: Model, files: InputFiles) -> Record:
     return {
         "nucseg": __version__,
         "model": model.card.model_dump(mode="json"),
+        "scale": model.scale,
         "reading": files.reading.model_dump(),
         **files.status(image.path),
     }

@@ -36,7 +36,9 @@ def mean_scores(labels: npt.NDArray[np.integer], probability: FloatImage) -> Flo
     return (sums / areas).astype(np.float32)
 
 
-def nucleus_features(labels: npt.NDArray[np.integer], maps: FloatImage) -> npt.NDArray[np.float64]:
+def nucleus_features(
+    labels: npt.NDArray[np.integer], maps: FloatImage, *, scale: float = 1.0
+) -> npt.NDArray[np.float64]:
     """Measure in the maps of a network what tells good nuclei from bad ones.
 
     Parameters
@@ -45,6 +47,8 @@ def nucleus_features(labels: npt.NDArray[np.integer], maps: FloatImage) -> npt.N
         0 background, 1…N nuclei, every number used.
     maps : ndarray, shape (H, W, 5), float32, in [0, 1]
         In the order of `nucseg.config.INSTANCE_MAPS`.
+    scale : float
+        By which the image was resized for the network.
 
     Returns
     -------
@@ -52,7 +56,7 @@ def nucleus_features(labels: npt.NDArray[np.integer], maps: FloatImage) -> npt.N
         As `FEATURES` names them: means inside the nucleus of the probability, of how near that is
         to one half, of border and of distance; how widely the votes for its centre are spread and
         how far their mean is from its centroid, in radii of a disc of its area; and the binary
-        logarithm of that radius in pixels.
+        logarithm of that radius in pixels, as the network saw it.
     """
     pixels = np.flatnonzero(labels)
     number = labels.ravel()[pixels].astype(np.intp) - 1
@@ -79,7 +83,7 @@ def nucleus_features(labels: npt.NDArray[np.integer], maps: FloatImage) -> npt.N
             mean(distance),
             np.sqrt(spread) / radius,
             np.sqrt(shift) / radius,
-            np.log2(radius),
+            np.log2(radius * scale),
         ],
         axis=-1,
     )

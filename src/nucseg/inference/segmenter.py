@@ -13,21 +13,31 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ValidationError
 
-from nucseg.config import INSTANCE_MAPS, Segmenting, Watershed
+from nucseg.config import INSTANCE_MAPS, Scaling, Segmenting, Watershed
 from nucseg.errors import InputError, ModelError
 from nucseg.export.format import Windowed
 from nucseg.inference.filters import kept_nuclei
 from nucseg.inference.instances import label_image
 from nucseg.inference.runtimes import Runtime, load_runtime
+from nucseg.inference.scaling import (
+    areas_of,
+    at_scale,
+    maps_at_size,
+    sampled_windows,
+    scale_for,
+    typical_diameter,
+)
 from nucseg.inference.scores import expected_iou, mean_scores, nucleus_features
 from nucseg.inference.segmentation import Segmentation
-from nucseg.inference.tiling import MARGIN, Canvas, Stitcher, tiles, window_size
+from nucseg.inference.tiling import Canvas, Stitcher, tiles, window_and_margin, window_size
 from nucseg.inference.turns import mean_over_turns
 from nucseg.models.zoo import DEFAULT_MODEL, ModelCard, find_model, read_card
 from nucseg.preprocess import FloatImage, Limits, prepare, prepared_limits, resize_image
 
 # The encoder halves an image five times.
 _STRIDE = 32
+# Side of the windows of a large image from which its scale is estimated, in pixels.
+_LOOK = 512
 
 
 @dataclass(frozen=True)
@@ -43,11 +53,15 @@ class Model:
     window : int
         Side of a square as large as what is segmented at once, in pixels, a multiple of 32.
         Larger images are cut into overlapping windows, see `nucseg.inference.tiling`.
+    scale : float or None
+        Factor by which images are resized for the network. None estimates it for each image from
+        the nuclei of a first look, where the card says what the network likes.
     """
 
     card: ModelCard
     runtime: Runtime
     window: int = window_size(Segmenting().max_memory)
+    scale: float | None = None
 
     def with_postprocessing(self, **changes: Any) -> Model:
         """Return the same model with other settings of its step from maps to nuclei.
@@ -88,8 +102,57 @@ class Model:
         """
         return replace(self, card=self.card.model_copy(update={"tta": True}))
 
+    def with_diameter(self, diameter: float) -> Model:
+        """Return the same model for images whose nuclei have this typical size.
+
+        Parameters
+        ----------
+        diameter : float
+            Median diameter in pixels.
+
+        Raises
+        ------
+        InputError
+            It is not above 0, or the model sees all images at one size.
+        """
+        if not 0 < diameter < np.inf:
+            raise InputError(f"Expected a diameter above 0 pixels, got {diameter}.")
+        if self.card.preprocessing.size is not None:
+            raise InputError(
+                f"The model {self.card.name} sees each image at {self.card.preprocessing.size}, "
+                "whatever the diameter of its nuclei. Leave the diameter out."
+            )
+        return replace(self, scale=scale_for(diameter, self.card.scaling or Scaling()))
+
+    def for_image(self, image: Windowed, *, limits: Limits | None = None) -> Model:
+        """Return the same model with the scale that suits an image, estimated if need be.
+
+        Parameters
+        ----------
+        image : Windowed, shape (H, W) or (H, W, C), any real dtype
+        limits : (low, high), optional
+            Of the image, see `nucseg.preprocess.prepared_limits`; needed where it is not in memory.
+
+        Raises
+        ------
+        InputError, ModelError
+            As `segment`.
+        """
+        if self.scale is not None or self.card.scaling is None:
+            return self
+        first = replace(self, scale=1.0)
+        if limits is None:
+            limits = prepared_limits(np.asarray(image), self.card.preprocessing)
+        areas = []
+        for window in sampled_windows((image.shape[0], image.shape[1]), _LOOK):
+            prepared = prepare(image[window], self.card.preprocessing, limits=limits)
+            labels, _ = first._scored(first._maps(prepared))
+            areas.append(areas_of(labels))
+        diameter = typical_diameter(np.concatenate(areas))
+        return replace(self, scale=scale_for(diameter, self.card.scaling))
+
     def network_maps(self, image: npt.NDArray[Any]) -> FloatImage:
-        """Run the network on an image, at the size that it works at.
+        """Run the network on an image, at the size that it works at, without estimating a scale.
 
         Parameters
         ----------
@@ -110,9 +173,13 @@ class Model:
         return self._maps(prepare(image, self.card.preprocessing))
 
     def _maps(self, prepared: FloatImage) -> FloatImage:
+        scale = self.scale or 1.0
+        seen = at_scale(prepared, scale)
         if self.card.tta:
-            return mean_over_turns(self._run, prepared, self.card.network.outputs)
-        return self._run(prepared)
+            maps = mean_over_turns(self._run, seen, self.card.network.outputs)
+        else:
+            maps = self._run(seen)
+        return maps_at_size(maps, prepared.shape[:2], scale)
 
     def _run(self, prepared: FloatImage) -> FloatImage:
         """Run the network on a prepared image of any size."""
@@ -189,14 +256,34 @@ class Model:
             The network does not give what the model's description says.
         """
         image = np.asarray(image)
-        fits = math.prod(image.shape[:2]) <= self.window**2
-        if fits or self.card.preprocessing.size is not None:
+        if self.scale is None and self.card.scaling is not None:
+            return self._segment_at_best_scale(image, self.card.scaling, pixel_size)
+        if self._fits(image.shape) or self.card.preprocessing.size is not None:
             return self.nuclei(image, self.network_maps(image), pixel_size=pixel_size)
         labels: npt.NDArray[np.int32] = np.zeros(image.shape[:2], np.int32)
         probability: FloatImage = np.zeros(image.shape[:2], np.float32)
         limits = prepared_limits(image, self.card.preprocessing)
         _, scores = self.stitch(image, labels, limits=limits, probability=probability)
         return self._segmentation(image, labels, scores, probability, pixel_size)
+
+    def _segment_at_best_scale(
+        self, image: npt.NDArray[Any], scaling: Scaling, pixel_size: tuple[float, float] | None
+    ) -> Segmentation:
+        first = replace(self, scale=1.0)
+        if not first._fits(image.shape):
+            return self.for_image(image).segment(image, pixel_size=pixel_size)
+        maps = first.network_maps(image)
+        labels, scores = first._scored(maps)
+        scale = scale_for(typical_diameter(areas_of(labels)), scaling)
+        if scale != 1:
+            return replace(self, scale=scale).segment(image, pixel_size=pixel_size)
+        # The first look is the last: most images are seen as they are.
+        probability = np.ascontiguousarray(maps[..., 0])
+        return self._segmentation(image, labels, scores, probability, pixel_size)
+
+    def _fits(self, shape: tuple[int, ...]) -> bool:
+        """Whether an image is one window."""
+        return math.prod(shape[:2]) * max(self.scale or 1.0, 1.0) ** 2 <= self.window**2
 
     def stitch(
         self,
@@ -229,7 +316,7 @@ class Model:
         """
         shape = (image.shape[0], image.shape[1])
         stitcher, scores = Stitcher(canvas, shape), []
-        windows = tiles(shape, size=self.window, margin=MARGIN)
+        windows = tiles(shape, **window_and_margin(self.window, self.scale or 1.0))
         for done, tile in enumerate(windows, start=1):
             prepared = prepare(image[tile.window], self.card.preprocessing, limits=limits)
             maps = self._maps(prepared)
@@ -246,7 +333,8 @@ class Model:
         labels = label_image(maps, self.card.postprocessing)
         if self.card.scoring is None:
             return labels, mean_scores(labels, maps[..., 0])
-        return labels, expected_iou(nucleus_features(labels, maps), self.card.scoring)
+        features = nucleus_features(labels, maps, scale=self.scale or 1.0)
+        return labels, expected_iou(features, self.card.scoring)
 
     def nuclei(
         self,

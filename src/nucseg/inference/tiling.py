@@ -66,6 +66,34 @@ def window_size(max_memory: float) -> int:
     return size
 
 
+def window_and_margin(window: int, scale: float) -> dict[str, int]:
+    """Side of windows and width of margins of an image that is resized for the network.
+
+    Parameters
+    ----------
+    window : int
+        Side of a window that is seen as it is, and of a resized one at most.
+    scale : float
+        Factor by which the image is resized.
+
+    Returns
+    -------
+    dict
+        The arguments ``size`` and ``margin`` of `tiles`, in pixels of the image. The margin is
+        what the network needs, but of images that become smaller at most three eighths of the
+        window.
+
+    Examples
+    --------
+    >>> window_and_margin(1312, 1), window_and_margin(1312, 2), window_and_margin(1312, 0.25)
+    ({'size': 1312, 'margin': 192}, {'size': 640, 'margin': 96}, {'size': 1312, 'margin': 480})
+    """
+    size = max(int(window / max(scale, 1)) // STRIDE, 4) * STRIDE
+    needed = math.ceil(MARGIN / scale / STRIDE) * STRIDE
+    possible = max(size * 3 // 8 // STRIDE * STRIDE, MARGIN)
+    return {"size": size, "margin": min(needed, possible)}
+
+
 class Canvas(Protocol):
     """A label image that is read and written by windows: an array, or a file."""
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
-from nucseg.config import Frozen, Postprocessing, Preprocessing, Scoring, Segmenting, UNet
+from nucseg.config import Frozen, Postprocessing, Preprocessing, Scaling, Scoring, Segmenting, UNet
 from nucseg.errors import ModelError
 from nucseg.files import sha256, whole_file
 
@@ -29,6 +29,7 @@ class ModelCard(Frozen):
     preprocessing: Preprocessing
     postprocessing: Postprocessing
     scoring: Scoring | None = None
+    scaling: Scaling | None = None
     tta: bool = Field(False, description="Average the maps over turns and mirror images.")
     training: dict[str, Any] = Field(default_factory=dict)
     figures: dict[str, Any] = Field(default_factory=dict)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nucseg.config import DEFAULT_RECIPE, RECIPES, Scoring, Training
+from nucseg.config import DEFAULT_RECIPE, RECIPES, Scaling, Scoring, Training
 from nucseg.datasets.reading import Dataset, open_dataset
 from nucseg.datasets.splits import Split, find_fields, make_split, read_split, write_split
 from nucseg.errors import InputError
@@ -364,6 +364,7 @@ def _finish(
             preprocessing=settings.preprocessing,
             postprocessing=settings.postprocessing,
             scoring=scoring,
+            scaling=Scaling() if settings.recipe == "instance" else None,
             training=record,
             figures={"validation": history[record["best_epoch"] - 1]},
             versions=_versions(),

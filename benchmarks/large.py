@@ -1,0 +1,122 @@
+"""Images of any size: peak memory, time, and that no nucleus is lost.
+
+    python benchmarks/large.py --data DIR --scratch DIR [--sides 5000 20000] [--json FILE]
+
+DIR holds dsb2018/ as for benchmarks/accuracy.py. For each side, an 8-bit tiled TIFF is made by
+repeating sixteen fluorescence images of fold 0, `nucseg segment` runs on it in a process of its
+own, and its peak resident memory and time are taken from the operating system. Then the label
+image is read part by part: its numbers, and those in the table, must be 1 to N without a gap. The
+last line sets the time per pixel of the largest image against that of the smallest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import tifffile
+from speed import mosaics
+
+PART = 2048
+
+
+def write_image(path, block, side):
+    """Write a tiled TIFF of a block that is repeated in both directions."""
+    repeated = np.tile(block, (1, -(-side // block.shape[1])))[:, :side]
+
+    def strips():
+        for top in range(0, side, 512):
+            rows = np.arange(top, min(top + 512, side)) % block.shape[0]
+            strip = repeated[rows]
+            for left in range(0, side, 512):
+                tile = np.zeros((512, 512), np.uint8)
+                part = strip[:, left : left + 512]
+                tile[: part.shape[0], : part.shape[1]] = part
+                yield tile
+
+    tifffile.imwrite(
+        path, strips(), shape=(side, side), dtype=np.uint8, tile=(512, 512), compression="zlib",
+        compressionargs={"level": 1}, resolution=(20_000, 20_000), resolutionunit="CENTIMETER",
+    )  # fmt: skip
+
+
+def run(command):
+    """Wall time in seconds, peak resident memory in gigabytes, and exit status of a command."""
+    start = time.perf_counter()
+    child = os.spawnv(os.P_NOWAIT, command[0], command)
+    _, status, usage = os.wait4(child, 0)
+    scale = 1 if sys.platform == "darwin" else 1024
+    return time.perf_counter() - start, usage.ru_maxrss * scale / 1e9, status
+
+
+def check(out, name):
+    """Nuclei in the label image and rows in the table; both must be 1 to N."""
+    from nucseg.images import open_image
+
+    (labels,) = open_image(out / "labels" / f"{name}.tif")
+    seen = np.zeros(2**20, bool)
+    for top in range(0, labels.shape[0], PART):
+        part = labels[top : min(top + PART, labels.shape[0]), 0 : labels.shape[1]]
+        found = np.unique(part)
+        if found[-1] >= len(seen):
+            seen = np.append(seen, np.zeros(int(found[-1]) + 2**20 - len(seen), bool))
+        seen[found] = True
+    numbers = np.flatnonzero(seen)
+    numbers = numbers[numbers > 0]
+    with (out / "measurements.csv").open(newline="", encoding="utf-8") as file:
+        rows = np.array([int(row["label"]) for row in csv.DictReader(file)])
+    complete = np.array_equal(numbers, np.arange(1, len(numbers) + 1))
+    complete &= np.array_equal(np.sort(rows), numbers)
+    return len(numbers), str(labels.dtype), bool(complete)
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--scratch", type=Path, required=True, help="folder for images and results")
+    parser.add_argument("--sides", type=int, nargs="+", default=[5000, 20000])
+    parser.add_argument("--save", default="labels")
+    parser.add_argument("--model", default="nuclei")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    options.scratch.mkdir(parents=True, exist_ok=True)
+    images, _ = mosaics(options.data / "dsb2018", 1)
+    block = np.asarray(images[0], np.uint8)
+    figures = []
+    print(
+        "| side | nuclei | labels | 1 to N in labels and table | seconds | s/megapixel | peak GB |"
+    )
+    print("|---|---|---|---|---|---|---|")
+    for side in options.sides:
+        image, out = options.scratch / f"{side}.tif", options.scratch / f"out-{side}"
+        if not image.exists():
+            write_image(image, block, side)
+        command = [sys.executable, "-m", "nucseg", "segment", str(image), "-o", str(out)]
+        command += ["--save", options.save, "--model", options.model]
+        seconds, memory, status = run(command)
+        if status:
+            sys.exit(f"nucseg segment ended with status {status}")
+        nuclei, dtype, complete = check(out, str(side))
+        rate = seconds / (side**2 / 1e6)
+        figures.append(
+            {"side": side, "nuclei": nuclei, "dtype": dtype, "complete": complete,
+             "seconds": seconds, "peak_gb": memory}
+        )  # fmt: skip
+        told = (side, nuclei, dtype, "yes" if complete else "NO", f"{seconds:.0f}", f"{rate:.3f}")
+        print(f"| {' | '.join(map(str, told))} | {memory:.2f} |", flush=True)
+    per_pixel = [each["seconds"] / each["side"] ** 2 for each in figures]
+    print(f"\nTime per pixel, last against first: {per_pixel[-1] / per_pixel[0]:.2f}")
+    if options.json:
+        options.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
