@@ -140,7 +140,6 @@ def test_large_images_are_looked_at_in_parts_and_come_out_alike(model: Model, tm
     windows = replace(model, window=448)
     found = windows.segment(image)
     assert np.median(model.runtime.widths) < 25
-    # Nuclei that the sampled parts cut make the scale a little larger.
     assert kaggle_map(overlap(whole, found.labels.astype(np.int32))) > 0.8
     with segment_large(windows, image, tmp_path) as large:
         assert large.count == found.count == 100

@@ -14,9 +14,32 @@ _ENOUGH = 3
 _OFFSETS = [INSTANCE_MAPS.index(name) for name in OFFSET_MAPS]
 
 
-def areas_of(labels: Labels) -> npt.NDArray[np.int64]:
-    """Pixels of each nucleus of a label image with the numbers 1…N."""
-    return np.bincount(labels.ravel())[1:]
+def whole_areas(labels: Labels) -> npt.NDArray[np.int64]:
+    """Measure the nuclei of a label image of which nothing is cut off.
+
+    Parameters
+    ----------
+    labels : ndarray, shape (H, W), integer
+        0 background, 1…N nuclei.
+
+    Returns
+    -------
+    ndarray, shape (M,), int64
+        Pixels of each nucleus that does not touch the edge; of all where fewer than three do not.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> image = np.pad(np.array([[1, 0, 2, 2, 0, 3, 0, 4]]), 1)
+    >>> whole_areas(image).tolist(), whole_areas(image[:, 1:]).tolist()
+    ([1, 2, 1, 1], [2, 1, 1])
+    """
+    areas = np.bincount(labels.ravel())
+    whole = areas.copy()
+    for edge in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
+        whole[edge] = 0
+    kept = whole if np.count_nonzero(whole[1:]) >= _ENOUGH else areas
+    return kept[1:][kept[1:] > 0]
 
 
 def typical_diameter(areas: npt.NDArray[np.int64]) -> float | None:

@@ -20,12 +20,12 @@ from nucseg.inference.filters import kept_nuclei
 from nucseg.inference.instances import label_image
 from nucseg.inference.runtimes import Runtime, load_runtime
 from nucseg.inference.scaling import (
-    areas_of,
     at_scale,
     maps_at_size,
     sampled_windows,
     scale_for,
     typical_diameter,
+    whole_areas,
 )
 from nucseg.inference.scores import expected_iou, mean_scores, nucleus_features
 from nucseg.inference.segmentation import Segmentation
@@ -147,7 +147,7 @@ class Model:
         for window in sampled_windows((image.shape[0], image.shape[1]), _LOOK):
             prepared = prepare(image[window], self.card.preprocessing, limits=limits)
             labels, _ = first._scored(first._maps(prepared))
-            areas.append(areas_of(labels))
+            areas.append(whole_areas(labels))
         diameter = typical_diameter(np.concatenate(areas))
         return replace(self, scale=scale_for(diameter, self.card.scaling))
 
@@ -274,7 +274,7 @@ class Model:
             return self.for_image(image).segment(image, pixel_size=pixel_size)
         maps = first.network_maps(image)
         labels, scores = first._scored(maps)
-        scale = scale_for(typical_diameter(areas_of(labels)), scaling)
+        scale = scale_for(typical_diameter(whole_areas(labels)), scaling)
         if scale != 1:
             return replace(self, scale=scale).segment(image, pixel_size=pixel_size)
         # The first look is the last: most images are seen as they are.
