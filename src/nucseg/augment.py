@@ -103,7 +103,8 @@ def random_crop(
         labels.astype(np.uint16), matrix, size, flags=cv2.INTER_NEAREST, borderMode=border
     )
     scaled = np.asarray(moved, np.float32) / np.float32(255)
-    changed = _change_intensities(_change_colours(scaled, rng, crops), rng, settings)
+    lit = _change_light(_change_colours(scaled, rng, crops), rng, crops)
+    changed = _change_intensities(lit, rng, settings)
     return changed, separate_copies(np.asarray(moved_labels, np.int32))
 
 
@@ -142,6 +143,19 @@ def _change_colours(image: FloatImage, rng: np.random.Generator, crops: Crops) -
         image = _restain(image, rng)
     factors = 1 + rng.uniform(-crops.colour, crops.colour, 3)
     return np.asarray(np.clip(image * factors.astype(np.float32), 0, 1), np.float32)
+
+
+def _change_light(image: FloatImage, rng: np.random.Generator, crops: Crops) -> FloatImage:
+    """Light an image unevenly, or let light from out of focus lie over one of fluorescence."""
+    if rng.random() >= crops.illumination:
+        return image
+    knots = rng.random((4, 4), np.float32)
+    field = cv2.resize(knots, image.shape[1::-1], interpolation=cv2.INTER_CUBIC)[..., None]
+    field = np.clip(field, 0, 1)
+    strength = np.float32(rng.uniform(0.2, 0.7))
+    if rng.random() < 0.5 or np.median(image[::8, ::8]) > 0.5:
+        return np.asarray(image * (1 - strength * field), np.float32)
+    return np.asarray(image + (1 - image) * field * strength * np.float32(0.7), np.float32)
 
 
 def _restain(image: FloatImage, rng: np.random.Generator) -> FloatImage:

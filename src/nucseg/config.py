@@ -184,6 +184,12 @@ class Reading(Frozen):
         description="What to do with the slices of a z-stack: each on its own, or all in one, "
         "their largest values (max).",
     )
+    pixel_size: float | None = Field(
+        None,
+        gt=0,
+        description="Micrometres from pixel to pixel, for measurements; by default what the file "
+        "says.",
+    )
 
 
 class Segmenting(Reading):
@@ -265,6 +271,9 @@ class Crops(Frozen):
         description="Probability of neither zooming nor turning by other than quarter turns, so "
         "that pixels and outlines stay as sharp as they are.",
     )
+    illumination: float = Field(
+        0.2, ge=0, le=1, description="Probability of uneven light or of haze from out of focus."
+    )
     clutter: float = Field(
         0.06,
         ge=0,
@@ -308,6 +317,11 @@ class Training(Frozen):
     start_from: Annotated[str | None, OrNone] = Field(
         None, description="Model to go on from: its name, or the folder of a trained one."
     )
+    relearn: bool = Field(
+        False,
+        description="Where a model goes on: learn in large steps, normalization and thresholds "
+        "too, from hundreds of images; by default in small ones, from a few.",
+    )
     preprocessing: Preprocessing = Preprocessing()
     network: UNet = UNet()
     augmentation: Augmentation = Augmentation()
@@ -343,7 +357,15 @@ RECIPES = {
             outputs=INSTANCE_MAPS,
             batch_norm_momentum=0.99,
         ),
-        augmentation=Augmentation(rotation=45, zoom=(0.5, 1.8), blur=1.5, inversion=0.15),
+        augmentation=Augmentation(
+            rotation=45,
+            zoom=(0.5, 1.8),
+            contrast=0.3,
+            gamma=0.5,
+            blur=1.5,
+            noise=0.06,
+            inversion=0.15,
+        ),
         crops=Crops(),
         postprocessing=Watershed(),
     ),

@@ -353,3 +353,26 @@ def test_dry_run_of_many_images_tells_the_largest(bright_model: Path, tmp_path: 
     assert "8 × 34" in result.stdout
     assert "8 × 13" not in result.stdout
     assert "and 5 more" in result.stderr
+
+
+def test_a_pixel_size_is_given_or_refused(images: Path, bright_model: Path, tmp_path: Path):
+    arguments = ("segment", images, "-o", tmp_path / "out", "--model", bright_model)
+    result = run(*arguments, "--pixel-size", 0)
+    assert result.exit_code == 2
+    assert "Wrong value of --pixel-size: Input should be greater than 0." in result.stderr
+    assert run(*arguments, "--pixel-size", 0.5).exit_code == 0
+    with (tmp_path / "out" / "measurements.csv").open(newline="") as file:
+        row = next(csv.DictReader(file))
+    assert float(row["area_um2"]) == pytest.approx(float(row["area"]) / 4)
+
+
+def test_a_diameter_reaches_the_model_or_is_refused(
+    images: Path, bright_model: Path, bright_model_32: Path, tmp_path: Path
+):
+    out = tmp_path / "out"
+    result = run("segment", images, "-o", out, "--model", bright_model, "--diameter", 80)
+    assert result.exit_code == 0, result.output
+    assert json.loads((out / "run.json").read_text())["scale"] == pytest.approx(27 / 80)
+    result = run("segment", images, "-o", out, "--model", bright_model_32, "--diameter", 80)
+    assert result.exit_code == 2
+    assert "Leave the diameter out." in result.stderr

@@ -424,7 +424,7 @@ def test_each_plane_is_an_image(model: Model, stack: Path, tmp_path: Path):
 def test_what_was_read_is_told(model: Model, stack: Path, tmp_path: Path):
     segment_files([stack.parent], tmp_path / "out", model)
     run = json.loads((tmp_path / "out" / "run.json").read_text(encoding="utf-8"))
-    assert run["reading"] == {"channel": None, "project": "none"}
+    assert run["reading"] == {"channel": None, "project": "none", "pixel_size": None}
     assert run["channels"] == {str(stack): "DAPI", str(stack.parent / "flat.png"): "all"}
     assert run["inputs"].keys() == run["channels"].keys()
     assert len(run["inputs"][str(stack)]) == 64
@@ -440,6 +440,14 @@ def test_channel_and_projection(model: Model, stack: Path, tmp_path: Path):
     assert "has no channel 'GFP'. Give --channel one of: 0 (Actin), 1 (DAPI)" in row.error
     run = json.loads((tmp_path / "out" / "run.json").read_text(encoding="utf-8"))
     assert run["channels"] == {str(stack): ""}
+
+
+def test_a_given_pixel_size_is_used_whatever_the_file_says(
+    model: Model, images: Path, tmp_path: Path
+):
+    segment_files([images], tmp_path / "out", model, reading=Reading(pixel_size=2))
+    assert {row["area_um2"] for row in rows(tmp_path / "out" / "measurements.csv")} == {"140"}
+    assert read_image(tmp_path / "out" / "labels" / "two.tif").pixel_size == pytest.approx((2, 2))
 
 
 def test_resume_does_again_what_was_read_otherwise(model: Model, stack: Path, tmp_path: Path):

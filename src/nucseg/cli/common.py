@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import typer
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from typer.core import TyperGroup
 
-from nucseg.errors import NucsegError
+from nucseg.errors import InputError, NucsegError
 
 USAGE_ERROR = 2
+
+SettingsT = TypeVar("SettingsT", bound=BaseModel)
 
 
 class ErrorsAsMessages(TyperGroup):
@@ -52,6 +54,22 @@ def option(settings: type[BaseModel], field: str, *names: str, **changes: Any) -
 def default(settings: type[BaseModel], field: str) -> Any:
     """Return the default of a field of the settings."""
     return settings.model_fields[field].default
+
+
+def checked(settings: type[SettingsT], values: Mapping[str, Any]) -> SettingsT:
+    """Make settings of the values of options.
+
+    Raises
+    ------
+    InputError
+        A value is out of bounds; the message names its option.
+    """
+    try:
+        return settings.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "--" + ".".join(str(part) for part in first["loc"]).replace("_", "-")
+        raise InputError(f"Wrong value of {name}: {first['msg']}.") from error
 
 
 def show_log(*, debug: bool) -> None:

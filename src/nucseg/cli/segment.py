@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from nucseg.cli.common import default, option, progress_bar
+from nucseg.cli.common import checked, default, option, progress_bar
 from nucseg.cli.dry_run import tell_plan
 from nucseg.config import ConnectedComponents, Filtering, Reading, Segmenting, Watershed
 
@@ -44,6 +44,9 @@ def segment(
     project: Annotated[Literal["none", "max"], option(Segmenting, "project")] = default(
         Segmenting, "project"
     ),
+    pixel_size: Annotated[
+        float | None, option(Segmenting, "pixel_size", metavar="MICROMETRES")
+    ] = None,
     resume: Annotated[bool, option(Segmenting, "resume", "--resume")] = False,
     tta: Annotated[bool, option(Segmenting, "tta", "--tta")] = False,
     max_memory: Annotated[float, option(Segmenting, "max_memory", metavar="GB")] = default(
@@ -53,6 +56,9 @@ def segment(
     threads: Annotated[int | None, option(Segmenting, "threads")] = None,
     threshold: Annotated[
         float | None, option(ConnectedComponents, "threshold", show_default=OF_MODEL)
+    ] = None,
+    relative_threshold: Annotated[
+        float | None, option(Watershed, "relative_threshold", show_default=OF_MODEL)
     ] = None,
     seed_threshold: Annotated[
         float | None, option(Watershed, "seed_threshold", show_default=OF_MODEL)
@@ -108,6 +114,7 @@ def segment(
     loaded = load_model(model, threads=threads, max_memory=max_memory)
     changes = {
         "threshold": threshold,
+        "relative_threshold": relative_threshold,
         "seed_threshold": seed_threshold,
         "join_votes": join_votes,
         "min_score": min_score,
@@ -120,7 +127,7 @@ def segment(
         loaded = loaded.with_tta()
     if diameter is not None:
         loaded = loaded.with_diameter(diameter)
-    reading = Reading(channel=channel, project=project)
+    reading = checked(Reading, {"channel": channel, "project": project, "pixel_size": pixel_size})
     if dry_run:
         options = {"formats": formats, "reading": reading}
         tell_plan(inputs, output, loaded, as_json=as_json, **options)

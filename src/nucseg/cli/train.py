@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nucseg.cli.common import ProgressDisplay, option
+from nucseg.cli.common import ProgressDisplay, checked, option
 from nucseg.config import DEFAULT_RECIPE, RECIPES, Training
 
 OF_RECIPE = "the recipe's own"
@@ -44,6 +44,7 @@ def train(
     start_from: Annotated[
         str | None, option(Training, "start_from", "--from", metavar="NAME|PATH")
     ] = None,
+    relearn: Annotated[bool | None, option(Training, "relearn", "--relearn")] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the last finished epoch of the run.")
     ] = False,
@@ -76,6 +77,7 @@ def train(
         "validation_fraction": validation_fraction,
         "encoder_weights": encoder_weights,
         "start_from": start_from,
+        "relearn": relearn,
     }
     given = {name: value for name, value in given.items() if value is not None}
     settings = _settings(output, config, given, resume=resume)
@@ -101,9 +103,6 @@ def _settings(
     output: Path, config: Path | None, given: dict[str, Any], *, resume: bool
 ) -> Training | None:
     """Return the settings of the file changed by the options; None for those of the run."""
-    from pydantic import ValidationError
-
-    from nucseg.errors import InputError
     from nucseg.training import run_folder
 
     held = output / run_folder.CONFIG
@@ -116,15 +115,10 @@ def _settings(
     elif "start_from" in given:
         from nucseg.training.fine_tuning import fine_tuning
 
-        base = fine_tuning(given["start_from"])
+        base = fine_tuning(given["start_from"], relearn=given.get("relearn", False))
     else:
         base = RECIPES.get(given.get("recipe", DEFAULT_RECIPE), Training())
-    try:
-        return Training.model_validate({**base.model_dump(), **given})
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = "--" + ".".join(str(part) for part in first["loc"]).replace("_", "-")
-        raise InputError(f"Wrong value of {name}: {first['msg']}.") from error
+    return checked(Training, {**base.model_dump(), **given})
 
 
 def _figures(row: dict[str, float]) -> str:

@@ -401,7 +401,7 @@ def _describe_run(
         "finished": False,
         "formats": list(formats),
         "model": model.card.model_dump(mode="json"),
-        "scale": model.scale or "estimated" if model.card.scaling else 1,
+        "scale": model.scale or ("estimated" if model.card.scaling else 1),
         "inputs": {str(image.path): None for image in images},
     }
 

@@ -11,6 +11,7 @@ import json
 import os
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -73,7 +74,8 @@ class InputFiles:
             self._opened.last = (image.path, sources)
         for source in sources:
             if source.plane == image.plane:
-                return source
+                given = self.reading.pixel_size
+                return source if given is None else replace(source, pixel_size=(given, given))
         raise InputError(f"{image.path} has changed since the run began. Start the run again.")
 
 

@@ -13,19 +13,21 @@ if TYPE_CHECKING:
     import keras
 
 
-def fine_tuning(name: str) -> Training:
+def fine_tuning(name: str, *, relearn: bool = False) -> Training:
     """Choose the settings by which a trained model goes on learning.
 
     Parameters
     ----------
     name : str
         Name of a bundled model, or the folder of a trained one.
+    relearn : bool
+        Train as the recipe would train a new network, rather than in small steps.
 
     Returns
     -------
     Training
         Its recipe with its own network, preprocessing and step from maps to nuclei, and the
-        changes of `nucseg.config.FINE_TUNING`.
+        changes of `nucseg.config.FINE_TUNING` unless all is learned anew.
 
     Raises
     ------
@@ -46,8 +48,11 @@ def fine_tuning(name: str) -> Training:
         "network": card.network,
         "preprocessing": card.preprocessing,
         "postprocessing": card.postprocessing,
+        "relearn": relearn,
     }
     recipe = RECIPES[card.recipe]
+    if relearn:
+        return recipe.model_copy(update=own)
     if recipe.crops is not None:
         own["crops"] = recipe.crops.model_copy(update={"per_epoch": FINE_TUNING_CROPS})
     return recipe.model_copy(update={**FINE_TUNING, **own})
@@ -64,8 +69,8 @@ def starting_network(settings: Training) -> keras.Model:
     Returns
     -------
     keras.Model
-        Its normalizations keep their statistics: a few images say too little of them, and what
-        the network knew of others would be lost.
+        Unless all is learned anew, its normalizations keep their statistics: a few images say too
+        little of them, and what the network knew of others would be lost.
 
     Raises
     ------
@@ -89,5 +94,5 @@ def starting_network(settings: Training) -> keras.Model:
 
     for layer in network.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
-            layer.trainable = False
+            layer.trainable = settings.relearn
     return network

@@ -135,7 +135,7 @@ def train(
         "settings": _without_folders(settings),
     }
     _finish(folder, model, settings, scoring, history, record)
-    if settings.recipe == "instance" and settings.start_from is None:
+    if settings.recipe == "instance" and (settings.start_from is None or settings.relearn):
         _tune(folder, dataset, split.validation, report)
     if not interrupted:
         shutil.rmtree(folder / run_folder.CHECKPOINT)
