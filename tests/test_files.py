@@ -1,3 +1,4 @@
+import errno
 import hashlib
 import os
 
@@ -6,7 +7,7 @@ import numpy as np
 import pytest
 
 from nucseg.errors import InputError
-from nucseg.files import png_fault, sha256, walk, whole_file
+from nucseg.files import UnfitFileError, png_fault, sha256, walk, whole_file
 
 
 def test_a_file_appears_whole(tmp_path):
@@ -37,6 +38,26 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path):
         whole_file(path) as partial,
     ):
         partial.write_text("x")
+
+
+@pytest.mark.parametrize(
+    ("number", "unfit"),
+    [(errno.ENAMETOOLONG, True), (errno.EFBIG, True), (errno.ENOSPC, False), (errno.EIO, False)],
+)
+def test_a_file_that_cannot_be_is_told_from_a_place_that_cannot_be_written(number, unfit, tmp_path):
+    kind = UnfitFileError if unfit else InputError
+    with (
+        pytest.raises(InputError, match=r"Cannot write .*x\.txt: ") as caught,
+        whole_file(tmp_path / "x.txt"),
+    ):
+        raise OSError(number, os.strerror(number))
+    assert type(caught.value) is kind
+
+
+def test_a_path_that_is_too_long(tmp_path):
+    path = tmp_path.joinpath(*["d" * 200] * 30, "x.txt")
+    with pytest.raises(UnfitFileError, match=r"Cannot write .*x\.txt: "), whole_file(path):
+        pytest.fail("there is no place to write to")
 
 
 def test_the_hash_is_that_of_the_bytes(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import zlib
@@ -12,6 +13,13 @@ from pathlib import Path
 from nucseg.errors import InputError
 
 PARTIAL = ".partial-"
+
+# What file systems say of a name, a path or a size that they do not take.
+_UNFIT = frozenset({errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ, errno.EFBIG})
+
+
+class UnfitFileError(InputError):
+    """A file cannot be written because of its name, path or size; others in its place can."""
 
 
 @contextmanager
@@ -33,6 +41,8 @@ def whole_file(path: Path) -> Iterator[Path]:
     ------
     InputError
         The place cannot be written: no permission, no space left, a file where a folder should be.
+    UnfitFileError
+        The file system does not take its name, path or size.
     """
     # The end of the name alone, since the name may be as long as names can be.
     short = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:8]
@@ -42,7 +52,8 @@ def whole_file(path: Path) -> Iterator[Path]:
         yield partial
         partial.replace(path)
     except OSError as error:
-        raise InputError(f"Cannot write {path}: {error.strerror or error}.") from error
+        kind = UnfitFileError if error.errno in _UNFIT else InputError
+        raise kind(f"Cannot write {path}: {error.strerror or error}.") from error
     finally:
         with suppress(OSError):
             partial.unlink(missing_ok=True)

@@ -61,6 +61,13 @@ def test_missing_file_and_folder(tmp_path: Path):
         read_image(tmp_path)
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_is_no_image(tmp_path: Path):
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(InputError, match=r"pipe\.png is no file but a pipe or a device"):
+        read_image(tmp_path / "pipe.png")
+
+
 @pytest.mark.skipif(not hasattr(os, "geteuid"), reason="needs POSIX permissions")
 def test_unreadable_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path = tmp_path / "secret.png"

@@ -1,3 +1,4 @@
+import shutil
 import sys
 from pathlib import Path
 
@@ -92,6 +93,53 @@ def test_a_window_reads_no_more_chunks_than_it_needs(tmp_path: Path):
     assert source[18:30, 34:40].any()
     with pytest.raises(InputError, match=r"a\.zarr is damaged or cut short"):
         source[:, :]
+
+
+def write_blosc(path: Path, pixels: np.ndarray) -> list[Path]:
+    """Write an image in chunks that Blosc compresses; returns their files, in order."""
+    write(path, pixels, "yx")
+    options = {"chunks": (16, 16), "compressors": zarr.codecs.BloscCodec(), "overwrite": True}
+    zarr.open_group(path).create_array("0", data=pixels, **options)
+    return sorted(each for each in (path / "0" / "c").rglob("*") if each.is_file())
+
+
+@pytest.mark.parametrize("keep", [5, 200, -1])
+def test_a_chunk_of_blosc_that_is_cut_short(keep: int, tmp_path: Path):
+    path = tmp_path / "a.zarr"
+    chunks = write_blosc(path, noise(40, 40))
+    chunks[1].write_bytes(chunks[1].read_bytes()[:keep])
+    (source,) = open_image(path)
+    assert source[:16, :16].any()
+    with pytest.raises(InputError, match=r"a\.zarr is damaged .*a chunk of it ends before its"):
+        source[:16, :17]
+
+
+def test_a_chunk_of_blosc_with_a_wrong_length(tmp_path: Path):
+    path = tmp_path / "a.zarr"
+    chunks = write_blosc(path, noise(40, 40))
+    data = bytearray(chunks[0].read_bytes())
+    data[4:8] = b"\xff" * 4
+    chunks[0].write_bytes(data)
+    (source,) = open_image(path)
+    with pytest.raises(InputError, match=r"a\.zarr is damaged or cut short"):
+        source[:16, :16]
+
+
+def test_a_chunk_of_blosc_that_is_left_out_is_zero(tmp_path: Path):
+    path, pixels = tmp_path / "a.zarr", noise(40, 40)
+    chunks = write_blosc(path, pixels)
+    chunks[0].unlink()
+    pixels[:16, :16] = 0
+    (source,) = open_image(path)
+    np.testing.assert_array_equal(source[:, :], pixels)
+
+
+def test_an_image_without_any_chunk(tmp_path: Path):
+    path = tmp_path / "a.zarr"
+    write(path, noise(20, 40), "yx")
+    shutil.rmtree(path / "0" / "c")
+    with pytest.raises(InputError, match=r"a\.zarr is damaged .*it has no chunks of pixels"):
+        open_image(path)
 
 
 @pytest.mark.parametrize(

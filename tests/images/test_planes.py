@@ -183,6 +183,13 @@ def test_no_pixels(shape: tuple[int, ...]):
         sources(PATH, [scene("TZ", noise(*shape))])
 
 
+@pytest.mark.parametrize("size", [(4.5, 4), (4, -4), (float("nan"), 4)])
+def test_sizes_that_are_none(size: tuple[float, float]):
+    odd = replace(scene("TZ", noise(1, 2, 4, 4)), size=size)
+    with pytest.raises(InputError, match=r"image is damaged .*its sizes are \(1, 2, "):
+        sources(PATH, [odd])
+
+
 def test_more_planes_than_any_file_has():
     huge = replace(scene("TZ", noise(1, 1, 4, 4)), lengths=(10**9, 3))
     with pytest.raises(InputError, match=r"damaged .*it tells of 3000000000 planes"):

@@ -1,3 +1,4 @@
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +79,17 @@ def test_a_wrong_bit_that_pillow_does_not_see():
     data[data.index(b"IDAT") - 4 + 8 + int.from_bytes(data[data.index(b"IDAT") - 4 :][:4])] ^= 1
     with pytest.raises(InputError, match=r"^x is damaged .*checksum"):
         decode_image(bytes(data), "x")
+
+
+def test_no_room_is_made_for_a_part_that_is_longer_than_the_file():
+    end = len(WHOLE) - 12
+    data = WHOLE[:end] + (2**31).to_bytes(4) + b"tEXt" + WHOLE[end:]
+    tracemalloc.start()
+    with pytest.raises(InputError, match=r"^x is damaged .*its end is missing"):
+        decode_image(data, "x")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1e6
 
 
 def test_picture_too_large_to_be_true(monkeypatch: pytest.MonkeyPatch):

@@ -449,6 +449,52 @@ def test_a_page_shorter_than_its_tags_say(cut: bool, tmp_path: Path):
         open_image(path)
 
 
+def overwrite(path: Path, **values: int) -> None:
+    with tifffile.TiffFile(path, mode="r+b") as file:
+        for name, value in values.items():
+            file.pages[0].tags[name].overwrite(value, dtype="I")
+
+
+@pytest.mark.parametrize("tiled", [False, True])
+def test_more_pixels_than_a_file_of_this_size_can_hold(tiled: bool, tmp_path: Path):
+    path, side = tmp_path / "a.tif", 100_000
+    options = {"tile": (256, 256)} if tiled else {"rowsperstrip": 256}
+    tifffile.imwrite(path, noise(256, 256) * 0, compression="zlib", metadata=None, **options)
+    overwrite(path, ImageWidth=side, ImageLength=side, **({} if tiled else {"RowsPerStrip": side}))
+    with pytest.raises(InputError, match=r"damaged .*it has \d+ bytes for 100000 by 100000 pixels"):
+        open_image(path)
+
+
+def test_a_tile_much_larger_than_the_image_is_damage(tmp_path: Path):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, noise(20, 30), tile=(32, 32), compression="zlib", metadata=None)
+    overwrite(path, TileWidth=2**30)
+    tracemalloc.start()
+    with pytest.raises(
+        InputError, match=r"tiles of \(1, 32, 1073741824\) pixels for an image of 20"
+    ):
+        open_image(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1e6
+
+
+def test_a_strip_too_large_to_be_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("nucseg.images.tiff_pixels._MAX_PART", 500)
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, noise(20, 30), compression="zlib", rowsperstrip=20)
+    with pytest.raises(InputError, match=r"its pixels lie in parts of 600, at most 500 can"):
+        open_image(path)
+    tifffile.imwrite(path, noise(20, 30), compression="zlib", rowsperstrip=10)
+    assert open_image(path)[0].shape == (20, 30)
+    # What is not compressed is read row by row.
+    pages = noise(2, 20, 30)
+    with tifffile.TiffWriter(path) as file:
+        for page in pages:
+            file.write(page, contiguous=False, metadata=None)
+    np.testing.assert_array_equal(open_image(path)[1][:, :], pages[1])
+
+
 READ_PART = "nucseg.images.tiff_pixels.Segments._read_part"
 
 

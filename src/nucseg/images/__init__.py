@@ -225,6 +225,9 @@ def _scenes(path: Path) -> list[Scene]:
             if is_zarr(path):
                 return open_zarr(path)
             raise InputError(f"{path} is a folder, not an image. Give a file in it.")
+        if path.exists() and not path.is_file():
+            # To open a pipe that nobody writes to would take for ever.
+            raise InputError(f"{path} is no file but a pipe or a device. Give an image file.")
         with path.open("rb") as file:
             start = file.read(16)
         if path.suffix.lower() in SLIDE_SUFFIXES:

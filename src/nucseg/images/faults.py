@@ -23,6 +23,7 @@ DAMAGE = (
     OSError,
     RuntimeError,
     SyntaxError,
+    SystemError,
     TypeError,
     ValueError,
     EOFError,
@@ -62,7 +63,9 @@ def reading(name: str) -> Iterator[None]:
     try:
         yield
     except MemoryError as error:
-        raise InputError(f"{name} is too large for the memory of this computer.") from error
+        raise InputError(
+            f"{name} is too large for the memory of this computer, or damaged."
+        ) from error
     except FileNotFoundError as error:
         raise InputError(f"There is no file {name}. Check its name and folder.") from error
     except DAMAGE as error:

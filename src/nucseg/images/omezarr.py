@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import itertools
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +18,8 @@ from nucseg.images.units import micrometres, pixel_size
 if TYPE_CHECKING:
     import zarr
 
+# Files that tell of an array.
+_ABOUT = frozenset({"zarr.json", ".zarray", ".zattrs", ".zgroup", ".zmetadata"})
 # Axes of versions that do not name them.
 _OLD_AXES = ("t", "c", "z", "y", "x")
 
@@ -97,6 +101,8 @@ def _scene(group: Any, name: str, path: Path) -> Scene:
     scales = about["multiscales"][0]
     largest = scales["datasets"][0]
     array = group[largest["path"]]
+    folder = path / array.path
+    _check_chunks(folder)
     axes = [
         axis if isinstance(axis, dict) else {"name": axis}
         for axis in scales.get("axes", _OLD_AXES[-array.ndim :])
@@ -116,7 +122,7 @@ def _scene(group: Any, name: str, path: Path) -> Scene:
         samples=1,
         dtype=array.dtype.newbyteorder("="),
         pixel_size=_pixel_size(axes, [largest, scales]),
-        read=_reader(array, others),
+        read=_reader(array, folder, others),
         channels=tuple(str(channel.get("label", "")) for channel in channels),
         lazy=array.chunks[-2:] != array.shape[-2:],
         name=name or str(scales.get("name", "")),
@@ -127,17 +133,54 @@ def _letter(name: str) -> str:
     return re.sub(r"\W", "", name)[:1].upper() or "Q"
 
 
+def _check_chunks(folder: Path) -> None:
+    """Refuse an array of which nothing was copied but what tells of it; it would be all black."""
+    files = (file for file in folder.rglob("*") if file.is_file())
+    if all(file.name in _ABOUT for file in files):
+        raise EOFError("it has no chunks of pixels")
+
+
 def _reader(
-    array: zarr.Array[Any], others: Sequence[int]
+    array: zarr.Array[Any], folder: Path, others: Sequence[int]
 ) -> Callable[[tuple[int, ...], slice, slice], Pixels]:
+    # Those in shards have lengths that are checked.
+    blosc = array.shards is None and any(
+        "Blosc" in type(each).__name__ for each in array.compressors
+    )
+
     def read(index: tuple[int, ...], rows: slice, columns: slice) -> Pixels:
         place: list[int | slice] = [0] * (array.ndim - 2)
         for axis, number in zip(others, index, strict=True):
             place[axis] = number
-        pixels = np.asarray(array[(*place, rows, columns)])
+        window = (*place, rows, columns)
+        if blosc:
+            for key in _chunk_keys(array, window):
+                _check_blosc(folder / key)
+        pixels = np.asarray(array[window])
         return pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
 
     return read
+
+
+def _chunk_keys(array: zarr.Array[Any], window: Sequence[int | slice]) -> Iterator[str]:
+    """Names of the chunks that a window touches."""
+    spans = []
+    for each, length in zip(window, array.chunks, strict=True):
+        start, stop = (each.start, each.stop) if isinstance(each, slice) else (each, each + 1)
+        spans.append(range(start // length, -(-stop // length)))
+    for place in itertools.product(*spans):
+        yield array.metadata.encode_chunk_key(place)
+
+
+def _check_blosc(chunk: Path) -> None:
+    """Refuse a chunk that is shorter than it says: Blosc would go on with what lies behind it."""
+    try:
+        with chunk.open("rb") as file:
+            header, size = file.read(16), file.seek(0, io.SEEK_END)
+    except FileNotFoundError:
+        return  # It is empty.
+    if size < max(16, int.from_bytes(header[12:16], "little")):
+        raise EOFError("a chunk of it ends before its pixels do")
 
 
 def _pixel_size(

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from numbers import Integral
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -220,7 +221,7 @@ def sources(
     ------
     InputError
         There is no such channel; there are more than 4 and none is called as nuclei are; there
-        are no pixels.
+        are no pixels, or their numbers are none.
 
     Notes
     -----
@@ -229,8 +230,10 @@ def sources(
     found = []
     names = _scene_names(scenes)
     for scene, name in zip(scenes, names, strict=True):
-        if 0 in scene.size or 0 in scene.lengths or not scene.samples:
-            sizes = (*scene.lengths, *scene.size, scene.samples)
+        sizes = (*scene.lengths, *scene.size, scene.samples)
+        if not all(isinstance(n, Integral) and n >= 0 for n in sizes):
+            raise damaged(str(path), f"its sizes are {sizes}")
+        if 0 in sizes:
             raise InputError(f"{path} has no pixels: its sizes are {sizes}.")
         check_planes(scene.lengths, str(path))
         chosen = _choose(scene, channel, str(path))

@@ -99,27 +99,31 @@ def _open(file: BinaryIO, name: str) -> Any:
 
 def _decode(open_file: Opener, name: str) -> Pixels:
     with quiet(name), open_file() as file:
+        _check_png(file, name)
         picture = _open(file, name)
         picture.load()
-        if picture.format == "PNG":
-            _check_png(file, name)
         return to_pixels(picture)
 
 
-def _check_png(file: BinaryIO, name: str) -> bytes:
-    """Content of a PNG file, if it is whole."""
+def _check_png(file: BinaryIO, name: str) -> None:
+    """Refuse a PNG file that is not whole.
+
+    Decoders go on with what they have, so that one wrong bit could give other pixels unnoticed; and
+    they make room for a part of any length before they see that the file is shorter.
+    """
+    is_png = file.read(4) == b"\x89PNG"
     file.seek(0)
-    data = file.read()
-    # Decoders go on with what they have: one wrong bit could give other pixels unnoticed.
-    if fault := png_fault(data):
+    if is_png and (fault := png_fault(file.read())):
         raise damaged(name, fault)
-    return data
+    file.seek(0)
 
 
 def _decode_deep_png(open_file: Opener, name: str) -> Pixels:
     with quiet(name), open_file() as file:
+        _check_png(file, name)
         _open(file, name).load()
-        return decode_with_opencv(_check_png(file, name), name)
+        file.seek(0)
+        return decode_with_opencv(file.read(), name)
 
 
 def _mode(picture: Any) -> str:

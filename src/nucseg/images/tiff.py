@@ -19,6 +19,7 @@ from nucseg.images.tiff_pixels import (
     Segments,
     Window,
     can_decode,
+    check_part,
     contiguous_window,
     plain_window,
     whole_window,
@@ -35,6 +36,9 @@ _BESIDE = frozenset({"Thumbnail", "Label", "Macro", "Map", "Overview", "Preview"
 # An array of (height, width, channels) that is written without a word on its axes comes out as a
 # stack of images of this width, which nobody takes.
 _MAX_CHANNELS_LAST = 4
+# A plane of more pixels has a byte for so many of them, even where tiles that are empty are left
+# out; less, and the file lacks most of what it tells of.
+_LARGE, _MOST_PIXELS_PER_BYTE = 2**28, 2**16
 
 _MINISWHITE, _MINISBLACK, _PALETTE = 0, 1, 3
 
@@ -188,6 +192,8 @@ def _decoded(
 ) -> _Decoded:
     keyframe = series.keyframe
     _, height, width, samples = axes.shape
+    if height * width > max(_LARGE, _MOST_PIXELS_PER_BYTE * size):
+        raise damaged(name, f"it has {size} bytes for {height} by {width} pixels")
     if series.transform is None and series.dataoffset is not None:
         _check_end(series.dataoffset + math.prod(axes.shape) * series.dtype.itemsize, size, name)
         return _Decoded(contiguous_window(series, open_file, (height, width, samples)), lazy=True)
@@ -196,6 +202,8 @@ def _decoded(
         if page is not None:
             ends = zip(page.dataoffsets, page.databytecounts, strict=False)
             _check_end(max(map(sum, ends), default=0), size, name)
+    if not keyframe.is_final:
+        check_part(keyframe, name)
     if not can_decode(keyframe):
         window = pillow_window(pages, keyframe, open_file, name)
         return _Decoded(window, lazy=False, stored=_has_palette(series, axes))

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nucseg.errors import MissingExtraError
+from nucseg.errors import InputError, MissingExtraError
 from nucseg.images.blocks import read_block
-from nucseg.images.faults import DAMAGE
+from nucseg.images.faults import DAMAGE, damaged
 from nucseg.images.planes import Opener, Pixels, kept
 
 if TYPE_CHECKING:
@@ -24,7 +24,31 @@ Pages = Sequence["tifffile.TiffPage | tifffile.TiffFrame | None"]
 
 # Strips go across an image and windows do not, so that decoded ones are kept for the next window.
 _KEPT_BYTES = 2**26
+# Pixels: of a tile that is no error, and of a strip or tile that can be decoded.
+_LARGE_TILE, _MAX_PART = 2**24, 2**30
 _JPEG = frozenset({6, 7, 33007, 34892})
+
+
+def check_part(page: tifffile.TiffPage, name: str) -> None:
+    """Refuse strips and tiles that are too large, before a decoder makes room for them.
+
+    Raises
+    ------
+    InputError
+        They have more pixels than can be decoded at once, or tiles far more than the image.
+    """
+    _, depth, height, width, _ = page.shaped
+    shape = (page.tiledepth, page.tilelength, page.tilewidth)
+    if not page.is_tiled:
+        shape = (1, min(page.rowsperstrip, height), width)
+    pixels = math.prod(shape)
+    if page.is_tiled and pixels > max(_LARGE_TILE, depth * height * width):
+        raise damaged(name, f"it has tiles of {shape} pixels for an image of {height} by {width}")
+    if pixels > _MAX_PART:
+        raise InputError(
+            f"{name} is too large: its pixels lie in parts of {pixels}, at most {_MAX_PART} can be "
+            "decoded at once. Save it again in tiles."
+        )
 
 
 def can_decode(page: tifffile.TiffPage) -> bool:
