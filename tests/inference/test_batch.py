@@ -629,6 +629,8 @@ def test_an_interrupt_stops_a_large_image(
 ):  # fmt: skip
     model = replace(load_model(bright_model, threads=threads), window=448)
     windows = []
+    # Tests that a shell runs in the background get no interrupts.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def segment_slowly(*args, progress, **options):
         def slower(done: int, total: int) -> None:
@@ -641,8 +643,11 @@ def test_an_interrupt_stops_a_large_image(
         return segment_large(*args, progress=slower, **options)
 
     monkeypatch.setattr("nucseg.inference.batch.segment_large", segment_slowly)
-    with pytest.raises(KeyboardInterrupt):
-        segment_files([images / "two.png", large_image], tmp_path / "out", model)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            segment_files([images / "two.png", large_image], tmp_path / "out", model)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert len(windows) < windows[0] / 2
     assert not list((tmp_path / "out").rglob(".partial-*"))
     monkeypatch.undo()

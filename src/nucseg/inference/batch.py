@@ -26,7 +26,7 @@ from nucseg.export import FORMATS, check_formats, output_files, save_formats
 from nucseg.export.folders import remove
 from nucseg.export.run_record import write_run_record
 from nucseg.export.tables import write_table
-from nucseg.files import PARTIAL
+from nucseg.files import PARTIAL, UnfitFileError
 from nucseg.images import Source, read_plane
 from nucseg.inference import records
 from nucseg.inference.inputs import Input, find_inputs
@@ -314,7 +314,10 @@ def _segment(
     with _segmented(source, run, report) as segmentation:
         with _as_image_errors():
             measurements = segmentation.measurements()
-        save_formats(segmentation, run.folder, image.name, run.formats)
+        try:
+            save_formats(segmentation, run.folder, image.name, run.formats)
+        except UnfitFileError as error:  # results of other images have a place
+            raise _ImageError(str(error)) from error
     records.write_measurements(run.folder, image, measurements)
     return {
         "status": "ok" if segmentation.count else "empty",

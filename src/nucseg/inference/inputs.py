@@ -69,8 +69,9 @@ def find_inputs(
         In the given order, folders and patterns sorted by path, each file once. The images of
         a folder are named relative to it, those of a pattern relative to the last folder before
         its first wildcard, a single file by its own name. Where two would have the same
-        name, as ``a.png`` and ``a.tif``, they keep their suffix (``a.png``, ``a.tif``), and if that
-        does not tell them apart, the path from the folder that all inputs share. Planes follow
+        name, as ``a.png`` and ``a.tif``, or one's result the name of another's folder, they keep
+        their suffix (``a.png``, ``a.tif``), and if that does not tell them apart, the path from the
+        folder that all inputs share. Planes follow
         their file, with its name and theirs: ``stack_z003``. A file that cannot be opened has
         one: the error comes where it is segmented.
 
@@ -102,13 +103,22 @@ def find_inputs(
             from_shared.append(real.relative_to(shared).as_posix() + end)
     # A longer name may in turn be the name of another image, hence the repetition.
     for longer in (with_suffix, from_shared, from_shared):
-        # Without regard to case, as file systems of macOS and Windows are.
-        uses = Counter(image.name.casefold() for image in images)
+        taken = _taken([image.name for image in images])
         images = [
-            replace(image, name=name) if uses[image.name.casefold()] > 1 else image
-            for image, name in zip(images, longer, strict=True)
+            replace(image, name=name) if clashes else image
+            for image, name, clashes in zip(images, longer, taken, strict=True)
         ]
     return images
+
+
+def _taken(names: Sequence[str]) -> list[bool]:
+    """Whether a result of each name would be that of another, or would be another's folder."""
+    # Without regard to case, as file systems of macOS and Windows are.
+    folded = [name.casefold() for name in names]
+    uses = Counter(folded)
+    folders = {parent.as_posix() for name in folded for parent in PurePosixPath(name).parents}
+    ends = {each.suffix for each in FORMATS.values() if "/" not in each.suffix}
+    return [uses[name] > 1 or any(f"{name}{end}" in folders for end in ends) for name in folded]
 
 
 def _planes(path: Path, reading: Reading) -> list[str]:

@@ -33,6 +33,8 @@ FOLDER = ".nucseg"
 
 # Bytes that a file name may have on all common file systems.
 LONGEST_NAME = 255
+# Bytes of a name with its folders, above which its record has no room in folders of these names.
+_LONGEST_PLACE = 1024
 
 Record = dict[str, Any]
 
@@ -91,11 +93,13 @@ def measurements_path(folder: Path, image: Input) -> Path:
 
 def _place(folder: Path, image: Input, suffix: str) -> Path:
     path = folder / FOLDER / f"{image.name}{suffix}"
-    whole = os.fsencode(path.name)
-    if len(whole) <= LONGEST_NAME:
-        return path
-    # A name as long as names can be has no room for a longer suffix.
-    return path.with_name(f"{hashlib.sha256(whole).hexdigest()}{suffix}")
+    name, place = os.fsencode(path.name), os.fsencode(image.name)
+    if len(place) > _LONGEST_PLACE:
+        return folder / FOLDER / f"{hashlib.sha256(place).hexdigest()}{suffix}"
+    if len(name) > LONGEST_NAME:
+        # A name as long as names can be has no room for a longer suffix.
+        return path.with_name(f"{hashlib.sha256(name).hexdigest()}{suffix}")
+    return path
 
 
 def read_record(folder: Path, image: Input) -> Record:
@@ -151,8 +155,8 @@ def finished(
     same = record.get("fingerprint") == fingerprint(image, model, files)
     written = set(formats) <= set(record.get("formats", ()))
     results = [measurements_path(folder, image), *output_files(folder, image.name, formats)]
-    there = all(path.exists() for path in results)
-    return record if same and written and there else None
+    kept = same and written and all(path.exists() for path in results)
+    return record if kept else None
 
 
 def _status(path: Path) -> Record:
