@@ -107,7 +107,7 @@ def test_upright_crops_are_exact_copies_of_the_pixels():
     pixels = rng.integers(0, 256, (70, 90, 3), np.uint8)
     labels = (pixels[..., 0] > 128).astype(np.int32)
     settings = Augmentation(**{**STILL, "zoom": (0.5, 1.8), "flips": True, "quarter_turns": True})
-    crops = Crops(size=32, upright=1, grey=0, colour=0, stain=0)
+    crops = Crops(size=32, upright=1, grey=0, colour=0, stain=0, illumination=0)
     seen = set()
     for _ in range(20):
         crop, moved = random_crop(pixels, labels, rng, settings, crops)
@@ -125,10 +125,9 @@ def test_the_labels_of_a_crop_move_with_it():
     image, mask = disc(64, 64)
     pixels, labels = (image * 255).astype(np.uint8), mask[..., 0].astype(np.int32)
     settings = Augmentation(**{**STILL, "flips": True, "quarter_turns": True, "rotation": 45})
+    crops = Crops(size=64, illumination=0)
     for seed in range(20):
-        crop, moved = random_crop(
-            pixels, labels, np.random.default_rng(seed), settings, Crops(size=64)
-        )
+        crop, moved = random_crop(pixels, labels, np.random.default_rng(seed), settings, crops)
         assert np.mean((crop[..., 0] > 0.5) == (moved > 0)) > 0.97
         assert np.count_nonzero(moved) > 150
 
@@ -141,7 +140,7 @@ def test_stained_images_get_other_colours_and_keep_their_structure():
     settings = Augmentation(**STILL)
 
     def hues(stain):
-        crops = Crops(size=64, grey=0, colour=0, upright=1, stain=stain)
+        crops = Crops(size=64, grey=0, colour=0, upright=1, stain=stain, illumination=0)
         for seed in range(30):
             crop, moved = random_crop(purple, labels, np.random.default_rng(seed), settings, crops)
             inside, outside = crop[moved > 0].mean(axis=0), crop[moved == 0].mean(axis=0)
@@ -163,11 +162,27 @@ def test_images_on_a_dark_ground_are_not_restained():
                 labels,
                 np.random.default_rng(seed),
                 Augmentation(**STILL),
-                Crops(size=64, grey=0, colour=0, upright=1, stain=stain),
+                Crops(size=64, grey=0, colour=0, upright=1, stain=stain, illumination=0),
             )[0]
             for stain in (0, 1)
         )
         np.testing.assert_allclose(first.mean((0, 1)), second.mean((0, 1)), atol=1e-6)
+
+
+@pytest.mark.parametrize("ground", [0.2, 0.8])
+def test_uneven_light_is_smooth_and_of_all_colours(ground: float):
+    pixels = np.full((64, 64, 3), int(255 * ground), np.uint8)
+    crops = Crops(size=64, grey=0, colour=0, stain=0, upright=1, illumination=1)
+    changes = []
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        crop, _ = random_crop(pixels, np.zeros((64, 64), int), rng, Augmentation(**STILL), crops)
+        np.testing.assert_array_equal(crop[..., 0], crop[..., 2])
+        assert np.abs(np.diff(crop[..., 0], axis=0)).max() < 0.1
+        changes.append(float((crop - pixels / 255).mean()))
+    assert min(np.abs(changes)) > 0.01
+    # Haze lies over what is dark alone: a bright ground cannot become brighter.
+    assert (max(changes) > 0) == (ground < 0.5)
 
 
 def test_grey_images_stay_grey_and_colours_change():
@@ -175,7 +190,8 @@ def test_grey_images_stay_grey_and_colours_change():
     grey, labels = (image * 255).astype(np.uint8), mask[..., 0].astype(np.int32)
     tinted = grey.copy()
     tinted[..., 0] //= 2
-    crops, settings = Crops(size=32, grey=0, colour=0.5), Augmentation(**STILL)
+    crops = Crops(size=32, grey=0, colour=0.5, illumination=0)
+    settings = Augmentation(**STILL)
     crop, _ = random_crop(grey, labels, np.random.default_rng(0), settings, crops)
     np.testing.assert_array_equal(crop[..., 0], crop[..., 2])
     crop, _ = random_crop(tinted, labels, np.random.default_rng(0), settings, crops)

@@ -46,3 +46,9 @@ def test_every_setting_has_a_help_text():
                 name == "postprocessing"
             )
             assert nested or field.description, name
+
+
+def test_only_a_model_that_goes_on_can_learn_anew():
+    with pytest.raises(ValidationError, match=r"Only a model that goes on \(--from\) can learn"):
+        Training(relearn=True)
+    assert Training(relearn=True, start_from="nuclei").relearn

@@ -91,7 +91,8 @@ def random_crop(
         rng.uniform(min(half, side / 2), max(side - half, side / 2))
         for side in (image.shape[1], image.shape[0])
     ]
-    shift = crops.size / 2 - turn @ centre
+    # Pixels are numbered by their centres, half a pixel from their edges.
+    shift = (crops.size - 1) / 2 - turn @ (np.array(centre) - 0.5)
     if upright:  # whole pixels
         turn, shift = np.rint(turn), np.rint(shift)
     matrix = np.column_stack([turn, shift])

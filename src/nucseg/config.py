@@ -332,6 +332,8 @@ class Training(Frozen):
 
     @model_validator(mode="after")
     def _of_one_recipe(self) -> Training:
+        if self.relearn and self.start_from is None:
+            raise ValueError("Only a model that goes on (--from) can learn anew (--relearn)")
         instance = self.recipe == "instance"
         if (self.crops is not None) != instance or (self.preprocessing.size is None) != instance:
             raise ValueError(

@@ -225,6 +225,7 @@ def test_wrong_weights_are_refused_before_anything_is_written(discs, tiny, tmp_p
         (["--epochs", "0"], "greater than or equal to 1"),
         (["--learning-rate", "-1"], "Wrong value of --learning-rate"),
         (["--recipe", "magic"], "Wrong value of --recipe"),
+        (["--relearn"], "Only a model that goes on (--from) can learn anew (--relearn)."),
         (["--split", "nowhere.csv"], "nowhere.csv"),
         (["--config", "nowhere.toml"], "Cannot read the settings"),
         (["--resume"], "no run to resume"),
@@ -319,6 +320,19 @@ def test_fine_tuning_goes_on_from_a_trained_model(run, discs, tmp_path):
     assert (held["start_from"], held["learning_rate"]) == (run.name, FINE_TUNING["learning_rate"])
     for before, after in zip(normalizations(run), normalizations(tmp_path / "mine"), strict=True):
         np.testing.assert_array_equal(before, after)
+
+
+def test_relearning_goes_on_with_all_of_the_model(instance_run, discs, tmp_path):
+    settings = fine_tuning(str(instance_run), relearn=True)
+    recipe = RECIPES["instance"]
+    assert (settings.epochs, settings.learning_rate) == (recipe.epochs, recipe.learning_rate)
+    assert settings.crops == recipe.crops
+    crops = settings.crops.model_copy(update={"size": 32, "per_epoch": 2})
+    update = {"crops": crops, "epochs": 1, "split": "random", "batch_size": 2}
+    train(discs, tmp_path / "mine", settings.model_copy(update=update))
+    before, after = normalizations(instance_run), normalizations(tmp_path / "mine")
+    assert any(not np.array_equal(*pair) for pair in zip(before, after, strict=True))
+    assert read_card(tmp_path / "mine").scoring is not None
 
 
 def test_fine_tuning_keeps_thresholds_and_score_of_the_model(instance_run, discs, tmp_path):

@@ -68,8 +68,11 @@ def checked(settings: type[SettingsT], values: Mapping[str, Any]) -> SettingsT:
         return settings.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
+        message = first["msg"].removeprefix("Value error, ")
+        if not first["loc"]:  # of several options
+            raise InputError(f"{message}.") from error
         name = "--" + ".".join(str(part) for part in first["loc"]).replace("_", "-")
-        raise InputError(f"Wrong value of {name}: {first['msg']}.") from error
+        raise InputError(f"Wrong value of {name}: {message}.") from error
 
 
 def show_log(*, debug: bool) -> None:
