@@ -118,7 +118,8 @@ class MaskEncoder:
 
 def _deflated(data: Any) -> bytes:
     """Compress to whole bytes that can stand between others and do not look back at them."""
-    compressor = zlib.compressobj(1, zlib.DEFLATED, -zlib.MAX_WBITS)
+    # Masks are runs of one value; to look for no more than these is faster, and as small.
+    compressor = zlib.compressobj(1, wbits=-zlib.MAX_WBITS, strategy=zlib.Z_RLE)
     return compressor.compress(data) + compressor.flush(zlib.Z_FULL_FLUSH)
 
 
