@@ -201,7 +201,8 @@ class Segmenting(Reading):
     save: tuple[str, ...] = Field(
         ("labels", "overlays"),
         description="What to write for each image: labels, overlays, rois (ImageJ), geojson "
-        "(QuPath), coco, masks and rle (Kaggle) or probability; several with commas between them.",
+        "(QuPath), coco, masks and rle (Kaggle), zarr (OME-Zarr) or probability; several with "
+        "commas between them.",
     )
     resume: bool = Field(
         False, description="Keep what an earlier, broken off run has done and do only the rest."

@@ -29,13 +29,17 @@ _BAND = 512
 _DIAGONALS = ((-1, -1), (-1, 1), (1, 1), (1, -1))
 
 
-def outlines(labels: Labels) -> Iterator[tuple[int, list[Polygon]]]:
+def outlines(
+    labels: Labels, *, origin: tuple[int, int] = (0, 0)
+) -> Iterator[tuple[int, list[Polygon]]]:
     """Trace the outlines of all nuclei along the edges of their pixels.
 
     Parameters
     ----------
     labels : ndarray, shape (H, W), integer
         0 background, other numbers nuclei; negative numbers are background too.
+    origin : tuple of int
+        Row and column of the upper left pixel, where the labels are a part of an image.
 
     Yields
     ------
@@ -44,7 +48,8 @@ def outlines(labels: Labels) -> Iterator[tuple[int, list[Polygon]]]:
     polygons : list of list of ndarray, shape (K, 2), int32
         One polygon for each piece of the nucleus whose pixels share edges. A polygon is a list of
         rings: first its outline, then those of its holes. A ring holds the places (x, y) where it
-        turns, by 90° each time, without repeating the first at the end.
+        turns, by 90° each time, without repeating the first at the end. What a nucleus gives does
+        not depend on what else is in the image.
 
     Raises
     ------
@@ -80,12 +85,12 @@ def outlines(labels: Labels) -> Iterator[tuple[int, list[Polygon]]]:
         )
     corners = _find_corners(labels)
     if corners.rows.size:
-        yield from _polygons(labels, corners)
+        yield from _polygons(labels, corners, origin)
 
 
 @dataclass(frozen=True)
 class _Corners:
-    """Corners of pixels at which outlines turn.
+    """Corners of pixels at which outlines turn, in the order of the pixels, row by row.
 
     `rows` and `columns` are those of a pixel of the nucleus, `sides` which of its corners it is. At
     a convex corner the outline goes round the pixel; at a concave one (`concave`) both pixels
@@ -110,7 +115,7 @@ class _Corners:
 
 def _find_corners(labels: Labels) -> _Corners:
     height, width = labels.shape
-    parts = []
+    bands = []
     for start in range(0, max(height, 1), _BAND):
         # The band with a frame of one pixel: the neighbouring rows, background beyond the image.
         rows = min(_BAND, height - start)
@@ -118,24 +123,18 @@ def _find_corners(labels: Labels) -> _Corners:
         above = min(start, 1)
         seen = labels[start - above : start + rows + 1]
         band[1 - above : 1 - above + len(seen), 1:-1] = seen
-        parts += [
-            (
-                (found // width + start).astype(np.int32),
-                (found % width).astype(np.int32),
-                side,
-                concave,
-                touches,
-            )
-            for side, concave, found, touches in _corners_in(band)
-        ]
-    counts = [len(part[0]) for part in parts]
-    return _Corners(
-        rows=np.concatenate([part[0] for part in parts]),
-        columns=np.concatenate([part[1] for part in parts]),
-        sides=np.repeat(np.array([part[2] for part in parts], np.int8), counts),
-        concave=np.repeat(np.array([part[3] for part in parts], np.bool_), counts),
-        touching=np.concatenate([part[4] for part in parts]),
-    )
+        kinds = list(_corners_in(band))
+        counts = [len(kind[2]) for kind in kinds]
+        found = np.concatenate([kind[2] for kind in kinds])
+        order = np.argsort(found, kind="stable")
+        bands.append((
+            (found[order] // width + start).astype(np.int32),
+            (found[order] % width).astype(np.int32),
+            np.repeat(np.array([kind[0] for kind in kinds], np.int8), counts)[order],
+            np.repeat(np.array([kind[1] for kind in kinds], np.bool_), counts)[order],
+            np.concatenate([kind[3] for kind in kinds])[order],
+        ))  # fmt: skip
+    return _Corners(*(np.concatenate(each) for each in zip(*bands, strict=True)))
 
 
 def _corners_in(band: Labels) -> Iterator[tuple[int, bool, _Starts, _Flags]]:
@@ -224,7 +223,9 @@ def _rings(following: _Indices) -> tuple[_Indices, _Starts]:
     return np.asarray(order), np.cumsum(sizes) - sizes
 
 
-def _polygons(labels: Labels, corners: _Corners) -> Iterator[tuple[int, list[Polygon]]]:
+def _polygons(
+    labels: Labels, corners: _Corners, origin: tuple[int, int]
+) -> Iterator[tuple[int, list[Polygon]]]:
     following = _following(corners)
     if corners.touching.any():
         _untouch(corners, following)
@@ -233,7 +234,7 @@ def _polygons(labels: Labels, corners: _Corners) -> Iterator[tuple[int, list[Pol
     rows, columns = corners.rows[order], corners.columns[order]
     label = labels[rows[starts], columns[starts]]
     piece = _pieces(labels, label, hole, rows, columns, starts)
-    points = np.column_stack([corners.x[order], corners.y[order]])
+    points = np.column_stack([corners.x[order] + origin[1], corners.y[order] + origin[0]])
     ends = np.append(starts[1:], len(order))
     sequence = np.lexsort((hole, piece, label))
     number, polygons = 0, list[Polygon]()

@@ -51,6 +51,18 @@ def test_a_folder_in_several_formats(folder: Path, tmp_path: Path):
         np.testing.assert_array_equal(read_image(out / f"labels/{name}.tif").pixels, label_image())
 
 
+def test_ome_zarr_there_and_back(folder: Path, tmp_path: Path):
+    result = run("convert", folder, "--to", "zarr", "-o", tmp_path / "zarr")
+    assert result.exit_code == 0, result.output
+    written = tmp_path / "zarr" / "zarr"
+    assert {path.name for path in written.iterdir()} == {"a.ome.zarr", "c.ome.zarr", "deep"}
+    result = run("convert", written, "--to", "labels", "-o", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    for name in ("a", "c", "deep/b"):
+        labels = read_image(tmp_path / "out" / "labels" / f"{name}.ome.tif").pixels
+        np.testing.assert_array_equal(labels, label_image())
+
+
 def test_formats_of_kaggle_and_a_pattern(folder: Path, tmp_path: Path):
     result = run("convert", folder / "*.png", "--to", "masks,rle", "-o", tmp_path / "out")
     assert result.exit_code == 0, result.output
@@ -155,12 +167,13 @@ def test_a_bad_file_does_not_stop_the_others(kind: str, message: str, folder: Pa
         (
             ["in", "--to", "rois,overlays", "-o", "out"],
             "The format overlays needs more than label images. Give any of labels, rois, geojson, "
-            "coco, masks, rle, or segment the images with --save overlays.",
+            "coco, masks, rle, zarr, or segment the images with --save overlays.",
         ),
         (["in", "--to", "probability", "-o", "out"], "probability needs more than label images"),
         (["none.tif", "--to", "rois", "-o", "out"], "There is no file or folder none.tif"),
         (["in", "--to", "rois", "-o", "file"], "Cannot write file/rois/a.zip"),
         (["in", "--to", "masks", "-o", "file"], "Cannot write file/masks/a/masks"),
+        (["in", "--to", "zarr", "-o", "file"], "Cannot write file/zarr/a.ome.zarr"),
         (["in", "--to", "rois"], "Missing option '--output'"),
         (["in", "-o", "out"], "Missing option '--to'"),
         (["--to", "rois", "-o", "out"], "Missing argument 'LABELS"),

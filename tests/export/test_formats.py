@@ -10,6 +10,7 @@ import pytest
 import roifile
 import shapely
 import tifffile
+import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -43,6 +44,10 @@ def fill(labels: np.ndarray, number: int, polygon: shapely.Geometry) -> None:
     inside = shapely.contains_xy(polygon, x, y)
     assert not labels[top:bottom, left:right][inside].any()
     labels[top:bottom, left:right][inside] = number
+
+
+def files_in(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
 
 
 def merged(numbered: Iterable[tuple[int, np.ndarray]], shape: tuple[int, int]) -> np.ndarray:
@@ -103,6 +108,18 @@ def read_rle(path: Path, shape: tuple[int, int]) -> np.ndarray:
     return columns.reshape(shape, order="F")
 
 
+def read_zarr(path: Path, _shape: tuple[int, int]) -> np.ndarray:
+    """Follow what the folder tells of itself, as viewers do."""
+    root = zarr.open_group(path, mode="r")
+    (name,) = root["labels"].attrs["labels"]
+    found = [
+        group[group.attrs["multiscales"][0]["datasets"][0]["path"]][:]
+        for group in (root, root[f"labels/{name}"])
+    ]
+    np.testing.assert_array_equal(*found)
+    return found[0]
+
+
 # What other programs read from the files: the label image.
 READERS = {
     "labels": lambda path, _shape: tifffile.imread(path),
@@ -111,6 +128,7 @@ READERS = {
     "coco": read_coco,
     "masks": read_masks,
     "rle": read_rle,
+    "zarr": read_zarr,
 }
 
 
@@ -140,7 +158,9 @@ def test_labels_above_16_bits(name: str, tmp_path: Path):
 def test_more_nuclei_than_16_bits_can_number(tmp_path: Path):
     labels = np.arange(1, 66_001, dtype=np.uint32).reshape(250, 264)
     formats = [name for name in OF_LABELS if name != "masks"]  # so many files take long
-    tiff, rois, geojson, coco, rle = save_formats(LabelImage(labels), tmp_path, "a", formats)
+    tiff, rois, geojson, coco, rle, ome_zarr = save_formats(
+        LabelImage(labels), tmp_path, "a", formats
+    )
     np.testing.assert_array_equal(tifffile.imread(tiff), labels)
     assert tifffile.imread(tiff).dtype == np.uint32
     with zipfile.ZipFile(rois) as archive:
@@ -153,6 +173,7 @@ def test_more_nuclei_than_16_bits_can_number(tmp_path: Path):
     assert [each["id"] for each in annotations] == labels.ravel().tolist()
     assert annotations[-1]["bbox"] == [263, 249, 1, 1]
     assert pd.read_csv(rle)["EncodedPixels"].iloc[-1] == "66000 1"
+    np.testing.assert_array_equal(read_zarr(ome_zarr, labels.shape), labels)
 
 
 @pytest.mark.parametrize("name", list(FORMATS))
@@ -164,8 +185,7 @@ def test_every_format_writes_any_labels_and_nothing_else(name, shape, dtype, tmp
         (written,) = save_formats(seg, tmp_path, "a/b.c", [name])
         assert written == tmp_path / name / f"a/b.c{FORMATS[name].suffix}"
         assert written.exists()
-        files = [path for path in tmp_path.rglob("*") if path.is_file()]
-        assert files == ([written] if written.is_file() else list(written.iterdir()))
+        assert files_in(tmp_path) == ([written] if written.is_file() else files_in(written))
         if name in READERS:
             np.testing.assert_array_equal(READERS[name](written, shape), labels)
         assert FORMATS[name].description
@@ -177,7 +197,7 @@ def test_every_format_gives_the_same_bytes_again(name: str, tmp_path: Path):
     for folder in ("first", "second"):
         save_formats(seg, tmp_path / folder, "a", [name])
     first, second = (
-        {file.relative_to(folder): file.read_bytes() for file in folder.rglob("*.*")}
+        {file.relative_to(folder): file.read_bytes() for file in files_in(folder)}
         for folder in (tmp_path / "first", tmp_path / "second")
     )
     assert first == second

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ import zarr
 
 from nucseg.config import Reading
 from nucseg.errors import InputError, MissingExtraError
+from nucseg.export import FORMATS, output_files
 from nucseg.images import open_image, read_image
 from nucseg.inference.batch import segment_files
 from nucseg.inference.large import segment_large
@@ -533,16 +535,26 @@ def test_images_too_large_for_the_memory_give_the_same(
     assert not list((tmp_path / "windows").rglob(".partial-*"))
 
 
-def test_formats_that_need_the_whole_image_are_named(
+def test_images_too_large_for_the_memory_are_written_in_every_format(
     bright_model: Path, large_image: Path, tmp_path: Path
 ):
-    model = replace(load_model(bright_model), window=448)
-    formats = ["labels", "rois", "coco"]
+    model, formats = replace(load_model(bright_model), window=448), list(FORMATS)
     (outcome,) = segment_files([large_image], tmp_path / "out", model, formats=formats)
-    assert outcome.status == "failed"
-    assert "too large for the memory to be written as rois and coco" in outcome.error
-    assert "--max-memory" in outcome.error
-    assert not (tmp_path / "out" / "labels" / "large.tif").exists()
+    assert (outcome.status, outcome.error) == ("ok", "")
+    assert all(path.exists() for path in output_files(tmp_path / "out", "large", formats))
+    assert len(list((tmp_path / "out" / "masks").rglob("*.png"))) == 17 * 17
+    assert not list((tmp_path / "out").rglob(".partial-*"))
+
+
+def test_a_format_that_is_not_installed_stops_before_anything_is_done(
+    bright_model: Path, large_image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setitem(sys.modules, "zarr", None)
+    with pytest.raises(MissingExtraError, match=r"The format zarr needs.*nucseg\[formats\]"):
+        segment_files(
+            [large_image], tmp_path / "out", load_model(bright_model), formats=["labels", "zarr"]
+        )
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.fixture(scope="module")

@@ -1,19 +1,29 @@
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
+import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from scipy import ndimage
 
 from nucseg.errors import InputError
 from nucseg.export import save_formats
 from nucseg.images import read_image
 from nucseg.inference import large
-from nucseg.inference.large import FileCanvas, segment_large
+from nucseg.inference.large import FileCanvas, LargeSegmentation, WindowedLabels, segment_large
+from nucseg.inference.segmentation import Segmentation
 from nucseg.inference.segmenter import load_model
 
 SHAPE = (900, 1100)
+SAME_BYTES = ["rois", "geojson", "coco", "masks", "rle", "zarr"]
+# Few nuclei in few pixels: with holes, of several pieces, around each other and in corners.
+LABELS = hnp.arrays(
+    np.int32, hnp.array_shapes(min_dims=2, max_dims=2, max_side=9), elements=st.integers(0, 5)
+)
 
 
 class Lazy:
@@ -136,7 +146,7 @@ def test_an_image_without_nuclei(model, tmp_path):
 def test_a_probability_map_is_not_kept(model, pixels, tmp_path):
     with (
         segment_large(model, pixels, tmp_path) as found,
-        pytest.raises(InputError, match=r"not kept\. Allow more memory \(--max-memory\)"),
+        pytest.raises(InputError, match=r"was not kept\. Segment it again, with keep_probability"),
     ):
         _ = found.probability
 
@@ -160,3 +170,80 @@ def test_an_error_leaves_no_file(model, pixels, tmp_path):
     with pytest.raises(InputError, match="damaged"), segment_large(model, Broken(pixels), tmp_path):
         pass
     assert list(tmp_path.iterdir()) == []
+
+
+def files(folder: Path) -> dict[Path, bytes]:
+    return {
+        path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()
+    }
+
+
+@settings(max_examples=60, deadline=None)
+@given(labels=LABELS, side=st.integers(1, 10), nuclei=st.integers(1, 3))
+def test_nuclei_in_any_parts_give_the_same_files(tmp_path_factory, labels, side, nuclei):
+    """Parts of a pixel to the whole image, so that nuclei lie on seams and corners of all kinds."""
+    folder = tmp_path_factory.mktemp("a")
+    present, numbered = np.unique(np.append(labels, 0), return_inverse=True)
+    labels = numbered[:-1].reshape(labels.shape)
+    count = len(present) - 1
+    image = np.random.default_rng(0).integers(0, 9, labels.shape, np.uint8)
+    scores = np.linspace(0.1, 0.9, count, dtype=np.float32)
+    probability = np.zeros(labels.shape, np.float32)
+    whole = Segmentation(image, labels.astype(np.uint16), scores, probability, (0.5, 0.5))
+    canvas = FileCanvas(folder / "labels", labels.shape)
+    canvas[:, :] = labels
+    boxes = np.array(
+        [[each.start for each in box] + [each.stop for each in box]
+         for box in ndimage.find_objects(labels)], np.int64,
+    ).reshape(-1, 4)  # fmt: skip
+    kept = WindowedLabels(canvas, np.arange(count + 1, dtype=np.uint16))
+    parts = LargeSegmentation(Lazy(image), kept, scores, boxes, (0.5, 0.5))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(large, "_PART", side)
+        patch.setattr(large, "_NUCLEI", nuclei)
+        save_formats(parts, folder / "parts", "a", SAME_BYTES)
+    canvas.close()
+    save_formats(whole, folder / "whole", "a", SAME_BYTES)
+    assert files(folder / "parts") == files(folder / "whole")
+
+
+def test_all_formats_of_an_image_in_windows(model, pixels, tmp_path, monkeypatch):
+    monkeypatch.setattr(large, "_PART", 320)
+    (tmp_path / "scratch").mkdir()
+    with segment_large(
+        replace(model, window=640),
+        Lazy(pixels),
+        tmp_path / "scratch",
+        pixel_size=(0.5, 0.25),
+        keep_probability=True,
+    ) as found:
+        assert len(list(found.parts())) > 5
+        tiff, probability, *_ = save_formats(
+            found, tmp_path / "parts", "a", ["labels", "probability", *SAME_BYTES]
+        )
+        whole = Segmentation(
+            pixels, found.labels[:, :], found.scores, found.probability[:, :], found.pixel_size
+        )
+    assert list((tmp_path / "scratch").iterdir()) == []
+    save_formats(whole, tmp_path / "whole", "a", SAME_BYTES)
+    for name in SAME_BYTES:
+        assert files(tmp_path / "parts" / name) == files(tmp_path / "whole" / name), name
+    np.testing.assert_array_equal(tifffile.imread(tiff), whole.labels)
+    np.testing.assert_array_equal(tifffile.imread(probability), whole.probability)
+    assert ((whole.probability > 0.5) >= (whole.labels > 0)).all()
+
+
+def test_a_nucleus_larger_than_a_part_comes_whole(tmp_path, monkeypatch):
+    monkeypatch.setattr(large, "_PART", 4)
+    canvas = FileCanvas(tmp_path / "labels", (20, 30))
+    canvas[2:19, 1:30] = 1
+    kept = WindowedLabels(canvas, np.arange(2, dtype=np.uint16))
+    boxes = np.array([[2, 1, 19, 30]])
+    image = np.ones((20, 30), np.uint8)
+    found = LargeSegmentation(image, kept, np.ones(1, np.float32), boxes)
+    (part,) = found.parts()
+    assert (part.origin, part.labels.shape, part.first) == ((2, 1), (17, 29), 0)
+    assert found.measurements()["area"].tolist() == [17 * 29]
+    (path,) = save_formats(found, tmp_path, "a", ["zarr"])
+    np.testing.assert_array_equal(zarr.open(path, mode="r")["labels/nuclei/0"][:], canvas[:, :])
+    canvas.close()

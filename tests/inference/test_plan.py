@@ -15,6 +15,11 @@ def model(bright_model: Path) -> Model:
     return replace(load_model(bright_model, threads=1), window=448)
 
 
+def of_one_size(model: Model) -> Model:
+    preprocessing = model.card.preprocessing.model_copy(update={"size": (64, 64)})
+    return replace(model, card=model.card.model_copy(update={"preprocessing": preprocessing}))
+
+
 def test_windows_memory_disk_and_time_grow_with_the_image(model: Model, tmp_path: Path):
     images = []
     for side in (400, 800, 8000):
@@ -33,17 +38,23 @@ def test_windows_memory_disk_and_time_grow_with_the_image(model: Model, tmp_path
 def test_what_would_fail(model: Model, tmp_path: Path):
     tifffile.imwrite(tmp_path / "a.tif", np.zeros((2000, 2000), np.uint8), compression="zlib")
     (tmp_path / "b.tif").touch()
-    formats = ["labels", "probability"]
-    large, empty = plan_files([tmp_path], tmp_path / "out", model, formats=formats)
-    assert large.error == "too large for the memory to be written as probability"
+    sized = of_one_size(model)
+    large, empty = plan_files([tmp_path], tmp_path / "out", sized, formats=["labels"])
+    assert large.error == "too large for the memory with a model that sees images at (64, 64)"
     assert "zero bytes" in empty.error
     with pytest.raises(InputError, match="Unknown format"):
         plan_files([tmp_path], tmp_path / "out", model, formats=["svg"])
 
 
+def test_a_probability_map_takes_as_much_disk_as_the_labels(model: Model, tmp_path: Path):
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((2000, 2000), np.uint8), compression="zlib")
+    formats = ["labels", "probability"]
+    (planned,) = plan_files([tmp_path], tmp_path / "out", model, formats=formats)
+    assert (planned.disk, planned.error) == (0.03, "")
+
+
 def test_models_of_one_size_see_one_window(model: Model, tmp_path: Path):
-    preprocessing = model.card.preprocessing.model_copy(update={"size": (64, 64)})
-    sized = replace(model, card=model.card.model_copy(update={"preprocessing": preprocessing}))
+    sized = of_one_size(model)
     tifffile.imwrite(tmp_path / "a.tif", np.zeros((900, 900), np.uint8))
     (planned,) = plan_files([tmp_path], tmp_path / "out", sized, formats=["labels"])
     assert planned.windows == 1

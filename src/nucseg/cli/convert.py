@@ -27,8 +27,8 @@ def convert(
         typer.Option(
             "--to",
             metavar="FORMAT",
-            help="What to write: labels, rois (ImageJ), geojson (QuPath), coco, masks or rle "
-            "(Kaggle); several with commas between them.",
+            help="What to write: labels, rois (ImageJ), geojson (QuPath), coco, masks and rle "
+            "(Kaggle) or zarr (OME-Zarr); several with commas between them.",
         ),
     ],
     output: Annotated[

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
-from nucseg.errors import InputError
+from nucseg.errors import InputError, MissingExtraError
 from nucseg.export.coco import COCO_JSON
 from nucseg.export.format import Format, Segmented
 from nucseg.export.geojson import GEOJSON
@@ -13,6 +14,7 @@ from nucseg.export.kaggle_rle import KAGGLE_RLE
 from nucseg.export.label_image import LabelImage, to_label_image
 from nucseg.export.label_tiff import LABEL_TIFF
 from nucseg.export.masks import MASKS
+from nucseg.export.ome_zarr import OME_ZARR
 from nucseg.export.overlay import OVERLAY_PNG
 from nucseg.export.probability import PROBABILITY_TIFF
 from nucseg.export.rois import ROI_ZIP
@@ -38,6 +40,7 @@ FORMATS: dict[str, Format] = {
         COCO_JSON,
         MASKS,
         KAGGLE_RLE,
+        OME_ZARR,
         PROBABILITY_TIFF,
     )
 }
@@ -50,17 +53,23 @@ def check_formats(names: Sequence[str]) -> list[Format]:
     ------
     InputError
         There is no such format.
+    MissingExtraError
+        What writes it is not installed.
     """
     unknown = [name for name in names if name not in FORMATS]
     if unknown:
         raise InputError(f"Unknown format {unknown[0]!r}. Give any of {', '.join(FORMATS)}.")
-    return [FORMATS[name] for name in dict.fromkeys(names)]
+    formats = [FORMATS[name] for name in dict.fromkeys(names)]
+    for each in formats:
+        if each.needs is not None and find_spec(each.needs) is None:
+            raise MissingExtraError(f"The format {each.name}", "formats")
+    return formats
 
 
 def output_files(folder: Path, name: str, formats: Sequence[str]) -> list[Path]:
     """Where `save_formats` writes: ``folder/<format>/<name><suffix>`` for each format.
 
-    For the format ``masks`` that is a folder.
+    For the formats ``masks`` and ``zarr`` that is a folder.
     """
     return [folder / each.name / f"{name}{each.suffix}" for each in check_formats(formats)]
 
@@ -88,6 +97,8 @@ def save_formats(
     ------
     InputError
         There is no such format, it needs what is not there, or a file cannot be written.
+    MissingExtraError
+        What writes a format is not installed.
     """
     files = output_files(folder, name, formats)
     for each, path in zip(check_formats(formats), files, strict=True):

@@ -39,22 +39,24 @@ def write_coco(segmented: Segmented, path: Path, name: str) -> None:
 
 
 def _annotations(segmented: Segmented) -> Iterator[dict[str, Any]]:
-    runs = column_runs(segmented.labels)
-    columns = [runs.labels.tolist(), runs.areas().tolist(), runs.boxes().tolist()]
     scores = segmented.scores
-    for number, (label, area, box, text) in enumerate(zip(*columns, coco_texts(runs), strict=True)):
-        annotation = {
-            "id": label,
-            "image_id": 1,
-            "category_id": _CATEGORY["id"],
-            "segmentation": {"size": list(runs.shape), "counts": text},
-            "area": area,
-            "bbox": box,
-            "iscrowd": 0,
-        }
-        if scores is not None:
-            annotation["score"] = rounded(scores[number])
-        yield annotation
+    for part in segmented.parts():
+        runs = column_runs(part.labels, origin=part.origin, shape=segmented.labels.shape)
+        columns = [runs.labels.tolist(), runs.areas().tolist(), runs.boxes().tolist()]
+        nuclei = zip(*columns, coco_texts(runs), strict=True)
+        for number, (label, area, box, text) in enumerate(nuclei, start=part.first):
+            annotation = {
+                "id": label,
+                "image_id": 1,
+                "category_id": _CATEGORY["id"],
+                "segmentation": {"size": list(runs.shape), "counts": text},
+                "area": area,
+                "bbox": box,
+                "iscrowd": 0,
+            }
+            if scores is not None:
+                annotation["score"] = rounded(scores[number])
+            yield annotation
 
 
 COCO_JSON = Format(

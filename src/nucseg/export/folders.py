@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -70,4 +72,6 @@ def remove(path: Path) -> None:
 
 
 def _beside(path: Path, which: str) -> Path:
-    return path.with_name(f"{PARTIAL}{path.name}-{which}")
+    # The end of the name alone, since the name may be as long as names can be.
+    short = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:8]
+    return path.with_name(f"{PARTIAL}{short}-{which}-{path.name[-40:]}")

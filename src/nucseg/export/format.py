@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -26,24 +26,50 @@ class Windowed(Protocol):
         """Pixels of some rows and columns."""
 
 
+@dataclass(frozen=True)
+class Part:
+    """Some nuclei of an image, whole, in the part of it where they are.
+
+    Attributes
+    ----------
+    labels : ndarray, shape (h, w), unsigned integer
+        Their labels; 0 elsewhere, where other nuclei are too.
+    origin : tuple of int
+        Row and column of the part's upper left pixel in the image.
+    first : int
+        How many nuclei come before, in the order of the labels.
+    """
+
+    labels: npt.NDArray[np.unsignedinteger[Any]]
+    origin: tuple[int, int] = (0, 0)
+    first: int = 0
+
+
 class Segmented(Protocol):
     """What a format may write of an image; `nucseg.Segmentation` is one, `LabelImage` another."""
 
     @property
-    def image(self) -> Any:
-        """Pixels, shape (H, W) or (H, W, C): an array or, for formats that can, `Windowed`."""
+    def image(self) -> Windowed:
+        """Pixels, shape (H, W) or (H, W, C)."""
 
     @property
-    def labels(self) -> Any:
-        """Label image, shape (H, W), uint16 or uint32: an array or, as the image, `Windowed`."""
+    def labels(self) -> Windowed:
+        """Label image, shape (H, W), uint16 or uint32."""
+
+    @property
+    def highest(self) -> int:
+        """The highest label, 0 where there are no nuclei."""
+
+    def parts(self) -> Iterator[Part]:
+        """All nuclei in the order of their labels, in one or more parts that fit in memory."""
 
     @property
     def scores(self) -> npt.NDArray[np.floating[Any]] | None:
         """How sure the model is of each nucleus, in the order of the labels, where known."""
 
     @property
-    def probability(self) -> npt.NDArray[np.float32]:
-        """Of each pixel to lie in a nucleus, shape (H, W), in [0, 1]."""
+    def probability(self) -> Windowed:
+        """Of each pixel to lie in a nucleus, shape (H, W), float32, in [0, 1]."""
 
     @property
     def pixel_size(self) -> tuple[float, float] | None:
@@ -55,7 +81,7 @@ class Segmented(Protocol):
 
 @dataclass(frozen=True)
 class Format:
-    """A kind of file that is written for each image.
+    """A kind of file that is written for each image, of any size.
 
     Attributes
     ----------
@@ -71,8 +97,8 @@ class Format:
         at all.
     from_labels : bool
         Whether a label image alone is enough, see `LabelImage`.
-    windowed : bool
-        Whether it can be written where image and labels are read by windows, not from memory.
+    needs : str or None
+        A package of the extra ``formats`` without which it cannot be written.
     """
 
     name: str
@@ -80,4 +106,4 @@ class Format:
     description: str
     write: Callable[[Segmented, Path, str], None]
     from_labels: bool = True
-    windowed: bool = False
+    needs: str | None = None

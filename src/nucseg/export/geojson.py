@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from nucseg.export.format import Format, Segmented
 from nucseg.export.json_items import rounded, write_json_items
-from nucseg.outlines import Ring, outlines
+from nucseg.outlines import Polygon, Ring, outlines
 
 _CLASSIFICATION = {"name": "Nucleus", "color": [230, 159, 0]}
 
@@ -34,35 +34,36 @@ def write_geojson(segmented: Segmented, path: Path, _name: str) -> None:
 
 
 def _features(segmented: Segmented) -> Iterator[dict[str, Any]]:
-    columns = {
-        name: values.tolist()
-        for name, values in segmented.measurements().items()
-        if name != "label"
+    table = dict(segmented.measurements())
+    table.pop("label", None)
+    for part in segmented.parts():
+        nuclei = outlines(part.labels, origin=part.origin)
+        for row, (label, polygons) in enumerate(nuclei, start=part.first):
+            yield _feature(label, polygons, {name: table[name][row] for name in table})
+
+
+def _feature(
+    label: int, polygons: list[Polygon], measurements: Mapping[str, float]
+) -> dict[str, Any]:
+    coordinates = [[_closed(ring) for ring in rings] for rings in polygons]
+    one = len(coordinates) == 1
+    properties: dict[str, Any] = {
+        "objectType": "detection",
+        "name": str(label),
+        "classification": _CLASSIFICATION,
     }
-    for row, (label, polygons) in enumerate(outlines(segmented.labels)):
-        coordinates = [[_closed(ring) for ring in rings] for rings in polygons]
-        one = len(coordinates) == 1
-        properties: dict[str, Any] = {
-            "objectType": "detection",
-            "name": str(label),
-            "classification": _CLASSIFICATION,
-        }
-        # What is undefined has no number in JSON, and is left out.
-        known = {
-            name: rounded(values[row])
-            for name, values in columns.items()
-            if math.isfinite(values[row])
-        }
-        if known:
-            properties["measurements"] = known
-        yield {
-            "type": "Feature",
-            "geometry": {
-                "type": "Polygon" if one else "MultiPolygon",
-                "coordinates": coordinates[0] if one else coordinates,
-            },
-            "properties": properties,
-        }
+    # What is undefined has no number in JSON, and is left out.
+    known = {name: rounded(value) for name, value in measurements.items() if math.isfinite(value)}
+    if known:
+        properties["measurements"] = known
+    return {
+        "type": "Feature",
+        "geometry": {
+            "type": "Polygon" if one else "MultiPolygon",
+            "coordinates": coordinates[0] if one else coordinates,
+        },
+        "properties": properties,
+    }
 
 
 def _closed(ring: Ring) -> list[list[int]]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from nucseg.export.format import Format, Segmented
 from nucseg.export.runs import column_runs, kaggle_texts
-from nucseg.export.tables import write_table
+from nucseg.export.tables import Table, write_columns
 
 
 def write_kaggle_rle(segmented: Segmented, path: Path, name: str) -> None:
@@ -26,8 +27,16 @@ def write_kaggle_rle(segmented: Segmented, path: Path, name: str) -> None:
     InputError
         The file cannot be written.
     """
-    texts = list(kaggle_texts(column_runs(segmented.labels))) or [""]
-    write_table(path, [{"ImageId": [name] * len(texts), "EncodedPixels": texts}])
+    write_columns(path, ("ImageId", "EncodedPixels"), _rows(segmented, name))
+
+
+def _rows(segmented: Segmented, name: str) -> Iterator[Table]:
+    for part in segmented.parts():
+        runs = column_runs(part.labels, origin=part.origin, shape=segmented.labels.shape)
+        texts = list(kaggle_texts(runs))
+        yield {"ImageId": [name] * len(texts), "EncodedPixels": texts}
+    if not segmented.highest:
+        yield {"ImageId": [name], "EncodedPixels": [""]}
 
 
 KAGGLE_RLE = Format(

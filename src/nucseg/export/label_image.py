@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -9,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nucseg.errors import InputError
+from nucseg.export.format import Part
 from nucseg.export.runs import column_runs
 
 UnsignedLabels = npt.NDArray[np.unsignedinteger[Any]]
@@ -36,6 +38,15 @@ class LabelImage:
     def count(self) -> int:
         """Number of nuclei."""
         return len(column_runs(self.labels).labels)
+
+    @property
+    def highest(self) -> int:
+        """The highest label, 0 where there are no nuclei."""
+        return int(self.labels.max(initial=0))
+
+    def parts(self) -> Iterator[Part]:
+        """Give all nuclei at once."""
+        yield Part(self.labels)
 
     @property
     def image(self) -> NoReturn:

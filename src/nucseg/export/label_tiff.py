@@ -25,6 +25,4 @@ def write_label_tiff(segmented: Segmented, path: Path, _name: str) -> None:
     write_tiff(path, segmented.labels, segmented.pixel_size)
 
 
-LABEL_TIFF = Format(
-    "labels", ".tif", "label image: 0 background, 1 to N nuclei", write_label_tiff, windowed=True
-)
+LABEL_TIFF = Format("labels", ".tif", "label image: 0 background, 1 to N nuclei", write_label_tiff)

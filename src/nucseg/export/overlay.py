@@ -155,5 +155,4 @@ OVERLAY_PNG = Format(
     "picture of the image with outlines",
     write_overlay,
     from_labels=False,
-    windowed=True,
 )

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
 from nucseg.export.format import Format, Segmented
 from nucseg.export.tiff import write_tiff
 
@@ -26,7 +24,7 @@ def write_probability(segmented: Segmented, path: Path, _name: str) -> None:
     InputError
         There is no probability map, or the file cannot be written.
     """
-    write_tiff(path, np.asarray(segmented.probability, np.float32), segmented.pixel_size)
+    write_tiff(path, segmented.probability, segmented.pixel_size)
 
 
 PROBABILITY_TIFF = Format(

@@ -35,17 +35,18 @@ def write_rois(segmented: Segmented, path: Path, _name: str) -> None:
     InputError
         The file cannot be written.
     """
-    digits = len(str(segmented.labels.max()))
+    digits = len(str(segmented.highest))
     with (
         whole_file(path) as partial,
         zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
     ):
-        for label, polygons in outlines(segmented.labels):
-            name = f"{label:0{digits}}"
-            # Without the time, so that the same nuclei give the same file.
-            entry = zipfile.ZipInfo(f"{name}.roi")
-            entry.compress_type = zipfile.ZIP_DEFLATED
-            archive.writestr(entry, roi_bytes(polygons, name))
+        for part in segmented.parts():
+            for label, polygons in outlines(part.labels, origin=part.origin):
+                name = f"{label:0{digits}}"
+                # Without the time, so that the same nuclei give the same file.
+                entry = zipfile.ZipInfo(f"{name}.roi")
+                entry.compress_type = zipfile.ZIP_DEFLATED
+                archive.writestr(entry, roi_bytes(polygons, name))
 
 
 def roi_bytes(polygons: list[Polygon], name: str) -> bytes:

@@ -56,13 +56,22 @@ class Runs:
         return np.column_stack([left, top, right - left + 1, bottom - top + 1])
 
 
-def column_runs(labels: npt.NDArray[np.unsignedinteger[Any]]) -> Runs:
+def column_runs(
+    labels: npt.NDArray[np.unsignedinteger[Any]],
+    *,
+    origin: tuple[int, int] = (0, 0),
+    shape: tuple[int, ...] | None = None,
+) -> Runs:
     """Find the runs of each nucleus.
 
     Parameters
     ----------
-    labels : ndarray, shape (H, W), unsigned integer
+    labels : ndarray, shape (h, w), unsigned integer
         0 background, other numbers nuclei.
+    origin : tuple of int
+        Row and column of the upper left pixel, where the labels are a part of an image.
+    shape : tuple of int, optional
+        Height and width of that image.
 
     Returns
     -------
@@ -75,26 +84,28 @@ def column_runs(labels: npt.NDArray[np.unsignedinteger[Any]]) -> Runs:
     >>> runs.labels.tolist(), runs.starts.tolist(), runs.lengths.tolist()
     ([5, 7], [2, 1], [3, 1])
     """
-    height, width = labels.shape
-    starts, values = [], []
-    for left in range(0, width, _BAND):
-        pixels = np.ascontiguousarray(labels[:, left : left + _BAND].T).ravel()
-        changes = np.concatenate([[0], np.flatnonzero(pixels[1:] != pixels[:-1]) + 1])
-        starts.append(changes + left * height)
-        values.append(pixels[changes])
-    start, value = np.concatenate(starts).astype(np.int64), np.concatenate(values)
-    # One value may end a band and begin the next.
-    new = np.append(True, value[1:] != value[:-1])
-    start, value = start[new], value[new]
-    length = np.diff(start, append=labels.size)
+    height, width = (labels.shape if shape is None else shape)[:2]
+    parts = []
+    for left in range(0, labels.shape[1], _BAND):
+        # With background above each column, no run goes on in the next one.
+        pixels = np.pad(labels[:, left : left + _BAND].T, ((0, 0), (1, 0))).ravel()
+        changes = np.flatnonzero(pixels[1:] != pixels[:-1]) + 1
+        value = pixels[changes]
+        column, row = np.divmod(changes[value > 0], len(labels) + 1)
+        start = (column + left + origin[1]) * height + row - 1 + origin[0]
+        parts.append((value[value > 0], start, np.diff(changes, append=len(pixels))[value > 0]))
+    value, start, length = (np.concatenate(each) for each in zip(*parts, strict=True))
     order = np.argsort(value, kind="stable")
-    order = order[np.count_nonzero(value == 0) :]
-    numbers, first = np.unique(value[order], return_index=True)
+    value, start, length = value[order], start[order], length[order]
+    # From the lowest row of the image a run goes on in the uppermost one.
+    new = np.append(True, (value[1:] != value[:-1]) | (start[1:] != start[:-1] + length[:-1]))
+    new = np.flatnonzero(new[: len(value)])
+    numbers, first = np.unique(value[new], return_index=True)
     return Runs(
         numbers.astype(np.int64),
-        np.append(first, len(order)).astype(np.int64),
-        start[order],
-        length[order],
+        np.append(first, len(new)).astype(np.int64),
+        start[new].astype(np.int64),
+        _reduce(np.add, length, np.append(new, len(value))),
         (height, width),
     )
 

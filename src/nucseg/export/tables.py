@@ -36,6 +36,24 @@ def write_table(path: Path, parts: Iterable[Table], *, names: Sequence[str] = ()
     columns = dict.fromkeys(names)
     for part in parts:
         columns |= dict.fromkeys(part)
+    write_columns(path, tuple(columns), parts)
+
+
+def write_columns(path: Path, columns: Sequence[str], parts: Iterable[Table]) -> None:
+    """Write a table whose columns are known as CSV, part by part, whole or not at all.
+
+    Parameters
+    ----------
+    path : Path
+    columns : sequence of str
+    parts : iterable of mapping from str to sequence
+        As for `write_table`, but gone through once.
+
+    Raises
+    ------
+    InputError
+        The file cannot be written.
+    """
     with (
         whole_file(path) as partial,
         # File names may hold bytes that are no text.

@@ -17,6 +17,8 @@ from nucseg.files import whole_file
 _MICROMETRES_PER_CENTIMETRE = 10_000
 _COMMON: dict[str, Any] = {"compression": "zlib", "photometric": "minisblack"}
 _TILE = 512
+# Tiles that are read at once, since what is behind may be read by rows.
+_AT_ONCE = 16
 _CLASSIC_BYTES = 2**31
 _IMAGEJ_DTYPES = (np.uint8, np.uint16, np.float32)
 # ImageJ's TIFF files are no BigTIFF; a little is left for what is not pixels.
@@ -68,11 +70,12 @@ def _tiles(pixels: Windowed) -> Iterator[npt.NDArray[Any]]:
     """Tiles of an image in rows, those at its lower and right edges filled up with 0."""
     height, width = pixels.shape
     for top in range(0, height, _TILE):
-        # A row of tiles at once: what is behind may be read by rows.
-        band = pixels[slice(top, min(top + _TILE, height)), slice(0, width)]
-        band = np.pad(band, ((0, _TILE - len(band)), (0, -width % _TILE)))
-        for left in range(0, width, _TILE):
-            yield np.ascontiguousarray(band[:, left : left + _TILE])
+        for start in range(0, width, _AT_ONCE * _TILE):
+            stop = min(start + _AT_ONCE * _TILE, width)
+            some = pixels[slice(top, min(top + _TILE, height)), slice(start, stop)]
+            some = np.pad(some, ((0, _TILE - len(some)), (0, (start - stop) % _TILE)))
+            for left in range(0, stop - start, _TILE):
+                yield np.ascontiguousarray(some[:, left : left + _TILE])
 
 
 def _resolution(pixels: npt.NDArray[Any], pixel_size: tuple[float, float] | None) -> dict[str, Any]:

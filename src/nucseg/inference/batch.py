@@ -24,6 +24,7 @@ from nucseg.config import Reading, Segmenting
 from nucseg.errors import InputError, MissingExtraError
 from nucseg.export import FORMATS, check_formats, output_files, save_formats
 from nucseg.export.folders import remove
+from nucseg.export.probability import PROBABILITY_TIFF
 from nucseg.export.run_record import write_run_record
 from nucseg.export.tables import write_table
 from nucseg.files import PARTIAL, UnfitFileError
@@ -356,13 +357,6 @@ def _segmented(
                 segmentation = model.segment(read.pixels, pixel_size=read.pixel_size)
             yield segmentation
             return
-        whole = [each.name for each in check_formats(run.formats) if not each.windowed]
-        if whole:
-            raise _ImageError(
-                f"An image of {source.shape[0]} by {source.shape[1]} pixels is too large for the "
-                f"memory to be written as {' and '.join(whole)}. Allow more (--max-memory), or "
-                f"leave {'it' if len(whole) == 1 else 'them'} out."
-            )
 
         def progress(done: int, total: int) -> None:
             if run.stop.is_set():
@@ -373,7 +367,12 @@ def _segmented(
         with ExitStack() as stack:
             with _as_image_errors():
                 large = segment_large(
-                    model, source, scratch, pixel_size=source.pixel_size, progress=progress
+                    model,
+                    source,
+                    scratch,
+                    pixel_size=source.pixel_size,
+                    keep_probability=PROBABILITY_TIFF.name in run.formats,
+                    progress=progress,
                 )
                 opened = stack.enter_context(large)
             yield opened

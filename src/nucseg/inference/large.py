@@ -7,8 +7,9 @@ which are closed whenever a part of it is read.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,54 +17,56 @@ import numpy as np
 import numpy.typing as npt
 
 from nucseg.errors import InputError
-from nucseg.export.format import Windowed
+from nucseg.export.format import Part, Windowed
 from nucseg.files import PARTIAL
 from nucseg.inference.filters import keep_nuclei
 from nucseg.inference.segmenter import Model
-from nucseg.inference.tiling import Slices, Stitcher, tiles
+from nucseg.inference.tiling import Slices, Stitcher
 from nucseg.measure import Columns, measure_tile, nearest_neighbours
 from nucseg.preprocess import FloatImage, Limits, prepared_limits, sample_step
 
-# Side of the parts in which nuclei are measured, and height of those in which pixels are sampled.
-_PART = 2048
+# Side of the parts in which nuclei are measured and written, and the nuclei in one at most.
+_PART, _NUCLEI = 2048, 65_536
+# Height of the parts in which pixels are sampled.
 _BAND = 512
 
 
 class FileCanvas:
-    """A label image in a file, all 0 at first: a `nucseg.inference.tiling.Canvas`.
+    """An image in a file, all 0 at first: a `nucseg.inference.tiling.Canvas`.
 
     Parameters
     ----------
     path : Path
         The file, which is made; it takes four bytes per pixel where something was written.
     shape : (height, width)
+    dtype : dtype
+        Of four bytes.
     """
 
-    _DTYPE = np.dtype("<i4")
-
-    def __init__(self, path: Path, shape: tuple[int, int]) -> None:
-        self.shape = shape
+    def __init__(self, path: Path, shape: tuple[int, int], dtype: npt.DTypeLike = np.int32) -> None:
+        self.shape, self.dtype = shape, np.dtype(dtype)
         self._file = path.open("w+b")
-        self._file.truncate(shape[0] * shape[1] * self._DTYPE.itemsize)
+        self._file.truncate(shape[0] * shape[1] * self.dtype.itemsize)
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file, and delete it."""
         self._file.close()
+        Path(self._file.name).unlink(missing_ok=True)
 
-    def __getitem__(self, window: Slices) -> npt.NDArray[np.int32]:
+    def __getitem__(self, window: Slices) -> npt.NDArray[Any]:
         rows, columns, shape = self._bounds(window)
-        part = np.empty(shape, self._DTYPE)
+        part = np.empty(shape, self.dtype)
         for row, into in zip(rows, part, strict=True):
             self._seek(row, columns.start)
-            into[:] = np.frombuffer(self._file.read(into.nbytes), self._DTYPE)
-        return part.astype(np.int32, copy=False)
+            self._file.readinto(into.data)
+        return part
 
-    def __setitem__(self, window: Slices, labels: npt.NDArray[Any]) -> None:
+    def __setitem__(self, window: Slices, pixels: npt.NDArray[Any]) -> None:
         rows, columns, shape = self._bounds(window)
-        part = np.ascontiguousarray(np.broadcast_to(labels, shape), self._DTYPE)
+        part = np.ascontiguousarray(np.broadcast_to(pixels, shape), self.dtype)
         for row, values in zip(rows, part, strict=True):
             self._seek(row, columns.start)
-            self._file.write(values.tobytes())
+            self._file.write(values.data)
 
     def _bounds(self, window: Slices) -> tuple[range, range, tuple[int, int]]:
         rows, columns = (
@@ -72,7 +75,7 @@ class FileCanvas:
         return rows, columns, (len(rows), len(columns))
 
     def _seek(self, row: int, column: int) -> None:
-        self._file.seek((row * self.shape[1] + column) * self._DTYPE.itemsize)
+        self._file.seek((row * self.shape[1] + column) * self.dtype.itemsize)
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,7 @@ class WindowedLabels:
         return self.number.dtype
 
     def __getitem__(self, window: Slices) -> npt.NDArray[np.unsignedinteger[Any]]:
-        return self.number[self.canvas[window]]
+        return np.asarray(self.number[self.canvas[window]])
 
 
 @dataclass(frozen=True)
@@ -117,6 +120,7 @@ class LargeSegmentation:
         First row, first column, and the row and column behind the last of each nucleus.
     pixel_size : tuple of float or None
         Micrometres from pixel to pixel along rows and columns, where known.
+    kept_probability : Windowed or None, shape (H, W), float32
     """
 
     image: Windowed
@@ -124,6 +128,7 @@ class LargeSegmentation:
     scores: FloatImage
     boxes: npt.NDArray[np.int64]
     pixel_size: tuple[float, float] | None = None
+    kept_probability: Windowed | None = None
 
     @property
     def count(self) -> int:
@@ -131,49 +136,75 @@ class LargeSegmentation:
         return len(self.scores)
 
     @property
-    def probability(self) -> FloatImage:
-        """Not kept: raises `InputError`."""
-        raise InputError(
-            "The probability map of an image of this size is not kept. Allow more memory "
-            "(--max-memory), or leave out probability."
-        )
+    def highest(self) -> int:
+        """The highest label, which is the number of nuclei."""
+        return self.count
+
+    @property
+    def probability(self) -> Windowed:
+        """Of each pixel to lie in a nucleus, shape (H, W), float32.
+
+        Raises
+        ------
+        InputError
+            It was not kept.
+        """
+        if self.kept_probability is None:
+            raise InputError(
+                "The probability map of this image was not kept. Segment it again, with "
+                "keep_probability."
+            )
+        return self.kept_probability
+
+    def parts(self) -> Iterator[Part]:
+        """Give the nuclei in parts of the image; those of consecutive labels lie together."""
+        for first, last in _divided(self.boxes):
+            yield self._part(first, last)
+
+    def _part(self, first: int, last: int) -> Part:
+        boxes = self.boxes[first:last] if last > first else np.array([[0, 0, 1, 1]])
+        (top, left), (bottom, right) = boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)
+        labels = self.labels[slice(int(top), int(bottom)), slice(int(left), int(right))]
+        wanted = (labels > first) & (labels <= last)
+        return Part(np.where(wanted, labels, 0), (int(top), int(left)), first)
 
     def measurements(self) -> Columns:
         """Measure each nucleus: columns of a table, one row per nucleus; see `nucseg.measure`."""
-        shape = (self.image.shape[0], self.image.shape[1])
-        parts: list[Columns] = []
-        for part in tiles(shape, size=_PART, margin=0):
-            numbers = self._beginning_in(part.core)
-            if len(numbers) or not parts:
-                parts.append(self._measured(numbers, shape))
-        columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-        order = np.argsort(columns["label"], kind="stable")
-        columns = {name: values[order] for name, values in columns.items()}
+        return dict(self._table)
+
+    @cached_property
+    def _table(self) -> Columns:
+        parts = [self._measured(first, last) for first, last in _divided(self.boxes)]
+        columns = {name: np.concatenate([part.pop(name) for part in parts]) for name in [*parts[0]]}
         rows, across = columns["centroid_row"], columns["centroid_column"]
         return columns | nearest_neighbours(rows, across, pixel_size=self.pixel_size)
 
-    def _beginning_in(self, core: Slices) -> npt.NDArray[np.intp]:
-        """Numbers of the nuclei whose bounding box begins in a part of the image."""
-        inside = np.ones(self.count, bool)
-        for axis, each in enumerate(core):
-            inside &= (self.boxes[:, axis] >= each.start) & (self.boxes[:, axis] < each.stop)
-        return np.flatnonzero(inside) + 1
-
-    def _measured(self, numbers: npt.NDArray[np.intp], shape: tuple[int, int]) -> Columns:
-        boxes = self.boxes[numbers - 1] if len(numbers) else np.array([[0, 0, 1, 1]])
-        (top, left), (bottom, right) = boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)
-        window = (slice(int(top), int(bottom)), slice(int(left), int(right)))
-        wanted = np.zeros(self.count + 1, bool)
-        wanted[numbers] = True
-        labels = self.labels[window]
+    def _measured(self, first: int, last: int) -> Columns:
+        part = self._part(first, last)
+        (top, left), (height, width) = part.origin, part.labels.shape
         return measure_tile(
-            np.where(wanted[labels], labels, 0),
-            self.image[window],
-            origin=(int(top), int(left)),
-            shape=shape,
-            scores=self.scores[numbers - 1],
+            part.labels,
+            self.image[slice(top, top + height), slice(left, left + width)],
+            origin=part.origin,
+            shape=self.image.shape[:2],
+            scores=self.scores[first:last],
             pixel_size=self.pixel_size,
         )
+
+
+def _divided(boxes: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+    """Divide nuclei, in their order, into one or more parts that can be in memory."""
+    if not len(boxes):
+        yield 0, 0
+    first = 0
+    while first < len(boxes):
+        some = boxes[first : first + _NUCLEI]
+        top, left = np.minimum.accumulate(some[:, :2]).T
+        bottom, right = np.maximum.accumulate(some[:, 2:]).T
+        fitting = int(np.count_nonzero((bottom - top) * (right - left) <= _PART**2))
+        last = first + max(fitting, 1)
+        yield first, last
+        first = last
 
 
 @contextmanager
@@ -183,6 +214,7 @@ def segment_large(
     scratch: Path,
     *,
     pixel_size: tuple[float, float] | None = None,
+    keep_probability: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[LargeSegmentation]:
     """Find the nuclei of an image that is read window by window.
@@ -196,6 +228,8 @@ def segment_large(
         Folder for the label image while the block lasts: 4 bytes per pixel.
     pixel_size : tuple of float, optional
         Micrometres from pixel to pixel along rows and columns, for measurements.
+    keep_probability : bool
+        Keep the probability of each pixel to lie in a nucleus too: 4 more bytes per pixel.
     progress : callable, optional
         ``progress(done, total)``, of the windows.
 
@@ -219,18 +253,21 @@ def segment_large(
             "as nuclei, or allow more memory (--max-memory)."
         )
     shape = (image.shape[0], image.shape[1])
-    path = scratch / f"{PARTIAL}labels"
-    try:
-        canvas = FileCanvas(path, shape)
-        try:
-            limits = _limits(model, image)
-            at_scale = model.for_image(image, limits=limits)
-            stitcher, scores = at_scale.stitch(image, canvas, limits=limits, progress=progress)
-            yield _kept(model, image, canvas, stitcher, scores, pixel_size)
-        finally:
-            canvas.close()
-    finally:
-        path.unlink(missing_ok=True)
+    with ExitStack() as stack:
+        canvas = FileCanvas(scratch / f"{PARTIAL}labels", shape)
+        stack.callback(canvas.close)
+        probability = None
+        if keep_probability:
+            probability = FileCanvas(scratch / f"{PARTIAL}probability", shape, np.float32)
+            stack.callback(probability.close)
+        limits = _limits(model, image)
+        stitcher, scores = model.for_image(image, limits=limits).stitch(
+            image, canvas, limits=limits, probability=probability, progress=progress
+        )
+        keep, labels = _kept(model, canvas, stitcher, scores)
+        yield LargeSegmentation(
+            image, labels, scores[keep], stitcher.boxes[keep], pixel_size, probability
+        )
 
 
 def _limits(model: Model, image: Windowed) -> Limits:
@@ -246,17 +283,12 @@ def _limits(model: Model, image: Windowed) -> Limits:
 
 
 def _kept(
-    model: Model,
-    image: Windowed,
-    canvas: FileCanvas,
-    stitcher: Stitcher,
-    scores: FloatImage,
-    pixel_size: tuple[float, float] | None,
-) -> LargeSegmentation:
+    model: Model, canvas: FileCanvas, stitcher: Stitcher, scores: FloatImage
+) -> tuple[npt.NDArray[np.bool_], WindowedLabels]:
+    """Which nuclei no filter drops, and the label image of those."""
     first, last = stitcher.boxes[:, :2], stitcher.boxes[:, 2:]
-    at_edge = (first == 0).any(axis=1) | (last == image.shape[:2]).any(axis=1)
+    at_edge = (first == 0).any(axis=1) | (last == canvas.shape).any(axis=1)
     keep = keep_nuclei(stitcher.areas, at_edge, scores, model.card.postprocessing)
     number = np.append(0, np.where(keep, np.cumsum(keep), 0))
     dtype = np.uint16 if number.max() <= np.iinfo(np.uint16).max else np.uint32
-    labels = WindowedLabels(canvas, number.astype(dtype))
-    return LargeSegmentation(image, labels, scores[keep], stitcher.boxes[keep], pixel_size)
+    return keep, WindowedLabels(canvas, number.astype(dtype))

@@ -12,6 +12,7 @@ import numpy as np
 from nucseg.config import Reading
 from nucseg.errors import InputError, MissingExtraError
 from nucseg.export import check_formats
+from nucseg.export.probability import PROBABILITY_TIFF
 from nucseg.inference.inputs import Input, find_inputs
 from nucseg.inference.records import InputFiles
 from nucseg.inference.segmenter import Model
@@ -24,7 +25,7 @@ _ALL_STEPS = 1.5
 # An image in memory beside the windows: its pixels, its label image, its probability map, and what
 # is made of them while it is measured and written.
 _IMAGE_BYTES = 60
-# Per pixel of the label image in a file.
+# Per pixel of a label image or a probability map in a file.
 _FILE_BYTES = 4
 
 
@@ -94,16 +95,15 @@ def plan_files(
     ModelError
         The network does not run.
     """
-    whole = [each.name for each in check_formats(formats) if not each.windowed]
+    in_files = 1 + (PROBABILITY_TIFF in check_formats(formats))
     reading = reading or Reading()
     images = find_inputs(inputs, Path(output), reading)
     files, rate = InputFiles(reading), seconds_per_pixel(model)
-    return [_planned(image, model, whole, files, rate) for image in images]
+    return [_planned(image, model, in_files, files, rate) for image in images]
 
 
-def _planned(
-    image: Input, model: Model, whole: Sequence[str], files: InputFiles, rate: float
-) -> Planned:
+def _planned(image: Input, model: Model, in_files: int, files: InputFiles, rate: float) -> Planned:
+    """Plan for one image, of whose maps so many are kept in files where it is large."""
     path, plane = str(image.path), image.plane
     try:
         source = files.source(image)
@@ -124,15 +124,15 @@ def _planned(
     at_once = min(seen, model.window**2)
     image_bytes = _IMAGE_BYTES * height * width if in_memory else 0
     obstacle = ""
-    if not in_memory and whole:
-        obstacle = f"too large for the memory to be written as {' and '.join(whole)}"
+    if not in_memory and sized is not None:
+        obstacle = f"too large for the memory with a model that sees images at {sized}"
     return Planned(
         path,
         plane,
         (height, width),
         max(len(windows), 1),
         round((BASE_BYTES + WINDOW_BYTES * at_once + image_bytes) / 10**9, 2),
-        0 if in_memory else round(_FILE_BYTES * height * width / 10**9, 2),
+        0 if in_memory else round(in_files * _FILE_BYTES * height * width / 10**9, 2),
         round(rate * seen * _ALL_STEPS, 6),
         obstacle,
     )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from nucseg.config import Segmenting
-from nucseg.measure import measure
+from nucseg.export.format import Part
+from nucseg.measure import Columns, measure
 from nucseg.preprocess import FloatImage
 
 
@@ -44,8 +46,21 @@ class Segmentation:
         """Number of nuclei."""
         return len(self.scores)
 
-    def measurements(self) -> dict[str, npt.NDArray[Any]]:
+    @property
+    def highest(self) -> int:
+        """The highest label, 0 where there are no nuclei."""
+        return int(self.labels.max(initial=0))
+
+    def parts(self) -> Iterator[Part]:
+        """Give all nuclei at once, as formats write them."""
+        yield Part(self.labels)
+
+    def measurements(self) -> Columns:
         """Measure each nucleus: columns of a table, one row per nucleus; see `measure`."""
+        return dict(self._table)
+
+    @cached_property
+    def _table(self) -> Columns:
         return measure(self.labels, self.image, scores=self.scores, pixel_size=self.pixel_size)
 
     def save(

@@ -205,19 +205,26 @@ class Stitcher:
     ----------
     count : int
         Nuclei so far; they have the numbers 1 to `count`.
-    areas : ndarray, shape (count,), int64
-        Their areas in pixels.
-    boxes : ndarray, shape (count, 4), int64
-        Their bounding boxes: first row, first column, and the row and column behind the last.
     """
 
     def __init__(self, canvas: Canvas, shape: tuple[int, int]) -> None:
         self._canvas, self._shape = canvas, shape
         self.count = 0
-        self.areas = np.zeros(0, np.int64)
-        self.boxes = np.zeros((0, 4), np.int64)
+        # With room for more, so that they are not copied for each window.
+        self._areas = np.zeros(0, np.int64)
+        self._boxes = np.zeros((0, 4), np.int64)
         # Numbers of nuclei that reach beyond the window they were taken from.
         self._unfinished: set[int] = set()
+
+    @property
+    def areas(self) -> npt.NDArray[np.int64]:
+        """Areas of the nuclei so far in pixels, shape (count,)."""
+        return self._areas[: self.count]
+
+    @property
+    def boxes(self) -> npt.NDArray[np.int64]:
+        """Their first row, first column, row and column behind the last, shape (count, 4)."""
+        return self._boxes[: self.count]
 
     def add(self, tile: Tile, labels: Labels) -> Indices:
         """Write the nuclei of a window that are not there yet.
@@ -253,9 +260,10 @@ class Stitcher:
 
     def _measure(self, tile: Tile, written: Labels, number: Indices) -> None:
         """Add what was written of each label, under its number, to areas and boxes."""
-        more = self.count - len(self.areas)
-        self.areas = np.concatenate([self.areas, np.zeros(more, np.int64)])
-        self.boxes = np.concatenate([self.boxes, np.tile(_NO_BOX, (more, 1))])
+        if self.count > len(self._areas):
+            more = 2 * self.count - len(self._areas)
+            self._areas = np.concatenate([self._areas, np.zeros(more, np.int64)])
+            self._boxes = np.concatenate([self._boxes, np.tile(_NO_BOX, (more, 1))])
         pixels = np.bincount(written.ravel(), minlength=1)
         pixels[0] = 0
         label = np.flatnonzero(pixels)
