@@ -14,13 +14,11 @@ from magicgui.widgets import (
     ComboBox,
     Container,
     FileEdit,
-    FloatSlider,
     FloatSpinBox,
     Label,
     ProgressBar,
     PushButton,
     Select,
-    SpinBox,
 )
 from napari.layers import Image
 from napari.qt.threading import GeneratorWorkerSignals, WorkerBase
@@ -44,6 +42,7 @@ _FOLDER = "a folder …"
 _OWN_COLOURS = "each its own"
 _STEPS = 1000
 _LARGEST_AREA = 10**9
+_LIST_HEIGHT = 110
 
 Progress = Callable[[float, int], None]
 
@@ -74,7 +73,10 @@ class _Worker(WorkerBase):
 
 @dataclass
 class _Result:
-    """What was found, and the layer that shows it."""
+    """What was found, and the layer that shows it.
+
+    Plugins get layers behind a proxy, each time another: they are compared by ``==``.
+    """
 
     job: Job
     found: Found
@@ -108,8 +110,8 @@ class SegmentWidget(Container):
         self.run.changed.connect(lambda *_: self._run())
         self.cancel.changed.connect(lambda *_: self._cancel())
         self.save.changed.connect(lambda *_: self._choose_folder())
+        napari_viewer.layers.events.removed.connect(self._removed)
         self.cancel.enabled = self.save.enabled = False
-        self.status.native.setWordWrap(True)
         self._model_changed()
 
     # What is chosen.
@@ -134,8 +136,8 @@ class SegmentWidget(Container):
     def _filtering(self) -> dict[str, Any]:
         return {
             "min_score": self.min_score.value,
-            "min_area": self.min_area.value,
-            "max_area": self.max_area.value or None,
+            "min_area": int(self.min_area.value),
+            "max_area": int(self.max_area.value) or None,
             "border_nuclei": "drop" if self.drop_border.value else "keep",
         }
 
@@ -198,7 +200,7 @@ class SegmentWidget(Container):
         self._bar = cancelable_progress(total=_STEPS, desc=what)
         self.run.enabled = self.save.enabled = False
         self.cancel.enabled = True
-        self.progress.value = 0
+        self.work.progress.value = 0
         self._say(f"{what} …")
         worker.start()
 
@@ -210,10 +212,12 @@ class SegmentWidget(Container):
 
     def _progressed(self, share: float) -> None:
         steps = round(share * _STEPS)
-        self.progress.value = steps
-        if self._bar is not None:
-            self._bar.update(steps - self._bar.n)
-            if self._bar.is_canceled and self.cancel.enabled:
+        self.work.progress.value = steps
+        bar = self._bar
+        if bar is not None:
+            # This lets other events in, such as the end of the work.
+            bar.update(steps - bar.n)
+            if bar.is_canceled and self.cancel.enabled:
                 self._cancel()
 
     def _failed(self, error: Exception) -> None:
@@ -228,7 +232,7 @@ class SegmentWidget(Container):
             self._say("Cancelled. Nothing was changed.")
         self._bar.close()
         self._worker = self._bar = None
-        self.progress.value = 0
+        self.work.progress.value = 0
         self.cancel.enabled = False
         self.run.enabled = True
         self.save.enabled = self._result is not None
@@ -238,7 +242,7 @@ class SegmentWidget(Container):
     def _show(self, job: Job, found: Found) -> None:
         kept = kept_nuclei(found, Filtering(**self._filtering()))
         before = self._result
-        if before is not None and before.job.layer is job.layer and self._in_place(found):
+        if before is not None and before.job.layer == job.layer and self._in_place(found):
             self._result = replace(before, job=job, found=found, kept=kept)
             self._update()
             return
@@ -258,12 +262,18 @@ class SegmentWidget(Container):
         return (
             result is not None
             and not result.by_hand
-            and result.layer in self._viewer.layers
             and result.layer.data.shape == found.labels.shape
         )
 
+    def _removed(self, event: Any) -> None:
+        """Forget what was found where its layer is taken away."""
+        if self._result is not None and self._result.layer == event.value:
+            self._result = None
+            self.save.enabled = False
+            self.colour_by.reset_choices()
+
     def _painted(self, event: Any) -> None:
-        if self._result is not None and event.source is self._result.layer:
+        if self._result is not None and self._result.layer == event.source:
             self._result.by_hand = True
 
     def _filter(self) -> None:
@@ -276,7 +286,7 @@ class SegmentWidget(Container):
             self._result = replace(result, kept=kept)
             self._update()
         else:
-            # Taken away, or changed by hand, which must not get lost.
+            # Changed by hand, which must not get lost: a new layer.
             self._show(result.job, result.found)
 
     def _update(self) -> None:
@@ -353,7 +363,7 @@ class SegmentWidget(Container):
         self._say(f"Wrote {len(written)} files to {written[-1].parent}.")
 
     def _say(self, text: str) -> None:
-        self.status.value = text
+        self.work.status.value = text
 
 
 def _save(progress: Progress, **options: Any) -> list[Path]:
@@ -364,11 +374,11 @@ def _help(settings: Any, name: str) -> str:
     return str(settings.model_fields[name].description)
 
 
-def _spin(kind: Any, at_minimum: str, **options: Any) -> Any:
-    """Make a field for a number, of which the smallest stands for something else."""
-    widget = kind(**options)
-    if at_minimum:
-        widget.native.setSpecialValueText(at_minimum)
+def _number(decimals: int, at_minimum: str = "", **options: Any) -> FloatSpinBox:
+    """Make a field for a number, of which the smallest may stand for something else."""
+    widget = FloatSpinBox(**options)
+    widget.native.setDecimals(decimals)
+    widget.native.setSpecialValueText(at_minimum)
     return widget
 
 
@@ -386,13 +396,13 @@ def _inputs(of: SegmentWidget) -> list[Any]:
             tooltip=help_for("model"),
         ),
         FileEdit(name="model_folder", mode="d", visible=False, tooltip=help_for("model")),
-        _spin(
-            FloatSpinBox, "estimated", name="diameter", label="diameter (pixels)",
-            value=0, min=0, max=10_000, step=1, tooltip=help_for("diameter"),
+        _number(
+            1, "estimated", name="diameter", label="diameter (pixels)", min=0, max=10_000,
+            tooltip=help_for("diameter"),
         ),
-        FloatSpinBox(
-            name="max_memory", label="memory (GB)", value=Segmenting().max_memory,
-            min=0.6, max=1000, step=0.5, tooltip=help_for("max_memory"),
+        _number(
+            1, name="max_memory", label="memory (GB)", value=Segmenting().max_memory, min=0.6,
+            max=1000, step=0.5, tooltip=help_for("max_memory"),
         ),
     ]  # fmt: skip
 
@@ -400,29 +410,31 @@ def _inputs(of: SegmentWidget) -> list[Any]:
 def _filters() -> list[Any]:
     help_for = partial(_help, Filtering)
     return [
-        FloatSlider(name="min_score", min=0, max=1, step=0.01, tooltip=help_for("min_score")),
-        SpinBox(name="min_area", min=0, max=_LARGEST_AREA, tooltip=help_for("min_area")),
-        _spin(
-            SpinBox, "none", name="max_area", min=0, max=_LARGEST_AREA,
-            tooltip=help_for("max_area"),
+        _number(2, name="min_score", min=0, max=1, step=0.05, tooltip=help_for("min_score")),
+        _number(0, name="min_area", min=0, max=_LARGEST_AREA, tooltip=help_for("min_area")),
+        _number(
+            0, "none", name="max_area", min=0, max=_LARGEST_AREA, tooltip=help_for("max_area")
         ),
         CheckBox(name="drop_border", text="", tooltip=help_for("border_nuclei")),
     ]  # fmt: skip
 
 
 def _actions(of: SegmentWidget) -> list[Any]:
-    formats = tuple(name for name in Segmenting().save if name in SAVED)
+    formats = Select(
+        name="formats", label="save as", choices=list(SAVED), value=list(Segmenting().save),
+        tooltip="Formats, each in a folder of its own, beside measurements.csv.",
+    )  # fmt: skip
+    formats.native.setMaximumHeight(_LIST_HEIGHT)
+    status = Label(name="status", value="")
+    status.native.setWordWrap(True)
+    progress = ProgressBar(name="progress", min=0, max=_STEPS, value=0)
     return [
         PushButton(name="run", text="Run"),
         PushButton(name="cancel", text="Cancel"),
-        ProgressBar(name="progress", label="", min=0, max=_STEPS, value=0),
+        Container(name="work", widgets=[progress, status], labels=False),
         ComboBox(
             name="colour_by", choices=of.colourings, tooltip="Measurement that the colours show."
         ),
-        Select(
-            name="formats", label="save as", choices=list(SAVED), value=list(formats),
-            tooltip="Formats, each in a folder of its own, beside measurements.csv.",
-        ),
+        formats,
         PushButton(name="save", text="Save …"),
-        Label(name="status", label="", value=""),
-    ]  # fmt: skip
+    ]
