@@ -203,12 +203,21 @@ def test_errors_are_told_and_the_widget_goes_on(widget, viewer, app):
     widget.run.native.click()
     assert "Open an image first" in widget.work.status.value
     viewer.add_image(np.full((40, 40), np.nan, np.float32), name="bad", contrast_limits=(0, 1))
-    with pytest.raises(Exception, match="NaN"):
-        run(widget, app)
-    wait(lambda: widget._worker is None, app)
+    run(widget, app)
     assert "NaN" in widget.work.status.value
     assert widget.run.enabled
     assert len(viewer.layers) == 1
+
+
+def test_faults_are_told_too(bright, viewer, app, monkeypatch):
+    def broken(*_args, **_options):
+        raise ZeroDivisionError("a fault")
+
+    monkeypatch.setattr(Model, "segment", broken)
+    viewer.add_image(squares()[0], name="a")
+    run(bright, app)
+    assert bright.work.status.value == "Failed: a fault"
+    assert bright.run.enabled
 
 
 def test_the_manifest_is_valid():
