@@ -45,7 +45,7 @@ def notebook_html(segmented: Segmented) -> str:
     return (
         f"<div><p><strong>{nuclei}</strong> in {size}</p>"
         f'<img alt="The image with outlines of {nuclei}" '
-        f'src="data:image/png;base64,{source}" style="max-width:100%">'
+        f'src="data:image/png;base64,{source}" style="display:block;max-width:100%">'
         f"{_table_head(table, count)}</div>"
     )
 
@@ -87,7 +87,7 @@ def _table_head(table: Mapping[str, npt.NDArray[Any]], count: int) -> str:
     ]
     rest = f"<p>… and {count - _ROWS:,} more rows</p>" if count > _ROWS else ""
     return (
-        f'<div style="overflow-x:auto"><table><thead><tr>{head}</tr></thead>'
+        f'<div style="overflow-x:auto"><table style="white-space:nowrap"><thead><tr>{head}</tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table></div>{rest}"
     )
 
