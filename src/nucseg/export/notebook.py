@@ -87,7 +87,8 @@ def _table_head(table: Mapping[str, npt.NDArray[Any]], count: int) -> str:
     ]
     rest = f"<p>… and {count - _ROWS:,} more rows</p>" if count > _ROWS else ""
     return (
-        f'<div style="overflow-x:auto"><table style="white-space:nowrap"><thead><tr>{head}</tr></thead>'
+        '<div style="overflow-x:auto"><table style="white-space:nowrap">'
+        f"<thead><tr>{head}</tr></thead>"
         f"<tbody>{''.join(rows)}</tbody></table></div>{rest}"
     )
 
