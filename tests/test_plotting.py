@@ -15,7 +15,15 @@ import pytest
 from nucseg import plotting
 from nucseg.errors import InputError, MissingExtraError
 from nucseg.pictures import bring_to_view, label_colours
-from nucseg.plotting import ERROR_COLOURS, ap_plot, display, error_overlay, history_plots, panel
+from nucseg.plotting import (
+    ERROR_COLOURS,
+    ap_plot,
+    display,
+    error_overlay,
+    history_plots,
+    learning_curves,
+    panel,
+)
 
 HISTORY = {
     "epoch": [1, 2, 3],
@@ -151,6 +159,22 @@ def test_history_plots_write_both_files(tmp_path: Path) -> None:
         picture = cv2.imread(str(tmp_path / "plots" / name))
         assert picture is not None
         assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 10
+
+
+def test_learning_curves_mark_the_best_epoch() -> None:
+    figure = learning_curves(HISTORY)
+    assert figure is not None
+    loss, accuracy = figure.axes
+    assert [line.get_ydata().tolist() for line in loss.lines[:2]] == [[3, 2, 1], [3, 1.5, 2.5]]
+    assert accuracy.lines[1].get_ydata().tolist() == [0.4, 0.6, 0.5]
+    assert "best epoch 2: 1.5000" in [line.get_label() for line in loss.lines]
+    with pytest.raises(InputError, match="no val_loss"):
+        learning_curves({key: values for key, values in HISTORY.items() if key != "val_loss"})
+
+
+def test_learning_curves_are_shown_in_a_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plotting, "_shown_in_notebook", lambda _figure: True)
+    assert learning_curves(HISTORY) is None
 
 
 def test_history_plots_take_a_single_epoch(tmp_path: Path) -> None:

@@ -6,7 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nucseg.datasets.reading import open_dataset
-from nucseg.datasets.synthetic import synthetic_image, write_synthetic_dataset
+from nucseg.datasets.synthetic import (
+    SAMPLES,
+    sample_image,
+    synthetic_image,
+    write_synthetic_dataset,
+)
 from nucseg.errors import InputError
 
 
@@ -92,3 +97,12 @@ def test_a_folder_in_use_and_no_images_are_errors(tmp_path):
         write_synthetic_dataset(tmp_path / "note.txt", images=1)
     with pytest.raises(InputError, match="1 or more"):
         write_synthetic_dataset(tmp_path / "new", images=0)
+
+
+def test_samples_are_the_same_each_time():
+    for name in SAMPLES:
+        image = sample_image(name)
+        assert (image.shape, image.dtype) == ((256, 320, 3), np.uint8)
+        np.testing.assert_array_equal(image, sample_image(name))
+    with pytest.raises(InputError, match="Give one of tissue, fluorescence"):
+        sample_image("plant")

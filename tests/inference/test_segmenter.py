@@ -1,4 +1,5 @@
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -208,3 +209,25 @@ def test_same_image_same_labels(bright_model: Path):
     one, two = (load_model(bright_model, threads=threads).segment(image) for threads in (1, 2))
     np.testing.assert_array_equal(one.labels, two.labels)
     np.testing.assert_array_equal(one.probability, two.probability)
+
+
+@pytest.mark.parametrize("bundled", [False, True])
+def test_progress_counts_windows_and_can_end_the_work(model: Model, bundled: bool):
+    chosen = replace(load_model(threads=1) if bundled else model, window=448)
+    image = np.zeros((500, 448), np.uint8)
+    seen = []
+    chosen.segment(image, progress=lambda *step: seen.append(step))
+    assert seen == [(done, len(seen)) for done in range(1, len(seen) + 1)]
+    assert len(seen) > 1
+
+    def stop(done: int, _total: int) -> None:
+        raise TimeoutError(f"after {done}")
+
+    with pytest.raises(TimeoutError, match="after 1"):
+        chosen.segment(image, progress=stop)
+
+
+def test_one_window_reports_no_progress(model: Model):
+    seen = []
+    model.segment(two_squares(), progress=lambda *step: seen.append(step))
+    assert seen == []

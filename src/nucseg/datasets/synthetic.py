@@ -19,6 +19,32 @@ FloatArray = npt.NDArray[np.float32]
 TOUCHING = 0.3  # share of the nuclei that are placed against an earlier one
 ATTEMPTS = 30
 SMALLEST = 16
+# Images to try nucseg on, by name.
+SAMPLES: dict[str, Modality] = {"tissue": "histology", "fluorescence": "fluorescence"}
+
+
+def sample_image(name: str) -> npt.NDArray[np.uint8]:
+    """Draw an image to try nucseg on, each time the same.
+
+    Parameters
+    ----------
+    name : str
+        Of `SAMPLES`.
+
+    Returns
+    -------
+    ndarray, shape (256, 320, 3), uint8
+
+    Raises
+    ------
+    InputError
+        There is no such sample.
+    """
+    if name not in SAMPLES:
+        raise InputError(f"Unknown sample {name!r}. Give one of {', '.join(SAMPLES)}.")
+    rng = np.random.default_rng(0)
+    image, _ = synthetic_image(rng, size=(256, 320), nuclei=40, modality=SAMPLES[name])
+    return image
 
 
 def synthetic_image(

@@ -63,6 +63,18 @@ class Segmentation:
     def _table(self) -> Columns:
         return measure(self.labels, self.image, scores=self.scores, pixel_size=self.pixel_size)
 
+    def overlay(self) -> npt.NDArray[np.uint8]:
+        """Draw the outlines of the nuclei on the image: an array of shape (H, W, 3)."""
+        from nucseg.export.overlay import draw_overlay
+
+        return draw_overlay(self.image, self.labels)
+
+    def _repr_html_(self) -> str:
+        """Show the image with outlines, the count and the head of the table in a notebook."""
+        from nucseg.export.notebook import notebook_html
+
+        return notebook_html(self)
+
     def save(
         self,
         folder: str | Path,

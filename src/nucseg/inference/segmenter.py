@@ -233,7 +233,11 @@ class Model:
         return resize_image(small, (image.shape[0], image.shape[1]))
 
     def segment(
-        self, image: npt.NDArray[Any], *, pixel_size: tuple[float, float] | None = None
+        self,
+        image: npt.NDArray[Any],
+        *,
+        pixel_size: tuple[float, float] | None = None,
+        progress: Callable[[int, int], None] | None = None,
     ) -> Segmentation:
         """Find the nuclei of an image.
 
@@ -243,6 +247,9 @@ class Model:
             Grey or colour, without or with alpha, in any range of intensities.
         pixel_size : tuple of float, optional
             Micrometres from pixel to pixel along rows and columns, for measurements.
+        progress : callable, optional
+            ``progress(done, total)``, of the windows; an error that it raises ends the work. Not
+            called where the image is one window.
 
         Returns
         -------
@@ -257,26 +264,33 @@ class Model:
         """
         image = np.asarray(image)
         if self.scale is None and self.card.scaling is not None:
-            return self._segment_at_best_scale(image, self.card.scaling, pixel_size)
+            return self._segment_at_best_scale(image, self.card.scaling, pixel_size, progress)
         if self._fits(image.shape) or self.card.preprocessing.size is not None:
             return self.nuclei(image, self.network_maps(image), pixel_size=pixel_size)
         labels: npt.NDArray[np.int32] = np.zeros(image.shape[:2], np.int32)
         probability: FloatImage = np.zeros(image.shape[:2], np.float32)
         limits = prepared_limits(image, self.card.preprocessing)
-        _, scores = self.stitch(image, labels, limits=limits, probability=probability)
+        _, scores = self.stitch(
+            image, labels, limits=limits, probability=probability, progress=progress
+        )
         return self._segmentation(image, labels, scores, probability, pixel_size)
 
     def _segment_at_best_scale(
-        self, image: npt.NDArray[Any], scaling: Scaling, pixel_size: tuple[float, float] | None
+        self,
+        image: npt.NDArray[Any],
+        scaling: Scaling,
+        pixel_size: tuple[float, float] | None,
+        progress: Callable[[int, int], None] | None,
     ) -> Segmentation:
         first = replace(self, scale=1.0)
+        options: dict[str, Any] = {"pixel_size": pixel_size, "progress": progress}
         if not first._fits(image.shape):
-            return self.for_image(image).segment(image, pixel_size=pixel_size)
+            return self.for_image(image).segment(image, **options)
         maps = first.network_maps(image)
         labels, scores = first._scored(maps)
         scale = scale_for(typical_diameter(whole_areas(labels)), scaling)
         if scale != 1:
-            return replace(self, scale=scale).segment(image, pixel_size=pixel_size)
+            return replace(self, scale=scale).segment(image, **options)
         # The first look is the last: most images are seen as they are.
         probability = np.ascontiguousarray(maps[..., 0])
         return self._segmentation(image, labels, scores, probability, pixel_size)
