@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from nucseg.cli.common import default, option
 from nucseg.cli.segment import run_and_report
 from nucseg.config import Segmenting
-
-if TYPE_CHECKING:
-    from nucseg.datasets.synthetic import Modality
-
-SEED = 0
-SIZE = (256, 320)
-NUCLEI = 40
-SAMPLES: dict[str, Modality] = {"tissue": "histology", "fluorescence": "fluorescence"}
 
 
 def demo(
@@ -52,18 +44,15 @@ def demo(
 
 def _write_samples(folder: Path) -> list[Path]:
     """Write images that are made up on the spot."""
-    import numpy as np
     from PIL import Image
 
-    from nucseg.datasets.synthetic import synthetic_image
+    from nucseg.datasets.synthetic import DEMO_IMAGES, demo_image
     from nucseg.files import whole_file
 
     paths = []
-    for name, modality in SAMPLES.items():
-        rng = np.random.default_rng(SEED)
-        pixels, _ = synthetic_image(rng, size=SIZE, nuclei=NUCLEI, modality=modality)
+    for name in DEMO_IMAGES:
         path = folder / f"{name}.png"
         with whole_file(path) as partial:
-            Image.fromarray(pixels).save(partial, "PNG")
+            Image.fromarray(demo_image(name)).save(partial, "PNG")
         paths.append(path)
     return paths

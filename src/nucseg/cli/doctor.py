@@ -13,6 +13,7 @@ EXTRAS = {
     "inference": ("numpy", "onnxruntime", "opencv-python-headless", "scikit-image", "tifffile"),
     "train": ("tensorflow", "keras", "tensorboard", "matplotlib", "scikit-learn", "onnx"),
     "formats": ("imagecodecs",),
+    "app": ("fastapi", "uvicorn"),
 }
 
 

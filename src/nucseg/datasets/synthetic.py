@@ -19,6 +19,9 @@ FloatArray = npt.NDArray[np.float32]
 TOUCHING = 0.3  # share of the nuclei that are placed against an earlier one
 ATTEMPTS = 30
 SMALLEST = 16
+# Of the images that demonstrations show.
+DEMO_SEED, DEMO_SIZE, DEMO_NUCLEI = 0, (256, 320), 40
+DEMO_IMAGES: dict[str, Modality] = {"tissue": "histology", "fluorescence": "fluorescence"}
 
 
 def synthetic_image(
@@ -68,6 +71,30 @@ def synthetic_image(
     paint = _paint_fluorescence if modality == "fluorescence" else _paint_histology
     image = np.clip(paint(rng, labels), 0, 1)
     return np.round(image * 255).astype(np.uint8), labels
+
+
+def demo_image(name: str) -> npt.NDArray[np.uint8]:
+    """Draw one of the images that demonstrations show, always the same.
+
+    Parameters
+    ----------
+    name : str
+        One of `DEMO_IMAGES`.
+
+    Returns
+    -------
+    ndarray, shape (256, 320, 3), uint8
+
+    Raises
+    ------
+    InputError
+        There is no such image.
+    """
+    if name not in DEMO_IMAGES:
+        raise InputError(f"There is no sample {name!r}. Give one of {', '.join(DEMO_IMAGES)}.")
+    rng = np.random.default_rng(DEMO_SEED)
+    pixels, _ = synthetic_image(rng, size=DEMO_SIZE, nuclei=DEMO_NUCLEI, modality=DEMO_IMAGES[name])
+    return pixels
 
 
 def write_synthetic_dataset(
