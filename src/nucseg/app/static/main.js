@@ -191,8 +191,8 @@ function showMarks() {
 function showHistograms(nuclei, label) {
   const names = nuclei ? nuclei.intensities : [];
   const choice = $("intensity-channel");
-  if (choice.childElementCount !== names.length) {
-    choice.replaceChildren(...names.map((name, i) => element("option", { value: name, textContent: current.info.channels[i] || String(i) })));
+  if (names.some((name, i) => choice.options[i]?.text !== nuclei.intensityTitle(name)) || choice.options.length !== names.length) {
+    choice.replaceChildren(...names.map((name) => element("option", { value: name, textContent: nuclei.intensityTitle(name) })));
   }
   $("intensity-channel-row").hidden = names.length < 2;
   for (const [place, name] of [["area-histogram", "area"], ["intensity-histogram", choice.value || names[0]]]) {

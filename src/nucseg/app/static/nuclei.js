@@ -4,6 +4,7 @@ export class Nuclei {
   constructor(reply) {
     this.found = reply.found;
     this.columns = reply.columns;
+    this.channels = reply.image.channels;
     this.index();
     this.filter(null);
   }
@@ -75,5 +76,11 @@ export class Nuclei {
   // Names of the columns of mean intensity, one for each channel.
   get intensities() {
     return Object.keys(this.columns).filter((name) => name.startsWith("intensity_mean"));
+  }
+
+  intensityTitle(name) {
+    if (this.intensities.length === 1) return "Mean intensity";
+    const channel = Number(name.slice("intensity_mean_".length));
+    return `Mean ${this.channels[channel] || `channel ${channel}`}`;
   }
 }

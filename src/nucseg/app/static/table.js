@@ -54,8 +54,7 @@ export class NucleiTable {
   build() {
     const head = element("tr");
     for (const name of this.names()) {
-      const several = this.nuclei.intensities.length > 1;
-      const title = TITLES[name] ?? (several ? `Mean intensity ${name.slice(15)}` : "Mean intensity");
+      const title = TITLES[name] ?? this.nuclei.intensityTitle(name);
       const button = element("button", { type: "button", textContent: title, tabIndex: 0 });
       button.addEventListener("click", () => {
         this.sort = { name, down: this.sort.name === name ? !this.sort.down : name !== "number" };
