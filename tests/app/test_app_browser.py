@@ -20,6 +20,7 @@ from nucseg.datasets.synthetic import synthetic_image
 
 playwright = pytest.importorskip("playwright.sync_api")
 expect = playwright.expect
+expect.set_options(timeout=60_000)
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
@@ -32,7 +33,6 @@ FLAGS = [
     "--disable-sync",
     "--no-first-run",
 ]
-SLOW = 60_000
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
 
@@ -54,7 +54,7 @@ def address(bright_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
         yield re.search(r"http://\S+", process.stdout.readline()).group()
     finally:
         process.terminate()
-        process.wait(30)
+        process.communicate(timeout=30)
 
 
 @pytest.fixture(scope="module")
@@ -72,12 +72,11 @@ def new_page(chromium, address: str):
 
     def make(**options):
         context = chromium.new_context(viewport={"width": 1300, "height": 950}, **options)
-        context.set_default_timeout(SLOW)
         contexts.append(context)
         page = context.new_page()
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.on("request", lambda request: check(request.url))
-        page.on("console", lambda message: note(message))
+        page.on("console", note)
         page.goto(address)
         expect(page.locator("#model")).to_contain_text("bright")
         return page
@@ -109,7 +108,7 @@ def upload(page, name: str = "a.png", data: bytes | None = None) -> None:
 
 def opened(page, name: str = "a.png", data: bytes | None = None) -> None:
     upload(page, name, data)
-    expect(page.locator("#status")).to_contain_text(f"{name}: ", timeout=SLOW)
+    expect(page.locator("#status")).to_contain_text(f"{name}: ")
 
 
 def place_of(page, x: float, y: float) -> tuple[float, float]:
@@ -404,6 +403,9 @@ def test_it_fits_and_follows_the_colour_scheme(new_page, width, scheme):
     page = new_page(color_scheme=scheme)
     page.set_viewport_size({"width": width, "height": 850})
     opened(page)
+    expect(page.locator("#command")).to_contain_text("nucseg segment")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.get_by_role("tab", name="Batch").click()
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
     def light() -> int:
