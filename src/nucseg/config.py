@@ -227,6 +227,33 @@ class Segmenting(Reading):
     )
 
 
+class App(Frozen):
+    """The web app, ``nucseg app``."""
+
+    host: str = Field(
+        "127.0.0.1",
+        min_length=1,
+        description="Address to listen at; by default only this computer can reach it.",
+    )
+    port: int = Field(8765, ge=0, le=65535, description="Port to listen at; 0 takes a free one.")
+    model: str = Field(
+        "nuclei", description="Name of a bundled model, or a folder of a trained model."
+    )
+    max_upload: float = Field(500, gt=0, description="Largest file, in megabytes.")
+    max_pixels: float = Field(50, gt=0, description="Largest image, in megapixels.")
+    max_images: int = Field(50, ge=1, description="Images that a session may have open.")
+    max_batch: int = Field(1000, ge=1, description="Files of a batch.")
+    max_session: float = Field(
+        10_000, gt=0, description="Room of a session in the temporary folder, in megabytes."
+    )
+    idle: float = Field(
+        3600,
+        gt=0,
+        description="Seconds after its page was last open until a session, with all its files, "
+        "is deleted.",
+    )
+
+
 class Augmentation(Frozen):
     """Random changes of training images; ranges are symmetric unless two values are given."""
 

@@ -14,6 +14,7 @@ EXTRAS = {
     "train": ("tensorflow", "keras", "tensorboard", "matplotlib", "scikit-learn", "onnx"),
     "formats": ("imagecodecs",),
     "napari": ("napari",),
+    "app": ("fastapi", "uvicorn"),
 }
 
 

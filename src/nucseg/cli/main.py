@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from nucseg import __version__
+from nucseg.cli.app import app as web_app
 from nucseg.cli.common import ErrorsAsMessages, show_log
 from nucseg.cli.convert import convert
 from nucseg.cli.data import app as data
@@ -54,6 +55,7 @@ app.command()(train)
 app.command()(evaluate)
 app.command()(models)
 app.command()(demo)
+app.command("app")(web_app)
 app.add_typer(data, name="data")
 app.command()(export)
 app.command()(doctor)

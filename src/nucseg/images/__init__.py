@@ -17,6 +17,7 @@ from nucseg.images.planes import (
     Projection,
     Scene,
     Source,
+    channel_names,
     describe,
     nuclear_channel,
     sources,
@@ -36,6 +37,7 @@ __all__ = [
     "Pixels",
     "Projection",
     "Source",
+    "channels_of",
     "decode_image",
     "files_of",
     "is_zarr",
@@ -127,6 +129,35 @@ def open_image(
     """
     path = Path(path)
     return sources(path, _scenes(path), channel, project)
+
+
+def channels_of(path: str | Path) -> list[str]:
+    """Name the channels of a file, or its colours, to choose one of for `open_image`.
+
+    Parameters
+    ----------
+    path : str or Path
+        A file as for `open_image`.
+
+    Returns
+    -------
+    list of str
+        Those of its first scene, in their order; empty names where the file has none.
+
+    Raises
+    ------
+    InputError, MissingExtraError
+        As `open_image`.
+
+    Examples
+    --------
+    >>> import tempfile, numpy as np, tifffile
+    >>> path = Path(tempfile.mkdtemp(), "colours.tif")
+    >>> tifffile.imwrite(path, np.zeros((5, 6, 3), np.uint8), photometric="rgb")
+    >>> channels_of(path)
+    ['red', 'green', 'blue']
+    """
+    return channel_names(_scenes(Path(path))[0])
 
 
 def read_image(path: str | Path, *, channel: Channel = None) -> Image:

@@ -271,13 +271,27 @@ class _Choice:
     name: str
 
 
-def _choose(scene: Scene, channel: Channel, path: str) -> _Choice:
-    count = scene.count
-    colours = count == 1 and scene.samples > 1
-    names = list(COLOURS[: scene.samples]) if colours else list(scene.channels[:count])
+def channel_names(scene: Scene) -> list[str]:
+    """Name the channels to choose from, or the colours; empty where the file has no name for one.
+
+    Parameters
+    ----------
+    scene : Scene
+    """
+    colours = _is_colour(scene)
+    names = list(COLOURS[: scene.samples]) if colours else list(scene.channels[: scene.count])
     if colours and scene.samples == 2:
         names = ["grey", "alpha"]
-    names += [""] * ((scene.samples if colours else count) - len(names))
+    return names + [""] * ((scene.samples if colours else scene.count) - len(names))
+
+
+def _is_colour(scene: Scene) -> bool:
+    return scene.count == 1 and scene.samples > 1
+
+
+def _choose(scene: Scene, channel: Channel, path: str) -> _Choice:
+    count, colours = scene.count, _is_colour(scene)
+    names = channel_names(scene)
     number = None if colours else nuclear_channel(names)
     if channel is not None:
         number = _named(names, channel, path)

@@ -1,0 +1,42 @@
+"""Zip files of results."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from nucseg.files import whole_file
+
+# What is compressed already.
+_STORED = frozenset({".png", ".tif", ".zip"})
+
+Entry = tuple[str, Path | Iterator[bytes]]
+
+
+def write_zip(path: Path, entries: Iterable[Entry]) -> None:
+    """Write a zip file, whole or not at all.
+
+    Parameters
+    ----------
+    path : Path
+    entries : iterable of (name, content)
+        Names with slashes; the content is a file, or bytes piece by piece.
+
+    Raises
+    ------
+    InputError
+        The file cannot be written.
+    """
+    with whole_file(path) as partial, zipfile.ZipFile(partial, "w") as archive:
+        for name, content in entries:
+            stored = Path(name).suffix in _STORED
+            kind = zipfile.ZIP_STORED if stored else zipfile.ZIP_DEFLATED
+            if isinstance(content, Path):
+                archive.write(content, name, kind)
+                continue
+            about = zipfile.ZipInfo(name)
+            about.compress_type = kind
+            with archive.open(about, "w", force_zip64=True) as entry:
+                for piece in content:
+                    entry.write(piece)

@@ -1,0 +1,139 @@
+"""Requests about a batch: files sent, run, watched, cancelled, downloaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, HTTPException, Query, Request
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import FileResponse
+from starlette.background import BackgroundTask
+
+from nucseg.app.batches import Batch
+from nucseg.app.command import as_line, segment_arguments
+from nucseg.app.engine import new_place
+from nucseg.app.receiving import OwnSession, SharedEngine, delete_folder, receive
+from nucseg.app.requests import BatchStart
+from nucseg.app.uploads import check_pixels, safe_name
+from nucseg.config import App, Reading
+from nucseg.errors import InputError, MissingExtraError
+from nucseg.images import open_image
+
+router = APIRouter(prefix="/api/batch")
+
+# Files that the command names; more are in a folder.
+_NAMED = 3
+
+
+def batch_of(session: OwnSession) -> Batch:
+    """Batch of the session.
+
+    Raises
+    ------
+    HTTPException
+        It has none.
+    """
+    if session.batch is None:
+        raise HTTPException(404, "There is no batch in this session.")
+    return session.batch
+
+
+OwnBatch = Annotated[Batch, Depends(batch_of)]
+
+
+@router.post("")
+def create(session: OwnSession) -> dict[str, Any]:
+    """Begin a batch; the files and results of an earlier one are deleted."""
+    with session.lock:
+        if session.batch is not None:
+            session.batch.delete()
+        session.batch = Batch(new_place(session, "batch"), session.settings)
+        return session.batch.report()
+
+
+@router.post("/files")
+async def upload(
+    request: Request,
+    session: OwnSession,
+    batch: OwnBatch,
+    name: str = Query(min_length=1, max_length=1000),
+) -> dict[str, Any]:
+    """Take a file, the body of the request, into the batch."""
+    path = batch.reserve(safe_name(name))
+    try:
+        await receive(request, path, session)
+        await run_in_threadpool(_check, path, session.settings)
+    except BaseException:
+        batch.discard(path)
+        raise
+    return {"name": path.name}
+
+
+@router.post("/start")
+def start(wanted: BatchStart, engine: SharedEngine, batch: OwnBatch) -> dict[str, Any]:
+    """Begin the run, or go on with one that was cancelled."""
+    shown = batch.files if len(batch.files) <= _NAMED else ["images/"]
+    arguments = segment_arguments(
+        shown,
+        engine.model.card,
+        wanted,
+        wanted.filters,
+        model=engine.settings.model,
+        formats=wanted.formats,
+        pixel_size=wanted.pixel_size,
+    )
+    batch.start(
+        engine.adapted(wanted, filters=wanted.filters),
+        formats=wanted.formats,
+        reading=Reading(**wanted.model_dump(include=set(Reading.model_fields))),
+        resume=wanted.resume,
+        command=arguments,
+    )
+    notes = [] if shown == batch.files else ["Put the files in a folder images/ first."]
+    return {**batch.report(), "command": as_line(arguments), "notes": notes}
+
+
+@router.get("")
+def report(batch: OwnBatch) -> dict[str, Any]:
+    """How far the run is."""
+    return batch.report()
+
+
+@router.post("/cancel")
+def cancel(batch: OwnBatch) -> dict[str, Any]:
+    """Ask the run to end."""
+    batch.cancel()
+    return batch.report()
+
+
+@router.delete("")
+def delete(session: OwnSession, batch: OwnBatch) -> dict[str, Any]:
+    """End the run and delete its files."""
+    with session.lock:
+        batch.delete()
+        session.batch = None
+    return {}
+
+
+@router.get("/results.zip")
+def results(session: OwnSession, batch: OwnBatch) -> FileResponse:
+    """Zip file with all results."""
+    path = new_place(session, "nucseg-batch.zip")
+    try:
+        batch.zip(path)
+    except BaseException:
+        delete_folder(path.parent)
+        raise
+    return FileResponse(
+        path, filename=path.name, background=BackgroundTask(delete_folder, path.parent)
+    )
+
+
+def _check(path: Path, settings: App) -> None:
+    """Refuse an image of too many pixels; one that cannot be opened fails in the run."""
+    try:
+        sources = open_image(path)
+    except (InputError, MissingExtraError):
+        return
+    check_pixels(sources, settings, path.name)

@@ -1,0 +1,253 @@
+"""Many files in one run: `segment_files` in a thread of its own, with progress and cancelling."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal
+
+from nucseg.app.archive import write_zip
+from nucseg.app.uploads import free_name
+from nucseg.config import App, Reading
+from nucseg.errors import InputError, NucsegError
+from nucseg.inference.batch import Outcome, segment_files
+from nucseg.inference.segmenter import Model
+
+State = Literal["filling", "waiting", "running", "cancelling", "cancelled", "failed", "done"]
+
+_ACTIVE = ("waiting", "running", "cancelling")
+# Files whose paths a run writes down.
+_TEXT = (".csv", ".json")
+# Seconds between two looks at whether a run that waits is cancelled.
+_TICK = 0.2
+# Threads of `segment_files` are called so; after it was stopped they end with their image.
+_WORKERS = "nucseg_"
+
+# Runs share the network, and each uses all threads.
+_one_at_a_time = threading.Lock()
+
+logger = logging.getLogger(__name__)
+
+
+class _Cancelled(Exception):  # noqa: N818 - no error: the user wanted it
+    """The run is to end."""
+
+
+class Batch:
+    """Files of a session that are segmented together.
+
+    Parameters
+    ----------
+    folder : Path
+        Gets the files and the results.
+    settings : App
+
+    Attributes
+    ----------
+    state : str
+        ``filling`` (files are sent), ``waiting`` (for another run), ``running``, ``cancelling``,
+        ``cancelled``, ``failed`` or ``done``.
+    done, total : float, int
+        Of the images.
+    error : str
+        Why the run failed.
+    """
+
+    def __init__(self, folder: Path, settings: App) -> None:
+        self.inputs, self.output = folder / "images", folder / "results"
+        self.inputs.mkdir(parents=True)
+        self.folder = folder
+        self._settings = settings
+        self.state: State = "filling"
+        self.done, self.total = 0.0, 0
+        self.error = ""
+        self._files: list[str] = []
+        self._outcomes: list[Outcome] = []
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def files(self) -> list[str]:
+        """Names of the files."""
+        return list(self._files)
+
+    @property
+    def active(self) -> bool:
+        """Whether a run goes on."""
+        return self.state in _ACTIVE
+
+    def reserve(self, name: str) -> Path:
+        """Give the place of a new file, under a name that no other has.
+
+        Raises
+        ------
+        InputError
+            There are ``max_batch`` files already, or the run has begun.
+        """
+        with self._lock:
+            if self.state != "filling":
+                raise InputError("The run has begun. Files can be added to a new one.")
+            if len(self._files) >= self._settings.max_batch:
+                raise InputError(
+                    f"A batch may have {self._settings.max_batch} files. Use nucseg segment for "
+                    "more, or start the app with a larger --max-batch."
+                )
+            free = free_name(name, set(self._files))
+            self._files.append(free)
+            return self.inputs / free
+
+    def discard(self, path: Path) -> None:
+        """Take a file out that could not be received."""
+        with self._lock:
+            self._files.remove(path.name)
+            path.unlink(missing_ok=True)
+
+    def start(
+        self,
+        model: Model,
+        *,
+        formats: Sequence[str],
+        reading: Reading,
+        resume: bool,
+        command: Sequence[str],
+    ) -> None:
+        """Begin the run.
+
+        Raises
+        ------
+        InputError
+            There are no files, or a run goes on.
+        """
+        with self._lock:
+            if self.active:
+                raise InputError("The run goes on. Cancel it first.")
+            if not self._files:
+                raise InputError("There are no files. Choose some first.")
+            self.state, self.error = "waiting", ""
+            self.done, self.total = 0.0, len(self._files)
+            self._outcomes = []
+            self._stop.clear()
+            options = {"formats": formats, "reading": reading, "resume": resume}
+            self._thread = threading.Thread(
+                target=self._run, args=(model, {**options, "command": command}), daemon=True
+            )
+            self._thread.start()
+
+    def cancel(self) -> None:
+        """Ask the run to end; images that are worked on are finished."""
+        with self._lock:
+            if self.active:
+                self.state = "cancelling"
+                self._stop.set()
+
+    def close(self) -> None:
+        """End the run, and wait until nothing is written any more."""
+        self.cancel()
+        if self._thread is not None:
+            self._thread.join()
+
+    def report(self) -> dict[str, Any]:
+        """How far the run is, for the page."""
+        return {
+            "state": self.state,
+            "files": self.files,
+            "done": self.done,
+            "total": self.total,
+            "error": self.error,
+            "images": [
+                {**asdict(each), "path": Path(each.path).name, "error": self._shown(each.error)}
+                for each in self._outcomes
+            ],
+        }
+
+    def zip(self, path: Path) -> None:
+        """Write the results into a zip file, with names of files in place of their paths.
+
+        Raises
+        ------
+        InputError
+            The run is not done, or the file cannot be written.
+        """
+        if self.state != "done":
+            raise InputError("There are no results yet. Wait until the run is done.")
+        files = sorted(file for file in self.output.rglob("*") if file.is_file())
+        write_zip(
+            path,
+            (
+                (file.relative_to(self.output).as_posix(), self._lines(file))
+                for file in files
+                if not file.relative_to(self.output).parts[0].startswith(".")
+            ),
+        )
+
+    def _lines(self, file: Path) -> Path | Iterator[bytes]:
+        """Content of a results file: itself, or where it tells of paths the lines without them."""
+        if file.parent != self.output or file.suffix not in _TEXT:
+            return file
+        return self._without_paths(file)
+
+    def _without_paths(self, file: Path) -> Iterator[bytes]:
+        with file.open(encoding="utf-8", newline="") as lines:
+            for line in lines:
+                yield self._shown(line).encode()
+
+    def _shown(self, text: str) -> str:
+        """Text without the places in the temporary folder, as they are and as JSON has them."""
+        for folder, shown in ((self.inputs, ""), (self.output, "out/")):
+            plain = f"{folder}{os.sep}"
+            text = text.replace(json.dumps(plain)[1:-1], shown).replace(plain, shown)
+        return text
+
+    def _run(self, model: Model, options: dict[str, Any]) -> None:
+        try:
+            while not _one_at_a_time.acquire(timeout=_TICK):
+                self._check()
+            try:
+                self._check()
+                self.state = "running"
+                files = [self.inputs / name for name in self._files]
+                self._outcomes = segment_files(
+                    files, self.output, model, progress=self._progress, **options
+                )
+            finally:
+                _wait_for_workers()
+                _one_at_a_time.release()
+            self.state = "done"
+        except _Cancelled:
+            self.state = "cancelled"
+        except NucsegError as error:
+            self._failed(self._shown(str(error)))
+        except Exception as error:  # a thread has nobody else to tell
+            logger.exception("A batch failed.")
+            self._failed(f"Something unforeseen went wrong ({type(error).__name__}).")
+
+    def _failed(self, error: str) -> None:
+        self.error = error
+        self.state = "failed"
+
+    def _progress(self, done: float, total: int) -> None:
+        self.done, self.total = done, total
+        self._check()
+
+    def _check(self) -> None:
+        if self._stop.is_set():
+            raise _Cancelled
+
+    def delete(self) -> None:
+        """End the run and delete all files."""
+        self.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _wait_for_workers() -> None:
+    """Wait for the threads that a stopped run left behind with the images they had begun."""
+    for thread in threading.enumerate():
+        if thread.name.startswith(_WORKERS):
+            thread.join()

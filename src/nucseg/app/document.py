@@ -1,0 +1,235 @@
+"""An image that is open in the browser: its nuclei, what was changed by hand, what is kept.
+
+All nuclei that the network found stay, whatever their score and size; which of them are kept is
+decided anew for each set of filters, without the network. Pixels lie in files, so that many
+images can be open.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from nucseg.app import edits
+from nucseg.app.edits import Change, Labels, Points
+from nucseg.config import Filtering
+from nucseg.errors import InputError
+from nucseg.inference.filters import keep_nuclei
+from nucseg.inference.segmentation import Segmentation
+from nucseg.measure import Columns, measure_tile
+
+IMAGE, LABELS, PROBABILITY = "image.npy", "labels.npy", "probability.npy"
+# Changes that can be undone; each holds the pixels of a few nuclei.
+_HISTORY = 500
+# Whoever draws a nucleus is sure of it.
+_BY_HAND = 1.0
+
+
+@dataclass(frozen=True)
+class Step:
+    """A change, with the rows of the table that it takes away and brings."""
+
+    change: Change
+    removed: Columns
+    added: Columns
+
+    def reversed(self) -> Step:
+        """Return the step that takes this one back."""
+        return Step(self.change.reversed(), self.added, self.removed)
+
+
+class Document:
+    """The nuclei of an image, and their history.
+
+    Parameters
+    ----------
+    folder : Path
+        Where its pixels are kept; made where it is missing.
+    segmentation : Segmentation
+        All nuclei that were found, unfiltered.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Height and width.
+    found : int
+        Nuclei that the network found, with the numbers 1 to `found`. Those with larger numbers
+        were made by hand: they have the score 1, and no filter drops them.
+    table : dict of str to ndarray
+        Measurements of all nuclei, in the order of their numbers.
+    edited : int
+        Changes that were made and not undone.
+    """
+
+    def __init__(self, folder: Path, segmentation: Segmentation) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.found = segmentation.count
+        self.shape = segmentation.labels.shape
+        np.save(folder / IMAGE, segmentation.image)
+        np.save(folder / LABELS, segmentation.labels.astype(np.int32))
+        np.save(folder / PROBABILITY, segmentation.probability)
+        self.table = _measured(
+            segmentation.labels.astype(np.int32),
+            segmentation.image,
+            (0, 0),
+            self.shape,
+            segmentation.scores,
+        )
+        self._next = self.found + 1
+        self._done: list[Step] = []
+        self._undone: list[Step] = []
+        self.edited = 0
+
+    @property
+    def can_undo(self) -> bool:
+        """Whether there is a change to take back."""
+        return bool(self._done)
+
+    @property
+    def can_redo(self) -> bool:
+        """Whether there is a change to do again."""
+        return bool(self._undone)
+
+    def image(self) -> npt.NDArray[Any]:
+        """Pixels, shape (H, W) or (H, W, C), read from a file as they are used."""
+        return np.asarray(np.load(self.folder / IMAGE, mmap_mode="r"))
+
+    def labels(self) -> Labels:
+        """Label image of all nuclei, shape (H, W), int32."""
+        return np.asarray(np.load(self.folder / LABELS, mmap_mode="r"))
+
+    def edit(
+        self,
+        kind: Literal["delete", "draw", "split"],
+        *,
+        number: int = 0,
+        points: Points = (),
+    ) -> Step:
+        """Change the nuclei by hand.
+
+        Parameters
+        ----------
+        kind : {"delete", "draw", "split"}
+        number : int
+            Nucleus to delete.
+        points : sequence of (x, y)
+            Outline to draw, or line to split along, see `nucseg.app.edits`.
+
+        Raises
+        ------
+        InputError
+            It cannot be done; nothing is changed.
+        """
+        labels = self.labels()
+        if kind == "delete":
+            change = edits.remove_nucleus(labels, number)
+        elif kind == "draw":
+            change = edits.draw_nucleus(labels, points, self._next)
+        else:
+            change = edits.split_nucleus(labels, points, self._next)
+        step = Step(change, self._rows(change.removed), self._measure(change))
+        self._next += len(change.added)
+        self._apply(step)
+        self._undone.clear()
+        self._done = [*self._done, step][-_HISTORY:]
+        self.edited += 1
+        return step
+
+    def undo(self) -> Step:
+        """Take the last change back.
+
+        Raises
+        ------
+        InputError
+            There is none.
+        """
+        if not self._done:
+            raise InputError("There is no change to undo.")
+        step = self._done.pop()
+        self._undone.append(step)
+        self._apply(step.reversed())
+        self.edited -= 1
+        return step.reversed()
+
+    def redo(self) -> Step:
+        """Do the change that was taken back last again.
+
+        Raises
+        ------
+        InputError
+            There is none.
+        """
+        if not self._undone:
+            raise InputError("There is no change to do again.")
+        step = self._undone.pop()
+        self._done.append(step)
+        self._apply(step)
+        self.edited += 1
+        return step
+
+    def kept(self, filters: Filtering) -> npt.NDArray[np.bool_]:
+        """Tell which nuclei of the table are kept, shape (N,), bool."""
+        table = self.table
+        keep = keep_nuclei(table["area"], table["touches_border"], table["score"], filters)
+        return np.asarray(
+            (keep & (table["area"] >= filters.min_area)) | (table["label"] > self.found)
+        )
+
+    def segmentation(
+        self, filters: Filtering, *, pixel_size: tuple[float, float] | None
+    ) -> Segmentation:
+        """Nuclei that are kept, numbered from 1 on, as `Model.segment` would give them."""
+        keep = self.kept(filters)
+        numbers = self.table["label"][keep]
+        few = len(numbers) <= np.iinfo(np.uint16).max
+        new: npt.NDArray[np.unsignedinteger[Any]] = np.zeros(
+            self._next, np.uint16 if few else np.uint32
+        )
+        new[numbers] = np.arange(1, len(numbers) + 1)
+        return Segmentation(
+            self.image(),
+            new[self.labels()],
+            np.asarray(self.table["score"][keep], np.float32),
+            np.asarray(np.load(self.folder / PROBABILITY, mmap_mode="r")),
+            pixel_size,
+        )
+
+    def _apply(self, step: Step) -> None:
+        labels = np.load(self.folder / LABELS, mmap_mode="r+")
+        labels[step.change.window] = step.change.after
+        labels.flush()
+        stay = ~np.isin(self.table["label"], step.change.removed)
+        table = {
+            name: np.concatenate([values[stay], step.added[name]])
+            for name, values in self.table.items()
+        }
+        order = np.argsort(table["label"])
+        self.table = {name: values[order] for name, values in table.items()}
+
+    def _rows(self, numbers: list[int]) -> Columns:
+        chosen = np.isin(self.table["label"], numbers)
+        return {name: values[chosen] for name, values in self.table.items()}
+
+    def _measure(self, change: Change) -> Columns:
+        """Measure the nuclei that a change brings."""
+        if not change.added:
+            return self._rows([])
+        labels = np.where(np.isin(change.after, change.added), change.after, 0)
+        scores = np.full(len(change.added), _BY_HAND, np.float32)
+        origin = (change.row, change.column)
+        return _measured(labels, self.image()[change.window], origin, self.shape, scores)
+
+
+def _measured(
+    labels: Labels,
+    image: npt.NDArray[Any],
+    origin: tuple[int, int],
+    shape: tuple[int, ...],
+    scores: npt.NDArray[np.float32],
+) -> Columns:
+    return measure_tile(labels, image, origin=origin, shape=shape, scores=scores)

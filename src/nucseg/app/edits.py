@@ -1,0 +1,246 @@
+"""Changes of a label image by hand: a nucleus drawn, divided or taken away.
+
+Each function tells what would change, as the pixels of a window before and after, so that it can
+be done, undone and done again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+from skimage.draw import line as pixels_of_line
+from skimage.draw import polygon as pixels_of_polygon
+
+from nucseg.errors import InputError
+
+Labels = npt.NDArray[np.int32]
+Points = Sequence[tuple[float, float]]
+
+# Smaller pieces are what a line cuts off by going along an edge, and no nuclei.
+_SPECK = 4
+
+
+@dataclass(frozen=True)
+class Change:
+    """A change of a label image.
+
+    Attributes
+    ----------
+    row, column : int
+        Upper left pixel of the window.
+    before, after : ndarray, shape (h, w), int32
+        Its labels. Nuclei that change lie in it whole.
+    """
+
+    row: int
+    column: int
+    before: Labels
+    after: Labels
+
+    @property
+    def window(self) -> tuple[slice, slice]:
+        """Rows and columns of the label image."""
+        height, width = self.before.shape
+        return slice(self.row, self.row + height), slice(self.column, self.column + width)
+
+    @property
+    def removed(self) -> list[int]:
+        """Numbers of the nuclei that were there before and are not after."""
+        return [int(n) for n in np.setdiff1d(self.before, self.after) if n]
+
+    @property
+    def added(self) -> list[int]:
+        """Numbers of the nuclei that are there after and were not before."""
+        return self.reversed().removed
+
+    def reversed(self) -> Change:
+        """Return the change that takes this one back."""
+        return replace(self, before=self.after, after=self.before)
+
+
+def remove_nucleus(labels: Labels, number: int) -> Change:
+    """Take a nucleus away.
+
+    Parameters
+    ----------
+    labels : ndarray, shape (H, W), int32
+        0 background, other numbers nuclei.
+    number : int
+        Of the nucleus.
+
+    Raises
+    ------
+    InputError
+        There is no such nucleus.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> remove_nucleus(np.array([[0, 1, 2]], np.int32), 2).after.tolist()
+    [[0]]
+    """
+    row, column, before = _around(labels, number)
+    return Change(row, column, before, np.where(before == number, 0, before))
+
+
+def draw_nucleus(labels: Labels, outline: Points, number: int) -> Change:
+    """Add a nucleus with a drawn outline, where no other nucleus is.
+
+    Parameters
+    ----------
+    labels : ndarray, shape (H, W), int32
+    outline : sequence of (x, y)
+        Corners of a polygon; the pixel in row r and column c is the square from (c, r) to
+        (c + 1, r + 1). A pixel is inside where its centre is. What goes beyond the image is left
+        out.
+    number : int
+        For the new nucleus.
+
+    Returns
+    -------
+    Change
+        Where other nuclei leave several pieces free, the largest becomes the nucleus.
+
+    Raises
+    ------
+    InputError
+        The outline has fewer than three corners, or encloses no pixel that is free.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> draw_nucleus(np.zeros((3, 4), np.int32), [(1, 1), (3, 1), (3, 3), (1, 3)], 7).after.tolist()
+    [[7, 7], [7, 7]]
+    """
+    corners = _finite(outline)
+    if len(corners) < 3:
+        raise InputError(f"An outline needs three corners or more, got {len(corners)}.")
+    down, across = corners[:, 1] - 0.5, corners[:, 0] - 0.5
+    rows, columns = pixels_of_polygon(down, across, labels.shape)  # type: ignore[no-untyped-call]
+    free = labels[rows, columns] == 0
+    rows, columns = rows[free], columns[free]
+    if not len(rows):
+        raise InputError(
+            "The outline encloses no free pixel. Draw it around a place without a nucleus, or "
+            "delete the nucleus that is there first."
+        )
+    window = slice(rows.min(), rows.max() + 1), slice(columns.min(), columns.max() + 1)
+    inside = np.zeros((window[0].stop - window[0].start, window[1].stop - window[1].start), bool)
+    inside[rows - window[0].start, columns - window[1].start] = True
+    pieces, _ = ndimage.label(inside)
+    nucleus = pieces == np.bincount(pieces.ravel())[1:].argmax() + 1
+    before = np.array(labels[window])
+    return _trimmed(Change(*_corner(window), before, np.where(nucleus, number, before)), nucleus)
+
+
+def split_nucleus(labels: Labels, line: Points, number: int) -> Change:
+    """Divide the nucleus of which a drawn line crosses most.
+
+    Parameters
+    ----------
+    labels : ndarray, shape (H, W), int32
+    line : sequence of (x, y)
+        Places that it goes through, as for `draw_nucleus`.
+    number : int
+        The pieces get this number and those that follow.
+
+    Returns
+    -------
+    Change
+        No pixel is lost: those under the line go to the nearest piece.
+
+    Raises
+    ------
+    InputError
+        The line has fewer than two places, crosses no nucleus, or does not divide it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> nucleus = np.full((2, 9), 1, np.int32)
+    >>> split_nucleus(nucleus, [(4.5, 0), (4.5, 2)], 2).after[0].tolist()
+    [2, 2, 2, 2, 2, 3, 3, 3, 3]
+    """
+    rows, columns = _line_pixels(line, labels.shape)
+    crossed = labels[rows, columns]
+    if not crossed.any():
+        raise InputError("The line crosses no nucleus. Draw it across the one to divide.")
+    divided = int(np.bincount(crossed[crossed > 0]).argmax())
+    row, column, before = _around(labels, divided)
+    nucleus = before == divided
+    rest = nucleus.copy()
+    mine = crossed == divided
+    rest[rows[mine] - row, columns[mine] - column] = False
+    pieces, _ = ndimage.label(rest)
+    areas = np.bincount(pieces.ravel())
+    areas[0] = 0
+    large = np.flatnonzero(areas >= _SPECK)
+    if len(large) <= _large_pieces(nucleus):
+        raise InputError(
+            "The line does not divide the nucleus. Draw it from one side to the other, beginning "
+            "and ending outside."
+        )
+    new = np.zeros(len(areas), np.int32)
+    new[large] = np.arange(number, number + len(large))
+    seeds = new[pieces]
+    nearest = ndimage.distance_transform_edt(
+        seeds == 0, return_distances=False, return_indices=True
+    )
+    return Change(row, column, before, np.where(nucleus, seeds[tuple(nearest)], before))
+
+
+def _large_pieces(nucleus: npt.NDArray[np.bool_]) -> int:
+    pieces, _ = ndimage.label(nucleus)
+    return int(np.count_nonzero(np.bincount(pieces.ravel())[1:] >= _SPECK))
+
+
+def _around(labels: Labels, number: int) -> tuple[int, int, Labels]:
+    """Window around a nucleus: its upper left pixel, and its labels."""
+    here = labels == number
+    if number < 1 or not here.any():
+        raise InputError(f"There is no nucleus {number}. Choose one that is shown.")
+    rows, columns = np.flatnonzero(here.any(axis=1)), np.flatnonzero(here.any(axis=0))
+    window = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+    return *_corner(window), np.array(labels[window])
+
+
+def _corner(window: tuple[slice, slice]) -> tuple[int, int]:
+    return int(window[0].start), int(window[1].start)
+
+
+def _trimmed(change: Change, nucleus: npt.NDArray[np.bool_]) -> Change:
+    """Make the window as small as what changes in it."""
+    rows, columns = np.flatnonzero(nucleus.any(axis=1)), np.flatnonzero(nucleus.any(axis=0))
+    part = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+    top, left = change.row + int(rows[0]), change.column + int(columns[0])
+    return Change(top, left, change.before[part], change.after[part])
+
+
+def _finite(points: Points) -> npt.NDArray[np.float64]:
+    places = np.asarray(points, np.float64).reshape(-1, 2)
+    if not np.isfinite(places).all():
+        raise InputError("The places of a line must be numbers.")
+    return places
+
+
+def _line_pixels(
+    line: Points, shape: tuple[int, ...]
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """Pixels of the image that a line goes through, each once."""
+    places = _finite(line)
+    if len(places) < 2:
+        raise InputError(f"A line needs two places or more, got {len(places)}.")
+    # What is far outside would make a long way of pixels that are none.
+    limits = np.array([shape[1], shape[0]])
+    places = np.floor(np.clip(places, -limits, 2 * limits)).astype(int)
+    parts = []
+    for (x, y), (u, v) in pairwise(places.tolist()):
+        parts.append(np.stack(pixels_of_line(y, x, v, u)))  # type: ignore[no-untyped-call]
+    rows, columns = np.unique(np.concatenate(parts, axis=1), axis=1)
+    inside = (rows >= 0) & (rows < shape[0]) & (columns >= 0) & (columns < shape[1])
+    return rows[inside], columns[inside]

@@ -1,0 +1,134 @@
+"""What all requests share: the model, the settings, the sessions."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from pathlib import Path
+
+from PIL import Image
+
+from nucseg.app.document import Document
+from nucseg.app.requests import ImageRun, NetworkRun
+from nucseg.app.sessions import OpenImage, Session, Sessions
+from nucseg.app.uploads import Contents, check_pixels, contents, told_by_name
+from nucseg.config import App, Filtering
+from nucseg.datasets.synthetic import sample_image
+from nucseg.errors import InputError
+from nucseg.images import open_image, read_plane
+from nucseg.inference.segmenter import Model
+
+# Bytes that the label image and the probabilities take for each pixel.
+_BYTES_OF_RESULTS = 8
+
+
+class Engine:
+    """The model, the settings and the sessions.
+
+    Parameters
+    ----------
+    model : Model
+    settings : App
+    root : Path
+        Folder for the files of the sessions.
+
+    Attributes
+    ----------
+    filters : Filtering
+        Those of the model, with which its results are what `Model.segment` gives.
+    """
+
+    def __init__(self, model: Model, settings: App, root: Path) -> None:
+        self.model = model
+        self.settings = settings
+        self.sessions = Sessions(root, settings)
+        post = model.card.postprocessing
+        self.filters = Filtering(**{name: getattr(post, name) for name in Filtering.model_fields})
+        # The minimum area takes part in finding nuclei, the other filters are for later.
+        self._all = model.with_postprocessing(min_score=0.0, max_area=None, border_nuclei="keep")
+        # Each run takes all threads.
+        self._network = threading.Lock()
+
+    def open(self, session: Session, path: Path) -> OpenImage:
+        """Put a file that was received in the list of a session.
+
+        Raises
+        ------
+        InputError, MissingExtraError
+            It cannot be opened, or there are too many.
+        """
+        image = OpenImage(secrets.token_hex(8), path, contents(path, self.settings))
+        session.add(image)
+        return image
+
+    def add_sample(self, session: Session, name: str) -> OpenImage:
+        """Put a made-up image in the list of a session.
+
+        Raises
+        ------
+        InputError
+            There is no such sample, or there are too many images.
+        """
+        pixels = sample_image(name)
+        session.check_count()
+        path = new_place(session, f"{name}.png")
+        Image.fromarray(pixels).save(path)
+        image = OpenImage(secrets.token_hex(8), path, contents(path, self.settings), sample=True)
+        session.add(image)
+        return image
+
+    def adapted(self, run: NetworkRun, *, filters: Filtering | None = None) -> Model:
+        """Model for a run; without filters it gives all nuclei that it finds.
+
+        Raises
+        ------
+        InputError
+            The model takes no diameter.
+        """
+        model = self._all
+        if filters is not None:
+            model = self.model.with_postprocessing(**filters.model_dump())
+        if run.diameter is not None:
+            model = model.with_diameter(run.diameter)
+        return model.with_tta() if run.tta else model
+
+    def segment(self, session: Session, image: OpenImage, run: ImageRun) -> Document:
+        """Run the network on an image; changes by hand are lost.
+
+        Raises
+        ------
+        InputError, MissingExtraError, ModelError
+            As `nucseg.images.open_image` and `Model.segment`, and where there is no such plane.
+        """
+        model = self.adapted(run)
+        with image.lock, told_by_name(image.path), self._network:
+            start = time.perf_counter()
+            sources = open_image(image.path, channel=run.channel, project=run.project)
+            image.contents = Contents(
+                image.contents.channels,
+                image.contents.channel,
+                [source.plane for source in sources],
+            )
+            chosen = [source for source in sources if source.plane == run.plane]
+            if not chosen:
+                raise InputError(
+                    f"{image.path.name} has no plane {run.plane!r}. Choose one of "
+                    f"{', '.join(source.plane for source in sources)}."
+                )
+            check_pixels(chosen, self.settings, image.path.name)
+            pixels = read_plane(chosen[0]).pixels
+            rows, columns = pixels.shape[:2]
+            needed = pixels.nbytes + _BYTES_OF_RESULTS * rows * columns
+            session.check_room(needed, session.room())
+            document = Document(image.folder, model.segment(pixels))
+            image.document, image.run = document, run
+            image.seconds = time.perf_counter() - start
+        return document
+
+
+def new_place(session: Session, name: str) -> Path:
+    """Give a file of a session a folder of its own."""
+    folder = session.folder / secrets.token_hex(8)
+    folder.mkdir(mode=0o700)
+    return folder / name

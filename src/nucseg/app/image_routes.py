@@ -1,0 +1,154 @@
+"""Requests about images: sent, segmented, shown, changed, downloaded."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import FileResponse
+from starlette.background import BackgroundTask
+
+from nucseg.app.command import as_line, differences, segment_arguments
+from nucseg.app.document import Document
+from nucseg.app.engine import new_place
+from nucseg.app.labels import runs
+from nucseg.app.picture import png
+from nucseg.app.receiving import (
+    OwnImage,
+    OwnSession,
+    SharedEngine,
+    delete_folder,
+    image_of,
+    receive,
+)
+from nucseg.app.replies import of_image, of_nuclei, of_step
+from nucseg.app.requests import Chosen, Download, Edit, ImageRun
+from nucseg.app.results import write_results
+from nucseg.app.sessions import OpenImage
+from nucseg.app.uploads import safe_name
+from nucseg.errors import InputError
+
+router = APIRouter(prefix="/api")
+
+_BINARY = "application/octet-stream"
+
+
+@router.post("/images")
+async def upload(
+    request: Request,
+    engine: SharedEngine,
+    session: OwnSession,
+    name: str = Query(min_length=1, max_length=1000),
+) -> dict[str, Any]:
+    """Take an image file, the body of the request, into the list."""
+    safe = safe_name(name)
+    session.check_count()
+    path = new_place(session, safe)
+    try:
+        await receive(request, path, session)
+        return of_image(await run_in_threadpool(engine.open, session, path))
+    except BaseException:
+        delete_folder(path.parent)
+        raise
+
+
+@router.post("/samples/{name}")
+def add_sample(name: str, engine: SharedEngine, session: OwnSession) -> dict[str, Any]:
+    """Take a made-up image into the list."""
+    return of_image(engine.add_sample(session, name))
+
+
+@router.delete("/images/{image}")
+def remove(image: str, session: OwnSession) -> dict[str, Any]:
+    """Delete an image."""
+    session.remove(image_of(image, session).id)
+    return {}
+
+
+@router.post("/images/{image}/segment")
+def segment(
+    image: OwnImage, run: ImageRun, engine: SharedEngine, session: OwnSession
+) -> dict[str, Any]:
+    """Run the network."""
+    with image.lock:
+        return of_nuclei(image, engine.segment(session, image, run))
+
+
+@router.get("/images/{image}")
+def nuclei(image: OwnImage) -> dict[str, Any]:
+    """Nuclei of an image that was segmented."""
+    with image.lock:
+        return of_nuclei(image, _document(image))
+
+
+@router.get("/images/{image}/picture")
+def picture(image: OwnImage) -> Response:
+    """Picture of the plane and channel that were segmented."""
+    with image.lock:
+        return Response(png(_document(image).image()), media_type="image/png")
+
+
+@router.get("/images/{image}/labels")
+def labels(image: OwnImage) -> Response:
+    """Label image, as runs."""
+    with image.lock:
+        return Response(runs(_document(image).labels()).tobytes(), media_type=_BINARY)
+
+
+@router.post("/images/{image}/edits")
+def edit(image: OwnImage, wanted: Edit) -> dict[str, Any]:
+    """Change nuclei by hand."""
+    with image.lock:
+        document = _document(image)
+        step = document.edit(wanted.kind, number=wanted.number, points=wanted.points)
+        return of_step(document, step)
+
+
+@router.post("/images/{image}/history/{way}")
+def history(image: OwnImage, way: Literal["undo", "redo"]) -> dict[str, Any]:
+    """Take the last change back, or do it again."""
+    with image.lock:
+        document = _document(image)
+        return of_step(document, document.undo() if way == "undo" else document.redo())
+
+
+@router.post("/images/{image}/command")
+def command(image: OwnImage, chosen: Chosen, engine: SharedEngine) -> dict[str, Any]:
+    """Command line that does the same."""
+    document, run = _document(image), image.run or ImageRun()
+    card = engine.model.card
+    arguments = segment_arguments(
+        [image.path.name],
+        card,
+        run,
+        chosen.filters,
+        model=engine.settings.model,
+        formats=chosen.formats,
+        pixel_size=chosen.pixel_size,
+    )
+    told = differences(
+        card, chosen.filters, edited=document.edited, plane=run.plane, sample=image.sample
+    )
+    return {"command": as_line(arguments), "notes": told}
+
+
+@router.post("/results")
+def results(wanted: Download, engine: SharedEngine, session: OwnSession) -> FileResponse:
+    """Zip file with all that is wanted of some images."""
+    pairs = [(image_of(each.image, session), each) for each in wanted.images]
+    path = new_place(session, "nucseg-results.zip")
+    try:
+        write_results(path, pairs, wanted.formats, engine.model.card)
+    except BaseException:
+        delete_folder(path.parent)
+        raise
+    return FileResponse(
+        path, filename=path.name, background=BackgroundTask(delete_folder, path.parent)
+    )
+
+
+def _document(image: OpenImage) -> Document:
+    if image.document is None:
+        raise InputError(f"{image.path.name} is not segmented yet.")
+    return image.document

@@ -1,0 +1,65 @@
+"""What the page may ask for: checked before anything is done."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from nucseg.config import Filtering, Frozen, Reading
+
+Coordinate = Annotated[float, Field(ge=-1e7, le=1e7)]
+Path2D = Annotated[list[tuple[Coordinate, Coordinate]], Field(max_length=100_000)]
+Formats = Annotated[tuple[str, ...], Field(max_length=20)]
+
+
+class NetworkRun(Reading):
+    """How the network is run: choices that need it again."""
+
+    tta: bool = Field(False, description="Average over turned and mirrored images.")
+    diameter: float | None = Field(None, gt=0, description="Of typical nuclei, in pixels.")
+
+
+class ImageRun(NetworkRun):
+    """A run of the network on a plane of an image."""
+
+    plane: str = Field("", max_length=200, description="Which, of a file with several.")
+
+
+class Edit(Frozen):
+    """A change by hand, see `nucseg.app.document.Document.edit`."""
+
+    kind: Literal["delete", "draw", "split"]
+    number: int = Field(0, ge=0, le=2**31 - 1)
+    points: Path2D = Field(default_factory=list)
+
+
+class Chosen(Frozen):
+    """Filters, and where results are to be saved, the formats and the size of a pixel."""
+
+    filters: Filtering
+    formats: Formats = ()
+    pixel_size: float | None = Field(None, gt=0, description="Micrometres from pixel to pixel.")
+
+
+class Wanted(Frozen):
+    """An image of which results are wanted."""
+
+    image: str = Field(max_length=100)
+    filters: Filtering
+    pixel_size: float | None = Field(None, gt=0)
+
+
+class Download(Frozen):
+    """Results of images, as a zip file."""
+
+    images: Annotated[list[Wanted], Field(min_length=1, max_length=10_000)]
+    formats: Formats
+
+
+class BatchStart(NetworkRun):
+    """A run of ``nucseg segment`` on the files of a batch."""
+
+    filters: Filtering
+    formats: Formats
+    resume: bool = Field(False, description="Go on with a run that was cancelled.")

@@ -1,0 +1,111 @@
+"""Results of images that are open in the browser, as ``nucseg segment`` would write them."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from nucseg.app.archive import write_zip
+from nucseg.app.requests import Wanted
+from nucseg.app.sessions import OpenImage
+from nucseg.app.uploads import free_name
+from nucseg.errors import InputError
+from nucseg.export import check_formats, save_formats
+from nucseg.export.run_record import write_run_record
+from nucseg.export.tables import Table, write_table
+from nucseg.files import sha256
+from nucseg.images import PixelSize, open_image
+from nucseg.inference.batch import IMAGES, MEASUREMENTS, RUN
+from nucseg.models.zoo import ModelCard
+
+
+def write_results(
+    path: Path,
+    wanted: Sequence[tuple[OpenImage, Wanted]],
+    formats: Sequence[str],
+    card: ModelCard,
+) -> None:
+    """Write the nuclei of images, with filters and changes by hand, into a zip file.
+
+    Parameters
+    ----------
+    path : Path
+        Beside it a folder is made for a while.
+    wanted : sequence of (OpenImage, Wanted)
+    formats : sequence of str
+        Names of `nucseg.export.FORMATS`.
+    card : ModelCard
+
+    Raises
+    ------
+    InputError
+        There is no such format, an image was not segmented yet, or the file cannot be written.
+    """
+    check_formats(formats)
+    work = path.with_suffix("")
+    try:
+        parts: list[Table] = []
+        rows: list[dict[str, Any]] = []
+        records: dict[str, Any] = {}
+        taken: set[str] = set()
+        for image, want in wanted:
+            # Formats name their files by what they are given, with a suffix of their own.
+            name = Path(free_name(f"{image.result}.x", taken)).stem
+            taken.add(f"{name}.x")
+            with image.lock:
+                part, row, records[name] = _write_image(work, name, image, want, formats)
+            parts.append(part)
+            rows.append(row)
+        write_table(work / MEASUREMENTS, parts, names=("image", "plane", "label"))
+        columns = {key: [row[key] for row in rows] for key in rows[0]}
+        write_table(work / IMAGES, [columns])
+        about = {"formats": list(formats), "model": card.model_dump(mode="json")}
+        write_run_record(work / RUN, {**about, "images": records, "finished": True})
+        files = sorted(file for file in work.rglob("*") if file.is_file())
+        write_zip(path, ((file.relative_to(work).as_posix(), file) for file in files))
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def pixel_size_of(image: OpenImage, given: float | None) -> PixelSize | None:
+    """Size of a pixel: the one that is given, else what the file says."""
+    if given is not None:
+        return given, given
+    run = image.run
+    if run is None:
+        return None
+    sources = open_image(image.path, channel=run.channel, project=run.project)
+    return next(source.pixel_size for source in sources if source.plane == run.plane)
+
+
+def _write_image(
+    folder: Path, name: str, image: OpenImage, want: Wanted, formats: Sequence[str]
+) -> tuple[Table, dict[str, Any], dict[str, Any]]:
+    """Write the files of an image; returns its parts of the tables and of the record."""
+    if image.document is None or image.run is None:
+        raise InputError(f"{image.path.name} is not segmented yet. Open it first.")
+    pixel_size = pixel_size_of(image, want.pixel_size)
+    nuclei = image.document.segmentation(want.filters, pixel_size=pixel_size)
+    save_formats(nuclei, folder, name, formats)
+    count, plane = nuclei.count, image.run.plane
+    first = {"image": [image.path.name] * count, "plane": [plane] * count}
+    row = {
+        "path": image.path.name,
+        "plane": plane,
+        "status": "ok" if count else "empty",
+        "nuclei": count,
+        "seconds": round(image.seconds, 3),
+        "error": "",
+    }
+    record = {
+        "file": image.path.name,
+        "sha256": sha256(image.path),
+        "network": image.run.model_dump(mode="json"),
+        "filters": want.filters.model_dump(mode="json"),
+        "pixel_size": pixel_size,
+        "changes_by_hand": image.document.edited,
+        "nuclei": count,
+    }
+    return {**first, **nuclei.measurements()}, row, record

@@ -1,0 +1,382 @@
+// The page: what is open, and what happens when something is pressed.
+
+import * as api from "./api.js";
+import { BatchPanel } from "./batch.js";
+import { Controls } from "./controls.js";
+import { histogram } from "./histogram.js";
+import { LabelMap } from "./labels.js";
+import { Nuclei } from "./nuclei.js";
+import {
+  $, chosenFormats, clearErrors, complain, copy, element, later, nuclei as counted, number, positive, saveAs, say,
+  showFormats, takeFiles, unfit,
+} from "./page.js";
+import { NucleiTable } from "./table.js";
+import { setUpTabs, setUpTheme } from "./tabs.js";
+import { makePyramid, Viewer } from "./viewer.js";
+
+let session;
+let images = new Map();
+let current = null;
+let running = Promise.resolve();
+let changing = Promise.resolve();
+
+const viewer = new Viewer($("canvas"), {
+  onHover: (label) => hover(label),
+  onSelect: (label) => select(label),
+  onLine: (tool, points) => change({ kind: tool, points }),
+  onZoom: (scale) => {
+    $("zoom").textContent = `${number(scale * 100, scale < 0.1 ? 2 : 3)}%`;
+  },
+});
+const table = new NucleiTable($("table"), {
+  onHover: (label) => hover(label),
+  onSelect: (label) => select(label, { reveal: true }),
+});
+const controls = new Controls({ onFilters: () => refresh(), onRun: (run) => runAgain(run) });
+const batch = new BatchPanel();
+
+// Do something that may fail, and tell so on the page.
+async function attempt(action) {
+  try {
+    return await action();
+  } catch (error) {
+    complain(error);
+    if (error instanceof api.SessionEnded) await begin();
+    return undefined;
+  }
+}
+
+async function begin() {
+  session = await api.post("api/session");
+  $("model").textContent = `Model ${session.model.name} · nucseg ${session.version}`;
+  $("model").title = session.model.description;
+  showFormats($("formats"), session.formats);
+  const samples = session.samples.map((name) => {
+    const button = element("button", { type: "button", textContent: name });
+    button.addEventListener("click", () => attempt(async () => take(await api.post(`api/samples/${name}`))));
+    return button;
+  });
+  $("samples").replaceChildren(...samples);
+  controls.begin(session);
+  batch.begin(session);
+  images = new Map();
+  await open(null);
+  for (const info of session.images) take(info, { openIt: images.size === 0 });
+  showList();
+}
+
+async function addFiles(files) {
+  clearErrors();
+  for (const [place, file] of files.entries()) {
+    const reason = unfit(file, session);
+    if (reason) {
+      complain(reason);
+      continue;
+    }
+    say(`Sending ${file.name} (${place + 1} of ${files.length}).`);
+    await attempt(async () => {
+      take(await api.post("api/images", { query: { name: file.name }, body: file }), { openIt: place === 0 || !current });
+    });
+  }
+}
+
+// Put an image in the list, and find its nuclei.
+function take(info, { openIt = true } = {}) {
+  const entry = { info, nuclei: null, failed: "", channel: info.channel };
+  images.set(info.id, entry);
+  const work = info.run ? () => api.get(`api/images/${info.id}`) : () => segment(entry, { channel: info.channel, plane: firstPlane(info) });
+  entry.ready = queued(entry, work);
+  showList();
+  if (openIt) open(entry);
+}
+
+const firstPlane = (info) => info.planes[0] ?? "";
+const segment = (entry, run) => api.post(`api/images/${entry.info.id}/segment`, { json: run });
+
+// One run of the network after the other.
+function queued(entry, work) {
+  running = running.then(async () => {
+    if (!images.has(entry.info.id)) return;
+    entry.failed = "";
+    try {
+      const reply = await work();
+      entry.info = reply.image;
+      entry.nuclei = new Nuclei(reply);
+      entry.nuclei.filter(controls.filters);
+      Object.assign(entry, { seconds: reply.seconds, pixelSize: reply.pixel_size, shape: reply.shape, ...history(reply) });
+    } catch (error) {
+      entry.failed = error.message;
+      complain(error);
+      if (error instanceof api.SessionEnded) await begin();
+    }
+    showList();
+  });
+  return running;
+}
+
+const history = ({ edited, can_undo, can_redo }) => ({ edited, canUndo: can_undo, canRedo: can_redo });
+
+// Show an image; it may have to be segmented first.
+async function open(entry, { keepView = false } = {}) {
+  current = entry;
+  table.clear();
+  if (!keepView) viewer.clear();
+  showList();
+  $("image-name").textContent = entry ? entry.info.name : "No image";
+  $("canvas-empty").hidden = Boolean(entry);
+  if (!entry) {
+    busy("");
+    refresh();
+    return;
+  }
+  busy("Looking for nuclei …");
+  await entry.ready;
+  if (current !== entry) return;
+  busy("");
+  if (entry.failed) {
+    $("canvas-empty").hidden = false;
+    $("canvas-empty").textContent = `${entry.info.name} could not be segmented.`;
+    controls.forImage(entry);
+    refresh();
+    return;
+  }
+  await attempt(async () => {
+    const place = `api/images/${entry.info.id}`;
+    const [picture, runs] = await Promise.all([api.blob(`${place}/picture`), api.bytes(`${place}/labels`)]);
+    const made = await makePyramid(picture);
+    if (current !== entry) return;
+    entry.labels = new LabelMap(...entry.shape, runs);
+    controls.forImage(entry);
+    viewer.show({ ...made, labels: entry.labels, nuclei: entry.nuclei }, { keepView });
+    refresh();
+    say(`${entry.info.name}: ${counted(entry.nuclei.kept.length)}, found in ${number(entry.seconds, 2)} s.`);
+  });
+}
+
+function busy(text) {
+  $("busy").hidden = !text;
+  $("busy-text").textContent = text;
+}
+
+// Apply the filters, and show what follows from them.
+function refresh() {
+  for (const entry of images.values()) entry.nuclei?.filter(controls.filters);
+  const nuclei = current?.nuclei;
+  const ready = Boolean(nuclei && current.labels);
+  $("count").textContent = ready ? nuclei.kept.length : "–";
+  $("count-noun").textContent = ready && nuclei.kept.length === 1 ? "nucleus" : "nuclei";
+  const dropped = ready ? nuclei.size - nuclei.kept.length : 0;
+  $("count-more").textContent = ready ? `${dropped} dropped by the filters · ${current.edited} changed by hand` : "";
+  $("download").disabled = !ready;
+  if (ready) {
+    if (viewer.selected && !nuclei.has(viewer.selected)) viewer.select(0);
+    viewer.changed();
+    table.show(nuclei);
+  }
+  showMarks();
+  showList();
+  tellCommand();
+}
+
+function showMarks() {
+  const nuclei = current?.labels && current.nuclei;
+  const label = nuclei && nuclei.has(viewer.selected) ? viewer.selected : 0;
+  $("delete").disabled = !label;
+  $("undo").disabled = !nuclei || !current.canUndo;
+  $("redo").disabled = !nuclei || !current.canRedo;
+  table.select(label);
+  showHistograms(nuclei, label);
+}
+
+function showHistograms(nuclei, label) {
+  const names = nuclei ? nuclei.intensities : [];
+  const choice = $("intensity-channel");
+  if (names.some((name, i) => choice.options[i]?.text !== nuclei.intensityTitle(name)) || choice.options.length !== names.length) {
+    choice.replaceChildren(...names.map((name) => element("option", { value: name, textContent: nuclei.intensityTitle(name) })));
+  }
+  $("intensity-channel-row").hidden = names.length < 2;
+  for (const [place, name] of [["area-histogram", "area"], ["intensity-histogram", choice.value || names[0]]]) {
+    const column = nuclei ? nuclei.columns[name] : [];
+    const values = nuclei ? nuclei.kept.map((row) => column[row]) : [];
+    histogram($(place), values, { unit: name === "area" ? " px" : "", mark: label ? nuclei.value(name, label) : null });
+  }
+}
+
+function showList() {
+  const rows = [...images.values()].map((entry) => {
+    const state = entry.failed ? "failed" : entry.nuclei ? entry.nuclei.kept.length : "…";
+    const button = element("button", { type: "button", className: "open", "aria-current": entry === current }, 
+      element("span", { className: "name", textContent: entry.info.name, title: entry.info.name }),
+      element("span", { className: "number", textContent: state }));
+    button.addEventListener("click", () => open(entry));
+    const close = element("button", { type: "button", textContent: "×", "aria-label": `Remove ${entry.info.name}` });
+    close.addEventListener("click", () => attempt(() => forget(entry)));
+    return element("li", {}, button, close);
+  });
+  // Whoever is at a button of the list stays there.
+  const place = [...$("images").querySelectorAll("button")].indexOf(document.activeElement);
+  $("images").replaceChildren(...rows);
+  if (place >= 0) $("images").querySelectorAll("button")[place]?.focus();
+  $("no-images").hidden = images.size > 0;
+  $("canvas-empty").textContent = current?.failed ? `${current.info.name} could not be segmented.` : "Drop an image, or try a sample.";
+}
+
+async function forget(entry) {
+  images.delete(entry.info.id);
+  if (entry === current) open(images.values().next().value ?? null);
+  showList();
+  await api.remove(`api/images/${entry.info.id}`);
+}
+
+function select(label, { reveal = false } = {}) {
+  if (!current?.labels) return;
+  viewer.select(label, { reveal });
+  showMarks();
+  const nuclei = current.nuclei;
+  if (!label) return;
+  const kept = nuclei.numbers.get(label);
+  const score = nuclei.byHand(label) ? "made by hand" : `score ${number(nuclei.value("score", label), 2)}`;
+  say(`${kept ? `Nucleus ${kept}` : "A dropped nucleus"}: ${nuclei.value("area", label)} pixels, ${score}.`);
+}
+
+function hover(label) {
+  viewer.hover(label);
+  table.hover(label);
+}
+
+// Change nuclei by hand: one change after the other.
+function change(wanted) {
+  const entry = current;
+  if (!entry?.labels) return;
+  changing = changing.then(() => attempt(async () => {
+    const place = `api/images/${entry.info.id}`;
+    const step = wanted.way
+      ? await api.post(`${place}/history/${wanted.way}`)
+      : await api.post(`${place}/edits`, { json: wanted });
+    entry.labels.patch(step.window, step.runs);
+    entry.nuclei.apply(step);
+    Object.assign(entry, history(step));
+    if (entry !== current) return;
+    viewer.selected = wanted.kind === "delete" ? 0 : (step.columns.label[0] ?? 0);
+    viewer.hovered = 0;
+    refresh();
+    const done = { delete: "Deleted.", draw: "Added a nucleus.", split: `Divided into ${step.columns.label.length}.` }[wanted.kind];
+    say(`${done ?? (wanted.way === "undo" ? "Undone." : "Done again.")} ${counted(entry.nuclei.kept.length)}.`);
+  }));
+}
+
+const deleteSelected = () => viewer.selected && change({ kind: "delete", number: viewer.selected });
+
+async function runAgain(run) {
+  const entry = current;
+  if (!entry) return;
+  if (entry.edited && !window.confirm("The changes by hand will be lost. Run the network again?")) return;
+  entry.ready = queued(entry, () => segment(entry, run));
+  await open(entry, { keepView: entry.labels !== undefined });
+}
+
+const chosen = () => ({ filters: controls.filters, formats: chosenFormats($("formats")) });
+
+const tellCommand = later(200, () => {
+  const entry = current;
+  $("command-box").hidden = !entry?.labels;
+  if (!entry?.labels) return;
+  attempt(async () => {
+    const json = { ...chosen(), pixel_size: positive($("pixel-size")) };
+    const told = await api.post(`api/images/${entry.info.id}/command`, { json });
+    $("command").textContent = told.command;
+    $("command-notes").textContent = told.notes.join(" ");
+  });
+});
+
+async function download() {
+  const { filters, formats } = chosen();
+  const all = [...images.values()].filter((entry) => entry.nuclei);
+  const wanted = $("all-images").checked ? all : [current];
+  const size = positive($("pixel-size"));
+  $("download").disabled = true;
+  say("Writing the results …");
+  await attempt(async () => {
+    const json = { formats, images: wanted.map((entry) => ({ image: entry.info.id, filters, pixel_size: size })) };
+    saveAs(await api.blob("api/results", json), "nucseg-results.zip");
+    say(`Saved the results of ${wanted.length === 1 ? wanted[0].info.name : `${wanted.length} images`}.`);
+  });
+  $("download").disabled = false;
+}
+
+function chooseTool(name) {
+  viewer.set("tool", name);
+  for (const button of document.querySelectorAll("[data-tool]")) {
+    if (button.tagName === "BUTTON") button.setAttribute("aria-pressed", button.dataset.tool === name);
+  }
+  say({ select: "Click a nucleus to select it.", draw: "Draw the outline of a nucleus.", split: "Draw a line across a nucleus." }[name]);
+}
+
+function onKey(event) {
+  const typing = event.target.matches("input:not([type=checkbox], [type=range]), select, textarea");
+  const control = event.ctrlKey || event.metaKey;
+  const key = event.key.toLowerCase();
+  if (typing || $("panel-images").hidden) return;
+  if (control && key === "z") change({ way: event.shiftKey ? "redo" : "undo" });
+  else if (control && key === "y") change({ way: "redo" });
+  else if (control || event.altKey) return;
+  else if (event.key === "Delete" || event.key === "Backspace") deleteSelected();
+  else if (event.target !== $("canvas")) return;
+  else if (key === "d") chooseTool("draw");
+  else if (key === "s") chooseTool("split");
+  else if (key === "v" || key === "escape") chooseTool("select");
+  else if (key === "n" || key === "p") select(neighbour(key === "n" ? 1 : -1), { reveal: true });
+  else return;
+  event.preventDefault();
+}
+
+const neighbour = (steps) => table.neighbour(steps);
+
+function setUp() {
+  takeFiles($("drop"), [$("files")], addFiles);
+  takeFiles($("view"), [], addFiles);
+  for (const button of document.querySelectorAll("button[data-tool]")) button.addEventListener("click", () => chooseTool(button.dataset.tool));
+  $("delete").addEventListener("click", deleteSelected);
+  $("undo").addEventListener("click", () => change({ way: "undo" }));
+  $("redo").addEventListener("click", () => change({ way: "redo" }));
+  $("zoom-in").addEventListener("click", () => viewer.zoom(1.5));
+  $("zoom-out").addEventListener("click", () => viewer.zoom(1 / 1.5));
+  $("fit").addEventListener("click", () => viewer.fit());
+  $("show-outlines").addEventListener("change", (event) => viewer.set("outlines", event.target.checked));
+  $("show-dropped").addEventListener("change", (event) => viewer.set("dropped", event.target.checked));
+  $("colour").addEventListener("change", (event) => viewer.set("colour", event.target.value));
+  $("intensity-channel").addEventListener("change", showMarks);
+  $("formats").addEventListener("change", tellCommand);
+  $("pixel-size").addEventListener("input", tellCommand);
+  $("download").addEventListener("click", download);
+  $("copy").addEventListener("click", () => copy($("command").textContent));
+  $("end").addEventListener("click", () => attempt(async () => {
+    if (!window.confirm("Delete all images, changes and results of this session?")) return;
+    await api.remove("api/session");
+    await begin();
+    say("All images and results are deleted.");
+  }));
+  document.addEventListener("keydown", onKey);
+  // A file dropped beside the zones would otherwise replace the page.
+  for (const name of ["dragover", "drop"]) document.addEventListener(name, (event) => event.preventDefault());
+}
+
+async function keepSession() {
+  const pause = Math.min(60, session.limits.idle / 3) * 1000;
+  setTimeout(async () => {
+    try {
+      await api.get("api/session");
+    } catch (error) {
+      if (error instanceof api.SessionEnded) await attempt(() => Promise.reject(error));
+    }
+    keepSession();
+  }, pause);
+}
+
+setUpTheme();
+setUpTabs();
+setUp();
+attempt(async () => {
+  await begin();
+  keepSession();
+});

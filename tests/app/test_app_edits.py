@@ -1,0 +1,119 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nucseg.app.edits import Change, draw_nucleus, remove_nucleus, split_nucleus
+from nucseg.errors import InputError
+
+
+def applied(labels: np.ndarray, change: Change) -> np.ndarray:
+    result = labels.copy()
+    assert (result[change.window] == change.before).all()
+    result[change.window] = change.after
+    return result
+
+
+def two() -> np.ndarray:
+    labels = np.zeros((8, 12), np.int32)
+    labels[1:5, 1:7] = 1
+    labels[5:8, 4:9] = 2
+    return labels
+
+
+def test_remove_takes_the_nucleus_and_nothing_else():
+    labels = two()
+    change = remove_nucleus(labels, 1)
+    assert (change.removed, change.added) == ([1], [])
+    assert (applied(labels, change) == np.where(labels == 1, 0, labels)).all()
+    assert (applied(applied(labels, change), change.reversed()) == labels).all()
+
+
+@pytest.mark.parametrize("number", [0, 3])
+def test_remove_what_is_not_there(number):
+    with pytest.raises(InputError, match=f"no nucleus {number}"):
+        remove_nucleus(two(), number)
+
+
+def test_drawing_fills_pixels_whose_centre_is_inside():
+    labels = np.zeros((6, 6), np.int32)
+    change = draw_nucleus(labels, [(0.9, 1.6), (4.4, 1.6), (4.4, 3.4), (0.9, 3.4)], 5)
+    expected = labels.copy()
+    expected[2:3, 1:4] = 5
+    assert (applied(labels, change) == expected).all()
+
+
+def test_drawing_leaves_other_nuclei_and_keeps_the_largest_piece():
+    labels = np.zeros((4, 10), np.int32)
+    labels[:, 3] = 1
+    after = applied(labels, draw_nucleus(labels, [(0, 0), (10, 0), (10, 4), (0, 4)], 2))
+    assert (after[:, 3] == 1).all()
+    assert (after[:, :3] == 0).all()
+    assert (after[:, 4:] == 2).all()
+
+
+def test_drawing_beyond_the_image_is_cut_off():
+    labels = np.zeros((4, 4), np.int32)
+    after = applied(labels, draw_nucleus(labels, [(-5, -5), (2, -5), (2, 2), (-5, 2)], 1))
+    assert after.sum() == 4
+    assert (after[:2, :2] == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("outline", "message"),
+    [
+        ([(0, 0), (5, 5)], "three corners or more, got 2"),
+        ([(2, 2), (5, 2), (5, 4)], "no free pixel"),
+        ([(50, 50), (60, 50), (60, 60)], "no free pixel"),
+        ([(0, 0), (float("nan"), 5), (5, 5)], "must be numbers"),
+    ],
+)
+def test_outlines_that_make_no_nucleus(outline, message):
+    with pytest.raises(InputError, match=message):
+        draw_nucleus(two(), outline, 3)
+
+
+def test_a_line_divides_a_nucleus_and_no_other():
+    labels = two()
+    change = split_nucleus(labels, [(3.5, -3), (3.5, 6)], 3)
+    assert (change.removed, change.added) == ([1], [3, 4])
+    after = applied(labels, change)
+    assert ((after == 2) == (labels == 2)).all()
+    assert set(np.unique(after[1:5, 1:3])) == {3}
+    assert set(np.unique(after[1:5, 4:7])) == {4}
+
+
+@given(
+    st.lists(st.tuples(st.floats(-4, 30), st.floats(-4, 24)), min_size=2, max_size=6),
+    st.integers(0, 99),
+)
+def test_dividing_loses_no_pixel(line, seed):
+    rows, columns = np.mgrid[:20, :26]
+    labels = ((rows - 10) ** 2 + (columns - 12) ** 2 < 80).astype(np.int32)
+    labels[np.random.default_rng(seed).random(labels.shape) < 0.02] = 0
+    try:
+        change = split_nucleus(labels, line, 2)
+    except InputError:
+        return
+    after = applied(labels, change)
+    assert ((after > 0) == (labels > 0)).all()
+    assert set(np.unique(after)) == {0, *change.added}
+    assert len(change.added) >= 2
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ([(3, 3)], "two places or more, got 1"),
+        ([(10, 0), (11, 3)], "crosses no nucleus"),
+        ([(3.5, -1), (3.5, 3)], "does not divide"),
+        ([(0.5, 1.2), (8.5, 1.2)], "does not divide"),
+    ],
+)
+def test_lines_that_divide_nothing(line, message):
+    with pytest.raises(InputError, match=message):
+        split_nucleus(two(), line, 3)
+
+
+def test_a_line_from_far_away_is_no_long_way():
+    assert split_nucleus(two(), [(3.5, -1e9), (3.5, 4.8), (3.5, 5)], 3).added == [3, 4]
