@@ -64,7 +64,7 @@ def command_reference() -> Iterator[str]:
 
 
 def _commands(name: str, command: Any) -> Iterator[tuple[str, Any]]:
-    """A command's subcommands, each by its whole name; those of groups too."""
+    """Give a command's subcommands, each by its whole name; those of groups too."""
     for each, subcommand in command.commands.items():
         if hasattr(subcommand, "commands"):
             yield from _commands(f"{name} {each}", subcommand)
@@ -145,7 +145,7 @@ def model_card(name: str) -> Iterator[str]:
         "files": ", ".join(f"`{file}` {size:.0f} MB" for file, size in megabytes.items()),
         "licence": card.licence,
     }
-    yield from ("| | |", "|---|---|")
+    yield from (f"| about | {name} |", "|---|---|")
     yield from (f"| {key} | {_cell(value)} |" for key, value in facts.items() if value)
     yield from _figures(card.figures)
 

@@ -79,7 +79,7 @@ def overview() -> Picture:
 
 def maps() -> Picture:
     """Show the maps of a made-up label image, and below them what `nuclei` gives for its image."""
-    part = np.s_[80:180, 30:130]
+    part = np.s_[75:195, 15:135]
     image, labels = synthetic_image(np.random.default_rng(7), size=SIZE, nuclei=60)
     model = nucseg.load_model()
     given = model.network_maps(image)
@@ -93,7 +93,7 @@ def maps() -> Picture:
             *((name, map_picture(name, drawn[..., i])) for i, name in enumerate(INSTANCE_MAPS)),
             (last[0][place], last[1][place]),
         ]
-        rows.append(row([titled(enlarged(each[part]), title) for title, each in pictures]))
+        rows.append(row([titled(each[part], title) for title, each in pictures]))
     return column(rows)
 
 
@@ -104,11 +104,6 @@ def map_picture(name: str, values: npt.NDArray[np.floating]) -> Picture:
     share = np.clip((values - 0.5) * (2 * OFFSET_RANGE / FAR), -1, 1)[..., None]
     colour = np.where(share > 0, np.array(ORANGE), np.array(SKY))
     return np.rint(np.abs(share) * colour).astype(np.uint8)
-
-
-def enlarged(picture: Picture) -> Picture:
-    """Show each pixel as two by two."""
-    return picture.repeat(2, axis=0).repeat(2, axis=1)
 
 
 def touching() -> Picture:
