@@ -7,12 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pages import PAGES, SHOWN, Block, blocks, name
 from typer.main import get_command
 from typer.testing import CliRunner
 
 from nucseg.cli.main import app
-
-from pages import PAGES, SHOWN, Block, blocks, name
 
 
 def check_command(line: str) -> None:
