@@ -10,19 +10,57 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+import numpy.typing as npt
 
 import nucseg
+from nucseg.config import INSTANCE_MAPS, OFFSET_MAPS, OFFSET_RANGE
 from nucseg.datasets.synthetic import synthetic_image
-from nucseg.export.overlay import draw_overlay
-from nucseg.pictures import label_colours, titled
+from nucseg.export.overlay import display_image, draw_overlay
+from nucseg.inference.tiling import tiles
+from nucseg.pictures import (
+    BLUE,
+    ORANGE,
+    SKY,
+    VERMILION,
+    YELLOW,
+    Colour,
+    Picture,
+    label_colours,
+    titled,
+    write_png,
+)
+from nucseg.targets import instance_maps
 
 IMAGES = Path(__file__).parent / "images"
 SIZE = (256, 320)
 GAP = 8
+# Pixels to the centre of a nucleus that are drawn in full colour.
+FAR = 12
+WINDOW, MARGIN = 256, 64
 
 
-def overview() -> np.ndarray:
+def row(pictures: list[Picture]) -> Picture:
+    """Put pictures of one height side by side."""
+    gap = np.full((pictures[0].shape[0], GAP, 3), 255, np.uint8)
+    spaced = [part for each in pictures for part in (each, gap)]
+    return np.hstack(spaced[:-1])
+
+
+def column(pictures: list[Picture]) -> Picture:
+    """Put pictures of one width one above the other."""
+    gap = np.full((GAP, pictures[0].shape[1], 3), 255, np.uint8)
+    spaced = [part for each in pictures for part in (each, gap)]
+    return np.vstack(spaced[:-1])
+
+
+def coloured(labels: npt.NDArray[np.integer]) -> Picture:
+    """Give each nucleus a colour, and black to the background."""
+    colours = label_colours(int(labels.max()) + 1)
+    colours[0] = 0
+    return colours[labels]
+
+
+def overview() -> Picture:
     """Show input, label image and outlines of two modalities, a row each."""
     model = nucseg.load_model()
     rng = np.random.default_rng(4)
@@ -30,21 +68,89 @@ def overview() -> np.ndarray:
     for modality in ("fluorescence", "histology"):
         image, _ = synthetic_image(rng, size=SIZE, nuclei=24, modality=modality)
         seg = model.segment(image)
-        colours = label_colours(seg.count + 1)
-        colours[0] = 0
         pictures = [
             titled(image, "input"),
-            titled(colours[seg.labels], f"label image: {seg.count} nuclei"),
+            titled(coloured(seg.labels), f"label image: {seg.count} nuclei"),
             titled(draw_overlay(image, seg.labels), "outlines"),
         ]
-        gap = np.full((pictures[0].shape[0], GAP, 3), 255, np.uint8)
-        rows.append(np.hstack([pictures[0], gap, pictures[1], gap, pictures[2]]))
+        rows.append(row(pictures))
     return np.vstack(rows)
 
 
+def maps() -> Picture:
+    """Show the maps of a made-up label image, and below them what `nuclei` gives for its image."""
+    part = np.s_[75:195, 15:135]
+    image, labels = synthetic_image(np.random.default_rng(7), size=SIZE, nuclei=60)
+    model = nucseg.load_model()
+    given = model.network_maps(image)
+    found = model.nuclei(image, given).labels
+    first = ["true nuclei", "input"], [coloured(labels), display_image(image)]
+    last = ["", "label image"], [np.full((*SIZE, 3), 255, np.uint8), coloured(found)]
+    rows = []
+    for place, drawn in enumerate((instance_maps(labels), given)):
+        pictures = [
+            (first[0][place], first[1][place]),
+            *((name, map_picture(name, drawn[..., i])) for i, name in enumerate(INSTANCE_MAPS)),
+            (last[0][place], last[1][place]),
+        ]
+        rows.append(row([titled(each[part], title) for title, each in pictures]))
+    return column(rows)
+
+
+def map_picture(name: str, values: npt.NDArray[np.floating]) -> Picture:
+    """Show a map as grey; an offset as blue towards smaller indices and orange towards larger."""
+    if name not in OFFSET_MAPS:
+        return np.repeat(np.rint(255 * values).astype(np.uint8)[..., None], 3, axis=2)
+    share = np.clip((values - 0.5) * (2 * OFFSET_RANGE / FAR), -1, 1)[..., None]
+    colour = np.where(share > 0, np.array(ORANGE), np.array(SKY))
+    return np.rint(np.abs(share) * colour).astype(np.uint8)
+
+
+def touching() -> Picture:
+    """Show what each of the bundled models makes of nuclei that touch."""
+    image, labels = synthetic_image(np.random.default_rng(31), size=SIZE, nuclei=60)
+    pictures = [titled(draw_overlay(image, labels), f"true: {labels.max()} nuclei")]
+    for name in ("classic-128", "nuclei"):
+        seg = nucseg.load_model(name).segment(image)
+        pictures.append(titled(draw_overlay(image, seg.labels), f"{name}: {seg.count}"))
+    return row(pictures)
+
+
+def windows() -> Picture:
+    """Show the windows of an image, and from which of them each nucleus comes."""
+    size = (400, 640)
+    image, labels = synthetic_image(np.random.default_rng(12), size=size, nuclei=120)
+    parts = tiles(size, size=WINDOW, margin=MARGIN)
+    colours: list[Colour] = [BLUE, ORANGE, SKY, YELLOW, VERMILION, (0, 158, 115)]
+    picture = display_image(image) // 2
+    taken = np.zeros(labels.max() + 1, bool)
+    taken[0] = True
+    for number, part in enumerate(parts):
+        seen = np.unique(labels[part.core])
+        new = seen[~taken[seen]]
+        taken[new] = True
+        picture[np.isin(labels, new)] = colours[number % len(colours)]
+    for part in parts:
+        frame(picture, part.core, (255, 255, 255))
+    frame(picture, parts[1].window, VERMILION)
+    return titled(picture, "white: cores; red: what the second window sees")
+
+
+def frame(picture: Picture, window: tuple[slice, slice], colour: Colour) -> None:
+    """Draw the edge of a window, in place."""
+    rows, columns = window
+    picture[rows.start : rows.start + 2, columns] = colour
+    picture[rows.stop - 2 : rows.stop, columns] = colour
+    picture[rows, columns.start : columns.start + 2] = colour
+    picture[rows, columns.stop - 2 : columns.stop] = colour
+
+
+PICTURES = {"overview": overview, "maps": maps, "touching": touching, "windows": windows}
+
+
 def main() -> None:
-    IMAGES.mkdir(exist_ok=True)
-    Image.fromarray(overview()).save(IMAGES / "overview.png", optimize=True)
+    for name, draw in PICTURES.items():
+        write_png(IMAGES / f"{name}.png", draw())
 
 
 if __name__ == "__main__":

@@ -87,13 +87,16 @@ class Filtering(Frozen):
     """Which of the nuclei that are found are kept."""
 
     min_score: float = Field(
-        0.0, ge=0, le=1, description="Nuclei of a lower score are dropped, as probably false."
+        0.0,
+        ge=0,
+        le=1,
+        description="Nuclei of a lower score, from 0 to 1, are dropped as probably false.",
     )
     min_area: int = Field(
-        12, ge=0, description="Nuclei of fewer pixels are dropped, in pixels of the image."
+        12, ge=0, description="Nuclei of fewer pixels of the image than this are dropped."
     )
     max_area: Annotated[int | None, OrNone] = Field(
-        None, ge=1, description="Nuclei of more pixels are dropped, in pixels of the image."
+        None, ge=1, description="Nuclei of more pixels of the image than this are dropped."
     )
     border_nuclei: Literal["keep", "drop"] = Field(
         "keep",
@@ -106,7 +109,13 @@ class ConnectedComponents(Filtering):
     """From a probability map to a label image: connected pixels above a threshold."""
 
     method: Literal["connected-components"] = "connected-components"
-    threshold: float = Field(0.5, gt=0, lt=1, description="Probability from which a pixel counts.")
+    threshold: float = Field(
+        0.5,
+        gt=0,
+        lt=1,
+        description="Probability from which a pixel is taken to lie in a nucleus; a lower one "
+        "makes nuclei larger.",
+    )
 
 
 class Watershed(Filtering):
@@ -117,21 +126,32 @@ class Watershed(Filtering):
     """
 
     method: Literal["watershed"] = "watershed"
-    threshold: float = Field(0.5, gt=0, lt=1, description="Probability from which a pixel counts.")
+    threshold: float = Field(
+        0.5,
+        gt=0,
+        lt=1,
+        description="Probability from which a pixel is taken to lie in a nucleus; a lower one "
+        "makes nuclei larger.",
+    )
     relative_threshold: float = Field(
         0.0,
         ge=0,
         lt=1,
-        description="Pixels below this share of their nucleus's mean probability do not count.",
+        description="Pixels below this share of their nucleus's mean probability are taken off its "
+        "rim; 0 takes none.",
     )
     seed_threshold: float = Field(
-        0.4, gt=0, lt=1, description="Relative distance to the outline from which a seed begins."
+        0.4,
+        gt=0,
+        lt=1,
+        description="How deep in a nucleus its seed begins, from 0 at the outline to 1 at the "
+        "core; a higher one separates more nuclei that touch.",
     )
     join_votes: float = Field(
         0.3,
         gt=0,
         description="Share of a piece's pixels that must see their nucleus's centre in the piece "
-        "beside it for the two to be joined; above 1 none are.",
+        "beside it for the two to be joined: a lower one joins more, above 1 none are.",
     )
 
 
@@ -205,11 +225,13 @@ class Segmenting(Reading):
         "commas between them.",
     )
     resume: bool = Field(
-        False, description="Keep what an earlier, broken off run has done and do only the rest."
+        False,
+        description="Keep what an earlier run with the same settings has done and do the rest.",
     )
     tta: bool = Field(
         False,
-        description="Average the maps over turned and mirrored images; 8 times slower.",
+        description="Look at each image eight times, turned and mirrored, and take the mean: a "
+        "little better, 8 times slower.",
     )
     max_memory: float = Field(
         2.0,

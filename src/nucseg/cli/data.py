@@ -25,8 +25,9 @@ SIDE = 192
 Data = Annotated[
     Path,
     typer.Argument(
+        metavar="DATA",
         help="Folder or zip file: Kaggle's layout (&lt;id&gt;/images, &lt;id&gt;/masks), or "
-        "images/ and labels/."
+        "images/ and labels/.",
     ),
 ]
 
@@ -38,7 +39,9 @@ def data() -> None:
 
 @app.command()
 def download(
-    name: Annotated[str, typer.Argument(help="dsb2018: the 2018 Data Science Bowl, stage 1.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="dsb2018: the 2018 Data Science Bowl, stage 1.")
+    ],
     to: Annotated[Path, typer.Option("--to", help="Folder to put it in.")],
     unpack: Annotated[
         bool, typer.Option("--unpack/--keep-zip", help="Unpack the zip file, or leave it as it is.")
@@ -48,6 +51,8 @@ def download(
     ] = None,
 ) -> None:
     """Fetch a public data set; an interrupted download goes on where it ended.
+
+    dsb2018 is the training set of the 2018 Data Science Bowl: 670 images, a mask per nucleus.
 
     **Examples**
 
@@ -74,6 +79,9 @@ def synthetic(
 ) -> None:
     """Generate images of nuclei with their masks, in Kaggle's layout.
 
+    Every fourth is stained tissue, the others are fluorescence. They are for trying things out,
+    not for training a model to be used.
+
     **Example**
 
         nucseg data synthetic --to made-up --images 100 --seed 1
@@ -99,6 +107,9 @@ def info(
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
     """Tell what is in a data set and what is wrong with it, and draw a contact sheet.
+
+    Names images that cannot be read or have no masks, masks that are empty, of another size or
+    overlap, and each other fault that training would work around.
 
     **Examples**
 
@@ -128,6 +139,8 @@ def preview(
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the augmentation.")] = 0,
 ) -> None:
     """Draw images as training sees them: as they are, then changed at random, with their masks.
+
+    The changes are those of the semantic recipe, with images at 128 by 128 pixels.
 
     **Example**
 

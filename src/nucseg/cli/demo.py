@@ -22,6 +22,8 @@ def demo(
 ) -> None:
     """Segment sample images: simulated stained tissue and fluorescence.
 
+    They are made up on the spot: nothing is downloaded.
+
     **Examples**
 
         nucseg demo

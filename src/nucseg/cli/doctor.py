@@ -20,7 +20,10 @@ EXTRAS = {
 
 def doctor(
     run: Annotated[
-        Path | None, typer.Argument(help="Folder of a training run; without it, the installation.")
+        Path | None,
+        typer.Argument(
+            metavar="RUN", help="Folder of a training run; without it, the installation."
+        ),
     ] = None,
 ) -> None:
     """Check the installation, or the TensorBoard log of a training run.

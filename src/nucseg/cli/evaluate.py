@@ -42,7 +42,9 @@ SHOWN = {
 def evaluate(
     data: Annotated[
         Path,
-        typer.Argument(help="Data set: Kaggle's layout (folder or zip), or images/ + labels/."),
+        typer.Argument(
+            metavar="DATA", help="Data set: Kaggle's layout (folder or zip), or images/ + labels/."
+        ),
     ],
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder for the results; made where missing.")

@@ -18,7 +18,9 @@ class Format(StrEnum):
 
 
 def export(
-    model: Annotated[str, typer.Argument(help="Name of a bundled model, or a model folder.")],
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="Name of a bundled model, or a model folder.")
+    ],
     format: Annotated[Format, typer.Option("--format", help="What to write.")],  # noqa: A002
     output: Annotated[Path, typer.Option("--output", "-o", help="File or folder to write.")],
 ) -> None:

@@ -10,11 +10,16 @@ import typer
 
 def models(
     name: Annotated[
-        str | None, typer.Argument(help="A bundled model or a model folder; without it, a list.")
+        str | None,
+        typer.Argument(
+            metavar="MODEL", help="A bundled model or a model folder; without it, a list."
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
     """List the models that come with nucseg, or tell all about one.
+
+    What is told of a model: its data, settings and measured figures, and its licence.
 
     **Examples**
 

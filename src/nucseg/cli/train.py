@@ -17,7 +17,9 @@ COLUMNS = ("loss", "dice", "accuracy", "val_loss", "val_dice", "val_accuracy")
 def train(
     data: Annotated[
         Path,
-        typer.Argument(help="Data set: Kaggle's layout (folder or zip), or images/ + labels/."),
+        typer.Argument(
+            metavar="DATA", help="Data set: Kaggle's layout (folder or zip), or images/ + labels/."
+        ),
     ],
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder of the run; made where missing.")
