@@ -249,7 +249,7 @@ def test_the_code_in_the_guide_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     np.testing.assert_array_equal(names["masks"][1], labels == 2)
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(
     hnp.arrays(st.sampled_from([np.uint16, np.uint32]), hnp.array_shapes(min_dims=2, max_dims=2)),
     st.none() | st.tuples(st.floats(0.02, 9), st.floats(0.02, 9)),
