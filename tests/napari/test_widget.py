@@ -153,6 +153,33 @@ def test_cancel_stops_between_planes_and_changes_nothing(bright, viewer, app, mo
     assert (bright.run.enabled, bright.cancel.enabled) == (True, False)
 
 
+def test_closing_the_widget_ends_the_work(viewer, app, bright_model, monkeypatch):
+    import shiboken6
+
+    from nucseg.napari.widget import SegmentWidget
+
+    looked_at, segment = [], Model.segment
+
+    def slow(self, image, **options):
+        looked_at.append(1)
+        time.sleep(0.05)
+        return segment(self, image, **options)
+
+    monkeypatch.setattr(Model, "segment", slow)
+    viewer.add_image(np.repeat(squares(), 30, axis=0), name="long")
+    widget = SegmentWidget(viewer)
+    widget.model.value = "a folder …"
+    widget.model_folder.value = bright_model
+    widget.run.native.click()
+    wait(lambda: widget.work.progress.value > 0, app)
+    worker = widget._worker
+    shiboken6.delete(widget.native)
+    wait(lambda: not worker.is_running, app)
+    app.processEvents()
+    viewer.layers.clear()
+    assert 0 < len(looked_at) < 60
+
+
 def test_a_second_run_takes_the_place_of_the_first(bright, viewer, app):
     viewer.add_image(squares()[1], name="a")
     run(bright, app)

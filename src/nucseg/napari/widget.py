@@ -99,6 +99,7 @@ class SegmentWidget(Container):
         self._worker: _Worker | None = None
         self._bar: Any = None
         self._result: _Result | None = None
+        self._open = True
         super().__init__()
         self.extend([*_inputs(self), *_filters(), *_actions(self)])
         self.image.changed.connect(lambda *_: self.channel.reset_choices())
@@ -111,6 +112,8 @@ class SegmentWidget(Container):
         self.cancel.changed.connect(lambda *_: self._cancel())
         self.save.changed.connect(lambda *_: self._choose_folder())
         napari_viewer.layers.events.removed.connect(self._removed)
+        self.native.destroyed.connect(self._closed)
+        self.reset_choices()  # those of an image that is there already
         self.cancel.enabled = self.save.enabled = False
         self._model_changed()
 
@@ -192,10 +195,10 @@ class SegmentWidget(Container):
         self, task: Callable[[Progress], Any], done: Callable[[Any], None], what: str
     ) -> None:
         worker = _Worker(task)
-        worker.yielded.connect(self._progressed)
-        worker.returned.connect(done)
-        worker.errored.connect(self._failed)
-        worker.finished.connect(self._finished)
+        worker.yielded.connect(self._while_open(self._progressed))
+        worker.returned.connect(self._while_open(done))
+        worker.errored.connect(self._while_open(self._failed))
+        worker.finished.connect(self._while_open(self._finished))
         self._worker = worker
         self._bar = cancelable_progress(total=_STEPS, desc=what)
         self.run.enabled = self.save.enabled = False
@@ -203,6 +206,21 @@ class SegmentWidget(Container):
         self.work.progress.value = 0
         self._say(f"{what} …")
         worker.start()
+
+    def _while_open(self, then: Callable[..., None]) -> Callable[..., None]:
+        """Do something later, unless the widget is gone by then."""
+
+        def call(*values: Any) -> None:
+            if self._open:
+                then(*values)
+
+        return call
+
+    def _closed(self) -> None:
+        self._open = False
+        if self._worker is not None:
+            self._worker.quit()
+            self._bar.close()
 
     def _cancel(self) -> None:
         if self._worker is not None:
@@ -267,7 +285,7 @@ class SegmentWidget(Container):
 
     def _removed(self, event: Any) -> None:
         """Forget what was found where its layer is taken away."""
-        if self._result is not None and self._result.layer == event.value:
+        if self._open and self._result is not None and self._result.layer == event.value:
             self._result = None
             self.save.enabled = False
             self.colour_by.reset_choices()
