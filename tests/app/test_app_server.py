@@ -240,6 +240,8 @@ def test_channels_planes_and_projection(browser: Browser):
     run = {"plane": "", "project": "max"}
     told = browser.post(f"{place}/segment", json=run).json()
     assert (told["found"], told["image"]["planes"]) == (3, [""])
+    told = browser.post(f"{place}/segment", json={}).json()
+    assert (told["found"], told["image"]["run"]["plane"]) == (3, "z000")
     reply = browser.post(f"{place}/segment", json={"plane": "z007"})
     assert "has no plane 'z007'. Choose one of z000, z001" in reply.json()["error"]
     reply = browser.post(f"{place}/segment", json={"channel": "GFP"})

@@ -94,7 +94,7 @@ class Engine:
         return model.with_tta() if run.tta else model
 
     def segment(self, session: Session, image: OpenImage, run: ImageRun) -> Document:
-        """Run the network on an image; changes by hand are lost.
+        """Run the network on a plane of an image; changes by hand are lost.
 
         Raises
         ------
@@ -110,6 +110,7 @@ class Engine:
                 image.contents.channel,
                 [source.plane for source in sources],
             )
+            run = run.model_copy(update={"plane": run.plane or sources[0].plane})
             chosen = [source for source in sources if source.plane == run.plane]
             if not chosen:
                 raise InputError(

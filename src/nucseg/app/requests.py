@@ -23,7 +23,7 @@ class NetworkRun(Reading):
 class ImageRun(NetworkRun):
     """A run of the network on a plane of an image."""
 
-    plane: str = Field("", max_length=200, description="Which, of a file with several.")
+    plane: str = Field("", max_length=200, description="Which; the first where empty.")
 
 
 class Edit(Frozen):

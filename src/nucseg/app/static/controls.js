@@ -89,7 +89,7 @@ export class Controls {
   forImage({ info, nuclei, pixelSize }) {
     const areas = nuclei ? nuclei.columns.area : [];
     this.largest = Math.max(areas.reduce((most, area) => Math.max(most, area), 0), this.own.min_area + 10);
-    const run = info.run ?? { channel: info.channel, plane: info.planes[0] ?? "" };
+    const run = info.run ?? { channel: info.channel, plane: info.planes[0] };
     const channels = info.channels.map((name, i) => element("option", { value: i, textContent: name ? `${i}: ${name}` : `${i}` }));
     $("channel").replaceChildren(element("option", { value: "", textContent: "automatic" }), ...channels);
     $("channel").value = run.channel ?? "";
@@ -100,7 +100,6 @@ export class Controls {
     $("diameter").value = run.diameter ?? "";
     $("tta").checked = run.tta ?? false;
     $("pixel-size").placeholder = pixelSize ? pixelSize.map((size) => Number(size.toPrecision(4))).join(" × ") : "not known";
-    this.planes = info.planes;
     this.show();
   }
 
@@ -108,7 +107,7 @@ export class Controls {
     const project = $("project").checked ? "max" : "none";
     return {
       channel: $("channel").value || null,
-      // Which planes there will be is known to the server alone; the first is a good guess.
+      // Without a name it is the first one.
       plane: project === "max" ? "" : $("plane").value,
       project,
       diameter: positive($("diameter")),

@@ -32,7 +32,7 @@ const table = new NucleiTable($("table"), {
   onHover: (label) => hover(label),
   onSelect: (label) => select(label, { reveal: true }),
 });
-const controls = new Controls({ onFilters: () => refresh(), onRun: (run) => runAgain(run) });
+const controls = new Controls({ onFilters: () => refreshSoon(), onRun: (run) => runAgain(run) });
 const batch = new BatchPanel();
 
 // Do something that may fail, and tell so on the page.
@@ -84,13 +84,12 @@ async function addFiles(files) {
 function take(info, { openIt = true } = {}) {
   const entry = { info, nuclei: null, failed: "", channel: info.channel };
   images.set(info.id, entry);
-  const work = info.run ? () => api.get(`api/images/${info.id}`) : () => segment(entry, { channel: info.channel, plane: firstPlane(info) });
+  const work = info.run ? () => api.get(`api/images/${info.id}`) : () => segment(entry, { channel: info.channel });
   entry.ready = queued(entry, work);
   showList();
   if (openIt) open(entry);
 }
 
-const firstPlane = (info) => info.planes[0] ?? "";
 const segment = (entry, run) => api.post(`api/images/${entry.info.id}/segment`, { json: run });
 
 // One run of the network after the other.
@@ -176,6 +175,15 @@ function refresh() {
   showMarks();
   showList();
   tellCommand();
+}
+
+// A slider tells of more changes than the screen has frames.
+let frame = 0;
+function refreshSoon() {
+  frame ||= requestAnimationFrame(() => {
+    frame = 0;
+    refresh();
+  });
 }
 
 function showMarks() {
