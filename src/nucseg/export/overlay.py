@@ -127,18 +127,30 @@ def write_overlay(segmented: Segmented, path: Path, _name: str) -> None:
     """
     image, labels = segmented.image, segmented.labels
     if not (isinstance(image, np.ndarray) and isinstance(labels, np.ndarray)):
-        image, labels = _reduced(image, labels)
+        image, labels = reduced(image, labels, _REDUCED_SIDE)
     picture = draw_overlay(image, labels)
     _, data = cv2.imencode(".png", picture[:, :, ::-1])
     with whole_file(path) as partial:
         partial.write_bytes(data.tobytes())
 
 
-def _reduced(
-    image: Windowed, labels: Windowed
+def reduced(
+    image: Windowed, labels: Windowed, side: int
 ) -> tuple[npt.NDArray[Any], npt.NDArray[np.integer[Any]]]:
-    """Read an image by every so many rows and columns, and its labels, until it can be drawn."""
-    step = -(-max(labels.shape) // _REDUCED_SIDE)
+    """Read every so many rows and columns of an image and of its labels.
+
+    Parameters
+    ----------
+    image : Windowed, shape (H, W) or (H, W, C)
+    labels : Windowed, shape (H, W)
+    side : int
+        How many rows or columns there are at most.
+
+    Returns
+    -------
+    image, labels : ndarray
+    """
+    step = -(-max(labels.shape) // side)
     band = step * (_BAND // step + 1)
     every = slice(step // 2, None, step)
     pixels, numbers = [], []
