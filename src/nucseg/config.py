@@ -203,6 +203,9 @@ class Segmenting(Reading):
         description="What to write for each image: labels, overlays, rois (ImageJ), geojson "
         "(QuPath), coco, masks and rle (Kaggle) or probability; several with commas between them.",
     )
+    report: bool = Field(
+        True, description="Whether to write report.html, a page by which the results are checked."
+    )
     resume: bool = Field(
         False, description="Keep what an earlier, broken off run has done and do only the rest."
     )

@@ -196,8 +196,10 @@ def _grey(part: npt.NDArray[Any]) -> FloatImage:
     colour = to_rgb(part)
     if part.ndim == 2 or part.shape[2] < 3:
         return colour[:, :, 0].astype(np.float32)
-    mean = cv2.transform(colour.astype(np.float32), np.full((1, 3), 1 / 3))
-    return np.asarray(mean, np.float32)
+    grey = colour[:, :, 0].astype(np.float32)
+    for channel in (1, 2):
+        np.add(grey, colour[:, :, channel], out=grey)
+    return np.divide(grey, 3, out=grey)
 
 
 def _shrunk(window: FloatImage, factor: int) -> FloatImage:

@@ -64,13 +64,14 @@ def causes_of(images: Iterable[Failed]) -> list[Cause]:
     causes: dict[str, Cause] = {}
     for image in images:
         if image.error:
-            text = _without_name(image.error, image.path)
+            text = without_name(image.error, image.path)
             cause = causes.setdefault(re.sub(r"\d+", "0", text), Cause(text))
             cause.images.append(image.path + (f" ({image.plane})" if image.plane else ""))
     return sorted(causes.values(), key=lambda cause: -len(cause.images))
 
 
-def _without_name(error: str, path: str) -> str:
+def without_name(error: str, path: str) -> str:
+    """Put an ellipsis for the image's name in its error."""
     name = PurePath(path).name
     # A name without a suffix may be any word of the text.
     return error.replace(path, "…").replace(name if "." in name else path, "…")

@@ -48,7 +48,13 @@ def definitions(facts: Mapping[str, str]) -> str:
 
 
 def figure(
-    jpeg: bytes | None, title: str, text: str, *, description: str, warnings: Sequence[str] = ()
+    jpeg: bytes | None,
+    title: str,
+    text: str,
+    *,
+    description: str,
+    warnings: Sequence[str] = (),
+    link: str = "",
 ) -> str:
     """Show a picture with its caption.
 
@@ -62,6 +68,8 @@ def figure(
         What the picture shows, for those who do not see it.
     warnings : sequence of str
         Sentences below, which also mark the whole figure.
+    link : str
+        Address to which the picture leads, if any.
 
     Returns
     -------
@@ -71,7 +79,7 @@ def figure(
     picture = ""
     if jpeg is not None:
         source = f"data:image/jpeg;base64,{b64encode(jpeg).decode('ascii')}"
-        picture = f'<img loading="lazy" alt="{escape(description)}" src="{source}">'
+        picture = _linked(f'<img loading="lazy" alt="{escape(description)}" src="{source}">', link)
     marked = ' class="look"' if warnings else ""
     remarks = "".join(f'<span class="warning">{escape(each)}</span>' for each in warnings)
     return (
@@ -82,7 +90,7 @@ def figure(
 
 
 def table(
-    title: str, columns: Mapping[str, bool], rows: Iterable[tuple[str, Sequence[Cell]]]
+    title: str, columns: Mapping[str, bool], rows: Iterable[tuple[str, str, Sequence[Cell]]]
 ) -> str:
     """Set a table whose first column names its rows.
 
@@ -92,8 +100,9 @@ def table(
         What it holds, for those who do not see it.
     columns : mapping of str to bool
         Head of each column, and whether numbers are in it.
-    rows : iterable of (kind, cells)
-        The kind becomes the row's class; None is an empty cell.
+    rows : iterable of (kind, link, cells)
+        The kind becomes the row's class, the link is where its name leads, if anywhere; None is
+        an empty cell.
 
     Returns
     -------
@@ -104,15 +113,14 @@ def table(
         f'<th scope="col"{_NUMERIC * numbers}>{escape(head)}</th>'
         for head, numbers in columns.items()
     )
+    kinds = [*columns.values()][1:]
     lines = [
         f'<div class="scroll" role="region" tabindex="0" aria-label="{escape(title)}">',
         f"<table>\n<thead><tr>{heads}</tr></thead>\n<tbody>",
     ]
-    for kind, cells in rows:
-        row = "".join(
-            _cell(cell, numbers, first=not index)
-            for index, (cell, numbers) in enumerate(zip(cells, columns.values(), strict=True))
-        )
+    for kind, link, (name, *cells) in rows:
+        row = f'<th scope="row">{_linked(escape(str(name)), link)}</th>'
+        row += "".join(_cell(cell, numbers) for cell, numbers in zip(cells, kinds, strict=True))
         lines.append(f'<tr class="{kind}">{row}</tr>' if kind else f"<tr>{row}</tr>")
     return "\n".join([*lines, "</tbody>\n</table>\n</div>"])
 
@@ -120,9 +128,11 @@ def table(
 _NUMERIC = ' class="n"'
 
 
-def _cell(cell: Cell, numbers: bool, *, first: bool) -> str:
-    if first:
-        return f'<th scope="row">{escape(str(cell))}</th>'
+def _linked(piece: str, link: str) -> str:
+    return f'<a href="{escape(link)}">{piece}</a>' if link else piece
+
+
+def _cell(cell: Cell, numbers: bool) -> str:
     if isinstance(cell, str) or cell is None:
         return f"<td{_NUMERIC * numbers}>{escape(cell or '')}</td>"
     text = f"{cell:,}" if isinstance(cell, int) else number(cell)

@@ -14,19 +14,21 @@ import cv2
 import numpy as np
 
 from nucseg.errors import InputError
-from nucseg.export.failures import causes_of
+from nucseg.export.failures import causes_of, without_name
 from nucseg.export.format import Windowed
 from nucseg.export.histogram import histogram_svg
 from nucseg.export.html import counted, definitions, figure, number, paragraph, section, table
 from nucseg.export.overlay import draw_overlay, reduced
 from nucseg.export.report_batch import Batch, Evenly, ReportImage
 from nucseg.files import whole_file
-from nucseg.preprocess import resize_image, resize_labels, to_rgb
+from nucseg.preprocess import resize_labels, to_rgb
 
 __all__ = ["ReportImage", "thumbnail", "write_report"]
 
 # Longer side of a thumbnail, and its quality as JPEG, at which thin outlines are still clear.
 _SIDE, _QUALITY = 320, 80
+# Every so manieth row and column of it tells its brightness.
+_EVERY = 3
 # What a page holds at most, so that a browser opens it at once: rows, and bytes of the pictures of
 # images that look wrong, and of others; base64 makes a third more of them.
 _ROWS, _PICTURE_BYTES = 5000, 3_300_000
@@ -63,12 +65,17 @@ def thumbnail(image: Windowed, labels: Windowed) -> bytes:
         seen, numbers = image[every, every], labels[every, every]
     else:
         seen, numbers = reduced(image, labels, 4 * _SIDE)
-    pixels = np.ascontiguousarray(to_rgb(seen), np.float32)
+    to_rgb(seen)  # an error where it is no image
     longer = max(numbers.shape)
     # Small images by a whole factor, since the pixels of their labels stay squares.
     scale = _SIDE / longer if longer > _SIDE else _SIDE // longer
     size = (max(round(numbers.shape[0] * scale), 1), max(round(numbers.shape[1] * scale), 1))
-    picture = draw_overlay(resize_image(pixels, size), resize_labels(numbers, size))
+    dtype = seen.dtype if seen.dtype in (np.uint8, np.uint16) else np.float32
+    small = np.ascontiguousarray(seen, dtype)
+    if size != numbers.shape:
+        method = cv2.INTER_AREA if longer > _SIDE else cv2.INTER_NEAREST
+        small = np.asarray(cv2.resize(small, size[::-1], interpolation=method))
+    picture = draw_overlay(small, resize_labels(numbers, size), every=_EVERY)
     _, data = cv2.imencode(".jpg", picture[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
     return data.tobytes()
 
@@ -122,8 +129,8 @@ def _summary(batch: Batch) -> str:
         ("#images", len(images), "image" if len(images) == 1 else "images"),
         ("#nuclei", sum(image.nuclei for image in images), "nuclei"),
         ("#failed", status["failed"], "failed"),
-        ("#images", status["empty"], "empty: no nucleus was found"),
-        ("#wrong", batch.wrong.seen, "to look at: something looks wrong"),
+        ("#wrong", status["empty"], "empty: no nucleus was found"),
+        ("#wrong", batch.wrong.seen, "to look at: empty, or something looks wrong"),
     )
     items = [
         f'<li><b>{count:,}</b> <a href="{place}">{text}</a></li>'
@@ -155,7 +162,10 @@ def _failures(images: Sequence[ReportImage]) -> str:
 def _wrong(batch: Batch) -> str:
     if not batch.wrong.seen:
         return ""
-    text = "The warnings come from quick measures and may be wrong: judge by eye."
+    text = (
+        "Those in which nothing was found come first. The warnings come from quick measures and "
+        "may be wrong: judge by eye."
+    )
     return section(
         "wrong", "Images that look wrong", *_pictures(batch.wrong, "images that look wrong", text)
     )
@@ -164,7 +174,7 @@ def _wrong(batch: Batch) -> str:
 def _others(batch: Batch) -> str:
     if not batch.others.seen:
         return ""
-    text = "Outlines show what was found. Images in which nothing was found come first."
+    text = "Outlines show what was found."
     return section("pictures", "Other images", *_pictures(batch.others, "other images", text))
 
 
@@ -172,6 +182,8 @@ def _pictures(kept: Evenly[ReportImage], what: str, text: str) -> list[str]:
     images = kept.items
     while len(images) > 1 and sum(len(each.thumbnail or b"") for each in images) > _PICTURE_BYTES:
         images = images[::2]
+    if any(image.link for image in images):
+        text += " A click on a picture opens it in full, where the page lies beside the results."
     if len(images) < kept.seen:
         text += f" Shown are {len(images):,} of {kept.seen:,} {what}, evenly spaced."
     figures = [
@@ -180,7 +192,8 @@ def _pictures(kept: Evenly[ReportImage], what: str, text: str) -> list[str]:
             image.name,
             counted(image.nuclei, "nucleus", "nuclei"),
             description=f"{image.name}: {counted(image.nuclei, 'nucleus', 'nuclei')} outlined",
-            warnings=image.warnings,
+            warnings=image.remarks,
+            link=image.link,
         )
         for image in sorted(images, key=lambda image: image.nuclei > 0)
     ]
@@ -196,7 +209,9 @@ def _distributions(batch: Batch) -> str:
         figures.append(_histogram(batch.intensities, "mean intensity of a nucleus", "", log=False))
     if not figures:
         return ""
-    return section("nuclei", "Nuclei", '<div class="histograms">', *figures, "</div>")
+    return section(
+        "nuclei", "Areas and intensities", '<div class="histograms">', *figures, "</div>"
+    )
 
 
 def _histogram(kept: Evenly[float], label: str, unit: str, *, log: bool) -> str:
@@ -221,9 +236,9 @@ def _folders(images: Sequence[ReportImage]) -> str:
         status = Counter(image.status for image in inside)
         nuclei, done = sum(image.nuclei for image in inside), len(inside) - status["failed"]
         mean = round(nuclei / done, 1) if done else None
-        wrong = sum(bool(image.warnings) for image in inside)
+        wrong = sum(bool(image.remarks) for image in inside)
         cells = (folder, len(inside), nuclei, mean, status["failed"], status["empty"], wrong)
-        rows.append(("", cells))
+        rows.append(("", "", cells))
     if len(folders) > _ROWS:
         remarks.append(paragraph(f"Listed are the first {_ROWS:,} of {len(folders):,} folders."))
     return section("folders", "Folders", *remarks, table("Counts of each folder", columns, rows))
@@ -232,7 +247,7 @@ def _folders(images: Sequence[ReportImage]) -> str:
 def _images(batch: Batch) -> str:
     rows, remarks = batch.rows, []
     if len(rows) > _ROWS:
-        rows = sorted(rows, key=lambda row: not (row[0].error or row[0].warnings))[:_ROWS]
+        rows = sorted(rows, key=lambda row: not (row[0].error or row[0].remarks))[:_ROWS]
         remarks.append(
             paragraph(
                 f"Listed are {_ROWS:,} of {len(batch.rows):,} images, those first that failed or "
@@ -255,10 +270,10 @@ def _images(batch: Batch) -> str:
         plane = [image.plane] if has_planes else []
         areas = [area if image.unit == unit else None for unit in units]
         counts = [image.nuclei if image.status != "failed" else None, *areas]
-        remark = image.error or " ".join(image.warnings)
+        remark = without_name(image.error, image.path) or " ".join(image.remarks)
         name = image.path.removeprefix(shared)
         cells = [name, *plane, image.status, *counts, remark]
-        lines.append(("failed" if image.status == "failed" else "", cells))
+        lines.append(("failed" if image.status == "failed" else "", image.link, cells))
     if shared:
         remarks.append(paragraph(f"All are in {shared}."))
     return section("images", "Images", *remarks, table("Counts of each image", columns, lines))
@@ -270,4 +285,4 @@ def _shared_folder(paths: Iterable[str]) -> str:
         folder = os.path.commonpath([PurePath(path).parent for path in paths])
     except ValueError:  # some are absolute, or on other drives
         return ""
-    return os.path.join(folder, "") if folder else ""  # noqa: PTH118 - for the slash
+    return os.path.join(folder, "") if folder not in ("", ".") else ""  # noqa: PTH118 - for the slash

@@ -11,7 +11,7 @@ from typing import Any, Generic, Literal, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.floating[Any]]
+Numbers = npt.NDArray[Any]
 Item = TypeVar("Item")
 
 # Images that look wrong of which pictures are kept, and as many others.
@@ -40,7 +40,9 @@ class ReportImage:
         What looks wrong, in sentences; see `nucseg.quality.warnings_of`.
     thumbnail : bytes or None
         JPEG file, as `thumbnail` makes it.
-    areas, intensities : ndarray, shape (N,), float
+    link : str
+        Address of the picture in full, from where the page lies; empty where there is none.
+    areas, intensities : ndarray, shape (N,), real
         Area and mean intensity of each nucleus.
     unit : {"pixels", "µm²"}
         Of the areas.
@@ -53,14 +55,20 @@ class ReportImage:
     error: str = ""
     warnings: Sequence[str] = ()
     thumbnail: bytes | None = None
-    areas: Floats = field(default_factory=lambda: np.zeros(0))
-    intensities: Floats = field(default_factory=lambda: np.zeros(0))
+    link: str = ""
+    areas: Numbers = field(default_factory=lambda: np.zeros(0))
+    intensities: Numbers = field(default_factory=lambda: np.zeros(0))
     unit: Literal["pixels", "µm²"] = "pixels"
 
     @property
     def name(self) -> str:
         """File name and plane."""
         return PurePath(self.path).name + (f" ({self.plane})" if self.plane else "")
+
+    @property
+    def remarks(self) -> list[str]:
+        """Why somebody should look at it: nothing was found, or what looks wrong."""
+        return ["No nucleus was found."] * (self.status == "empty") + [*self.warnings]
 
 
 class Evenly(Generic[Item]):
@@ -102,7 +110,7 @@ class Batch:
         """Keep what the page shows of an image."""
         none = np.zeros(0)
         small = replace(image, areas=none, intensities=none)
-        if image.warnings:
+        if image.remarks:
             self.wrong.add([small])
         elif image.thumbnail is not None:
             self.others.add([small])

@@ -11,7 +11,7 @@ import numpy as np
 
 from nucseg.config import Reading
 from nucseg.errors import InputError, MissingExtraError
-from nucseg.export import check_formats
+from nucseg.export import check_formats, split_formats
 from nucseg.inference.inputs import Input, find_inputs
 from nucseg.inference.records import InputFiles
 from nucseg.inference.segmenter import Model
@@ -94,7 +94,8 @@ def plan_files(
     ModelError
         The network does not run.
     """
-    whole = [each.name for each in check_formats(formats) if not each.windowed]
+    of_each, _ = split_formats(formats)
+    whole = [each.name for each in check_formats(of_each) if not each.windowed]
     reading = reading or Reading()
     images = find_inputs(inputs, Path(output), reading)
     files, rate = InputFiles(reading), seconds_per_pixel(model)
