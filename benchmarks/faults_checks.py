@@ -23,7 +23,7 @@ from nucseg.inference.segmenter import Model
 
 NUCSEG = [sys.executable, "-m", "nucseg"]
 RECORDS = ".nucseg"
-TABLES = ("images.csv", "measurements.csv", "run.json")
+OF_ALL = ("images.csv", "measurements.csv", "report.html", "run.json")
 MINUTES = 20
 
 
@@ -192,7 +192,7 @@ def leftovers(output: Path, cases: list[Case], folder: Path) -> list[str]:
         for plane in case.planes
         for kind, suffix in (("labels", ".tif"), ("overlays", ".png"))
     }
-    own |= set(TABLES)
+    own |= set(OF_ALL)
     files = [path.relative_to(output) for path in output.rglob("*") if not path.is_dir()]
     return [
         shown(path)
@@ -208,12 +208,14 @@ def broken(output: Path) -> list[str]:
         try:
             if path.suffix == ".tif":
                 tifffile.imread(path)
-            elif path.suffix == ".png":
+            elif path.suffix in (".png", ".jpg"):
                 Image.open(path).load()
             elif path.suffix == ".json":
                 json.loads(path.read_bytes())
             elif path.suffix == ".npz":
                 dict(np.load(path))
+            elif path.suffix == ".html" and not path.read_text("utf-8").endswith("</html>\n"):
+                found.append(f"{shown(path)} is not whole: its end is missing")
         except Exception as error:  # noqa: BLE001 (whatever it is, the file is not whole)
             found.append(f"{shown(path)} is not whole: {error}")
     return found

@@ -224,6 +224,9 @@ class Segmenting(Reading):
         "(QuPath), coco, masks and rle (Kaggle), zarr (OME-Zarr) or probability; several with "
         "commas between them.",
     )
+    report: bool = Field(
+        True, description="Whether to write report.html, a page by which the results are checked."
+    )
     resume: bool = Field(
         False,
         description="Keep what an earlier run with the same settings has done and do the rest.",

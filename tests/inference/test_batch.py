@@ -80,6 +80,7 @@ def test_all_that_the_contract_promises(model: Model, images: Path, tmp_path: Pa
         "overlays/deep/three.png",
         "overlays/none.png",
         "overlays/two.png",
+        "report.html",
     ]
     assert [(Path(row.path).name, row.status, row.nuclei) for row in result] == [
         ("three.tif", "ok", 3),
@@ -87,7 +88,8 @@ def test_all_that_the_contract_promises(model: Model, images: Path, tmp_path: Pa
         ("two.png", "ok", 2),
     ]
     assert steps == [(0, 3), (1, 3), (2, 3), (3, 3)]
-    assert list(rows(out / "images.csv")[0]) == ["path", "status", "nuclei", "seconds", "error"]
+    columns = ["path", "status", "nuclei", "seconds", "error", "warnings"]
+    assert list(rows(out / "images.csv")[0]) == columns
     table = rows(out / "measurements.csv")
     three, two = str(images / "deep" / "three.tif"), str(images / "two.png")
     assert [(row["image"], row["label"]) for row in table] == [
@@ -162,7 +164,7 @@ def test_an_error_while_writing_leaves_nothing_of_the_image(
     monkeypatch.setattr("nucseg.export.overlay.draw_overlay", fail)
     result = segment_files([images], tmp_path / "out", model)
     assert {row.status for row in result} == {"failed"}
-    assert sorted(contents(tmp_path / "out")) == ["measurements.csv"]
+    assert sorted(contents(tmp_path / "out")) == ["measurements.csv", "report.html"]
     assert rows(tmp_path / "out" / "measurements.csv") == []
 
 
@@ -264,7 +266,9 @@ def test_a_table_without_nuclei_has_all_columns(model: Model, images: Path, tmp_
     assert none.splitlines() == two.splitlines()[:1]
 
 
-@pytest.mark.parametrize("name", ["labels/two.tif", "overlays/two.png", "images.csv", "run.json"])
+@pytest.mark.parametrize(
+    "name", ["labels/two.tif", "overlays/two.png", "images.csv", "report.html", "run.json"]
+)
 def test_files_of_others_are_never_replaced(name: str, model: Model, images: Path, tmp_path: Path):
     drawn = tmp_path / "out" / name
     drawn.parent.mkdir(parents=True)
@@ -416,7 +420,7 @@ def test_each_plane_is_an_image(model: Model, stack: Path, tmp_path: Path):
         (str(stack.parent / "flat.png"), "", 1),
     ]
     assert read_image(out / "labels" / "deep.ome_z001.tif").pixels.max() == 3
-    columns = ["path", "plane", "status", "nuclei", "seconds", "error"]
+    columns = ["path", "plane", "status", "nuclei", "seconds", "error", "warnings"]
     assert list(rows(out / "images.csv")[0]) == columns
     table = rows(out / "measurements.csv")
     assert list(table[0])[:3] == ["image", "plane", "label"]

@@ -16,7 +16,7 @@ from faults_files import TEXT, picture, save
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is of POSIX")
 
-FORMATS = ["labels", "masks"]
+FORMATS = ["labels", "masks", "report"]
 
 # Segments images, and kills itself before or after one of the files or folders gets its name.
 KILLED = """
@@ -38,7 +38,7 @@ def last(self, target):
         os.kill(os.getpid(), signal.SIGKILL)
 
 Path.replace = last
-segment_files([images], output, load_model(model, threads=1), formats=["labels", "masks"])
+segment_files([images], output, load_model(model, threads=1), formats=["labels", "masks", "report"])
 """
 
 
@@ -58,10 +58,11 @@ def clean(bright_model: Path, images: Path) -> Path:
     return output
 
 
-# A run names a file or folder 17 times: run.json; labels, masks, measurements and record of each
-# whole image and the record of the bad one; the two tables, and run.json again.
+# A run names a file or folder 21 times: run.json; labels, masks, measurements, thumbnail and record
+# of each whole image and the record of the bad one; the two tables, the report, and run.json again.
 @pytest.mark.parametrize(
-    ("fatal", "after"), [(0, True), (2, True), (4, False), (7, False), (13, True), (15, True)]
+    ("fatal", "after"),
+    [(0, True), (2, True), (4, True), (5, False), (8, False), (15, True), (18, True), (19, False)],
 )
 def test_a_killed_run_is_gone_on_with(
     fatal: int, after: bool, bright_model: Path, images: Path, clean: Path, tmp_path: Path
@@ -71,7 +72,7 @@ def test_a_killed_run_is_gone_on_with(
     killed = subprocess.run([sys.executable, "-c", KILLED, *given], check=False)
     assert killed.returncode == -signal.SIGKILL
     assert [name for name in broken(output) if ".partial" not in name] == []
-    assert (output / "images.csv").exists() == (fatal == 15)
+    assert (output / "images.csv").exists() == (fatal >= 18)
     model = load_model(bright_model, threads=1)
     outcomes = segment_files([images], output, model, formats=FORMATS, resume=True)
     assert [outcome.status == "failed" for outcome in outcomes] == [False, True, False, False]
@@ -82,3 +83,15 @@ def test_differences_are_found(clean: Path, tmp_path: Path):
     assert differences(clean, clean) == []
     assert "labels/a.tif" in differences(tmp_path, clean)
     assert "images.csv" in differences(tmp_path, clean)
+    assert "report.html" in differences(tmp_path, clean)
+
+
+@pytest.mark.parametrize("name", ["labels/a.tif", ".nucseg/a.jpg", "report.html"])
+def test_half_a_file_is_found(name: str, clean: Path, tmp_path: Path):
+    half = tmp_path / name
+    half.parent.mkdir(exist_ok=True)
+    whole = (clean / name).read_bytes()
+    half.write_bytes(whole[: len(whole) // 2])
+    (found,) = broken(tmp_path)
+    assert found.startswith(f"{half} is not whole: ")
+    assert broken(clean) == []

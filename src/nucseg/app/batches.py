@@ -16,8 +16,9 @@ from nucseg.app.archive import write_zip
 from nucseg.app.uploads import free_name
 from nucseg.config import App, Reading
 from nucseg.errors import InputError, NucsegError
-from nucseg.inference.batch import Outcome, segment_files
+from nucseg.inference.batch import segment_files
 from nucseg.inference.segmenter import Model
+from nucseg.inference.summary import Outcome
 
 State = Literal["filling", "waiting", "running", "cancelling", "cancelled", "failed", "done"]
 

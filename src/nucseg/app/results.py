@@ -17,7 +17,7 @@ from nucseg.export.run_record import write_run_record
 from nucseg.export.tables import Table, write_table
 from nucseg.files import sha256
 from nucseg.images import PixelSize, open_image
-from nucseg.inference.batch import IMAGES, MEASUREMENTS, RUN
+from nucseg.inference.summary import IMAGES, MEASUREMENTS, RUN
 from nucseg.models.zoo import ModelCard
 
 

@@ -41,7 +41,7 @@ def demo(
     for path in sorted(path for path in results.rglob("*") if path.is_file()):
         if not path.relative_to(results).parts[0].startswith("."):
             typer.echo(f"  {path}")
-    typer.echo("Look at the pictures in overlays/ first.")
+    typer.echo("Look at report.html first, in a browser, and at the pictures in overlays/.")
 
 
 def _write_samples(folder: Path) -> list[Path]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections import defaultdict
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -15,8 +15,8 @@ from nucseg.cli.dry_run import tell_plan
 from nucseg.config import ConnectedComponents, Filtering, Reading, Segmenting, Watershed
 
 if TYPE_CHECKING:
-    from nucseg.inference.batch import Outcome
     from nucseg.inference.segmenter import Model
+    from nucseg.inference.summary import Outcome
 
 SOME_FAILED = 1
 INTERRUPTED = 130
@@ -40,6 +40,9 @@ def segment(
         Segmenting, "model"
     ),
     save: Annotated[list[str] | None, option(Segmenting, "save", metavar="FORMAT")] = None,
+    report: Annotated[bool, option(Segmenting, "report", "--report/--no-report")] = default(
+        Segmenting, "report"
+    ),
     channel: Annotated[str | None, option(Segmenting, "channel", metavar="NAME|NUMBER")] = None,
     project: Annotated[Literal["none", "max"], option(Segmenting, "project")] = default(
         Segmenting, "project"
@@ -92,8 +95,9 @@ def segment(
     """Find and measure the nuclei of images.
 
     Writes labels/ (label images: 0 background, 1 to N nuclei), overlays/ (pictures with
-    outlines), measurements.csv (a row per nucleus), images.csv (a row per image) and run.json
-    (how to repeat the run). A folder is searched with all its folders, and results keep its
+    outlines), measurements.csv (a row per nucleus), images.csv (a row per image), report.html
+    (pictures, counts and what looks wrong, for a browser) and run.json (how to repeat the run). A
+    folder is searched with all its folders, and results keep its
     structure; masks and labels beside a folder of images are left out. Results of an earlier run
     in the same folder are replaced, or completed with --resume.
 
@@ -128,12 +132,13 @@ def segment(
     if diameter is not None:
         loaded = loaded.with_diameter(diameter)
     reading = checked(Reading, {"channel": channel, "project": project, "pixel_size": pixel_size})
+    if report:
+        formats = (*formats, "report")
+    options = {"formats": formats, "reading": reading}
     if dry_run:
-        options = {"formats": formats, "reading": reading}
         tell_plan(inputs, output, loaded, as_json=as_json, **options)
-        return
-    options = {"formats": formats, "reading": reading, "resume": resume}
-    run_and_report(inputs, output, loaded, as_json=as_json, **options)
+    else:
+        run_and_report(inputs, output, loaded, as_json=as_json, resume=resume, **options)
 
 
 def split_at_commas(given: list[str]) -> tuple[str, ...]:
@@ -147,6 +152,7 @@ def run_and_report(
     """Segment files with a progress bar and a closing summary; exit with 1 where some failed."""
     from nucseg.inference.batch import segment_files
 
+    start = time.perf_counter()
     try:
         with progress_bar("Segmenting") as progress:
             outcomes = segment_files(
@@ -155,46 +161,87 @@ def run_and_report(
     except KeyboardInterrupt:
         typer.echo("Stopped. The same command with --resume goes on from here.", err=True)
         raise typer.Exit(INTERRUPTED) from None
+    summary = _summary(outcomes, output, time.perf_counter() - start)
     if as_json:
-        typer.echo(json.dumps(_summary(outcomes, output), indent=2))
+        typer.echo(json.dumps(summary, indent=2))
     else:
-        _report(outcomes, output)
-    if any(outcome.status == "failed" for outcome in outcomes):
+        _tell(summary)
+    if summary["failed"]:
         raise typer.Exit(SOME_FAILED)
 
 
-def _summary(outcomes: list[Outcome], output: Path) -> dict[str, Any]:
-    failed = [outcome for outcome in outcomes if outcome.status == "failed"]
+def _summary(outcomes: list[Outcome], output: Path, seconds: float) -> dict[str, Any]:
+    from nucseg.export.failures import causes_of
+    from nucseg.inference.summary import REPORT
+
+    done = sum(not outcome.kept for outcome in outcomes)
+    causes = causes_of(outcomes)
     return {
         "output": str(output),
+        "report": str(output / REPORT) if (output / REPORT).exists() else None,
         "images": len(outcomes),
+        "ok": sum(outcome.status == "ok" for outcome in outcomes),
         "empty": sum(outcome.status == "empty" for outcome in outcomes),
-        "failed": [{"path": outcome.path, "error": outcome.error} for outcome in failed],
+        "failed": [
+            {"path": outcome.path, "plane": outcome.plane, "error": outcome.error}
+            for outcome in outcomes
+            if outcome.status == "failed"
+        ],
+        "causes": [{"error": cause.text, "images": cause.images} for cause in causes],
+        "warned": [
+            {"path": outcome.path, "plane": outcome.plane, "warnings": outcome.warnings}
+            for outcome in outcomes
+            if outcome.warnings
+        ],
+        "kept": len(outcomes) - done,
         "nuclei": sum(outcome.nuclei for outcome in outcomes),
+        "seconds": round(seconds, 3),
+        "images_per_second": round(done / seconds, 3),
     }
 
 
-def _report(outcomes: list[Outcome], output: Path) -> None:
-    summary = _summary(outcomes, output)
-    done = len(outcomes) - len(summary["failed"])
-    empty = f" ({summary['empty']} without nuclei)" if summary["empty"] else ""
+def _tell(summary: dict[str, Any]) -> None:
+    done = summary["ok"] + summary["empty"]
+    empty = f" ({summary['empty']:,} without nuclei)" if summary["empty"] else ""
     typer.echo(f"{_count(done, 'image')} segmented{empty}: {_nuclei(summary['nuclei'])}.")
-    causes: dict[str, list[str]] = defaultdict(list)
-    for failure in summary["failed"]:
-        # Images that failed alike differ in nothing but their name.
-        causes[failure["error"].replace(failure["path"], "…")].append(failure["path"])
-    for cause, paths in sorted(causes.items(), key=lambda item: -len(item[1])):
-        typer.secho(f"{_count(len(paths), 'image')} failed: {cause}", err=True, fg="red")
-        for path in paths[:NAMED]:
-            typer.echo(f"  {path}", err=True)
-        if len(paths) > NAMED:
-            typer.echo(f"  and {len(paths) - NAMED} more: see images.csv", err=True)
-    typer.echo(f"Results: {output}")
+    if summary["kept"]:
+        typer.echo(f"{_count(summary['kept'], 'image')} of an earlier run kept.")
+    if summary["kept"] < summary["images"]:
+        typer.echo(f"Time: {_time(summary['seconds'])}, {_rate(summary['images_per_second'])}.")
+    for cause in summary["causes"]:
+        names = cause["images"]
+        typer.secho(f"{_count(len(names), 'image')} failed: {cause['error']}", err=True, fg="red")
+        for name in names[:NAMED]:
+            typer.echo(f"  {name}", err=True)
+        if len(names) > NAMED:
+            typer.echo(f"  and {len(names) - NAMED:,} more: see images.csv", err=True)
+    if summary["warned"]:
+        where = "the report" if summary["report"] else "the warnings in images.csv"
+        warned = _count(len(summary["warned"]), "image")
+        typer.secho(f"{warned} may be empty or look wrong: see {where}.", err=True, fg="yellow")
+    typer.echo(f"Results: {summary['output']}")
+    if summary["report"]:
+        typer.echo(f"Report: {summary['report']} (opens in a browser)")
 
 
 def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def _nuclei(number: int) -> str:
-    return "1 nucleus" if number == 1 else f"{number} nuclei"
+    return "1 nucleus" if number == 1 else f"{number:,} nuclei"
+
+
+def _time(seconds: float) -> str:
+    minutes, seconds = divmod(seconds, 60)
+    if not minutes:
+        return f"{seconds:.1f} s"
+    hours, minutes = divmod(int(minutes), 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {seconds:02.0f} s"
+
+
+def _rate(images_per_second: float) -> str:
+    """Say images a second, or seconds an image where that is slow."""
+    if images_per_second >= 1:
+        return f"{images_per_second:.1f} images/s"
+    return f"{1 / images_per_second:.1f} s per image" if images_per_second else "no image"

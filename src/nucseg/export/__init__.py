@@ -21,12 +21,14 @@ from nucseg.export.rois import ROI_ZIP
 
 __all__ = [
     "FORMATS",
+    "SUMMARIES",
     "Format",
     "LabelImage",
     "Segmented",
     "check_formats",
     "output_files",
     "save_formats",
+    "split_formats",
     "to_label_image",
 ]
 
@@ -44,6 +46,36 @@ FORMATS: dict[str, Format] = {
         PROBABILITY_TIFF,
     )
 }
+
+# What is written once of all images of a run.
+SUMMARIES = ("report",)
+
+
+def split_formats(names: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Tell what is written for each image from what is written once of all.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Names of `FORMATS` and of `SUMMARIES`.
+
+    Returns
+    -------
+    formats, summaries : list of str
+        Each in the given order.
+
+    Raises
+    ------
+    InputError
+        There is no such format.
+
+    Examples
+    --------
+    >>> split_formats(["labels", "report"])
+    (['labels'], ['report'])
+    """
+    of_all = [name for name in dict.fromkeys(names) if name in SUMMARIES]
+    return [each.name for each in check_formats([n for n in names if n not in of_all])], of_all
 
 
 def check_formats(names: Sequence[str]) -> list[Format]:

@@ -32,7 +32,7 @@ def notebook_html(segmented: Segmented) -> str:
     str
         The picture is in it, as PNG.
     """
-    picture = reduced_overlay(segmented.image, segmented.labels, side=_SIDE)
+    picture = reduced_overlay(np.asarray(segmented.image), np.asarray(segmented.labels), side=_SIDE)
     _, data = cv2.imencode(".png", picture[:, :, ::-1])
     source = base64.b64encode(data.tobytes()).decode("ascii")
     table = segmented.measurements()

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from nucseg.errors import InputError
 from nucseg.export.format import Format, Segmented, Windowed
 from nucseg.files import whole_file
-from nucseg.preprocess import stretch, to_rgb
+from nucseg.preprocess import Limits, intensity_limits, stretch, to_rgb
 
 Picture = npt.NDArray[np.uint8]
 
@@ -28,19 +28,30 @@ _THICK_FROM = 1024
 _REDUCED_SIDE, _BAND = 4096, 512
 
 
-def display_image(image: npt.NDArray[Any]) -> Picture:
+def display_image(image: npt.NDArray[Any], *, every: int = 1) -> Picture:
     """Bring an image to 8-bit colours in which its nuclei can be seen.
 
     Parameters
     ----------
     image : ndarray, shape (H, W) or (H, W, C), any real dtype
+    every : int
+        Every how many rows and columns are looked at for the range of intensities.
 
     Returns
     -------
     ndarray, shape (H, W, 3), uint8
     """
-    scaled = stretch(to_rgb(image), _DISPLAYED_PERCENTILES)
-    return np.asarray(np.rint(scaled * 255), np.uint8)
+    colour = to_rgb(image)
+    limits = intensity_limits(colour[::every, ::every], _DISPLAYED_PERCENTILES)
+    if colour.dtype != np.uint8:
+        return _in_bytes(colour, limits)
+    # Of 256 values each is worked out but once.
+    values = _in_bytes(np.arange(256, dtype=np.uint8), limits)
+    return np.asarray(cv2.LUT(np.ascontiguousarray(colour), values), np.uint8)
+
+
+def _in_bytes(values: npt.NDArray[Any], limits: Limits) -> Picture:
+    return np.asarray(np.rint(stretch(values, None, limits=limits) * 255), np.uint8)
 
 
 def outlines(labels: npt.NDArray[np.integer[Any]], *, thickness: int = 1) -> npt.NDArray[np.bool_]:
@@ -78,7 +89,11 @@ def outlines(labels: npt.NDArray[np.integer[Any]], *, thickness: int = 1) -> npt
 
 
 def draw_overlay(
-    image: npt.NDArray[Any], labels: npt.NDArray[np.integer[Any]], *, thickness: int | None = None
+    image: npt.NDArray[Any],
+    labels: npt.NDArray[np.integer[Any]],
+    *,
+    thickness: int | None = None,
+    every: int = 1,
 ) -> Picture:
     """Draw the outlines of nuclei on an image.
 
@@ -88,6 +103,8 @@ def draw_overlay(
     labels : ndarray, shape (H, W), integer
     thickness : int, optional
         Width of the outlines in pixels; by default 1, and 2 on large images.
+    every : int
+        Every how many rows and columns are looked at for brightness.
 
     Returns
     -------
@@ -102,10 +119,12 @@ def draw_overlay(
         raise InputError(
             f"Expected labels of the image's size {image.shape[:2]}, got {labels.shape}."
         )
-    picture = display_image(image)
+    picture = display_image(image, every=every)
     if thickness is None:
         thickness = 1 if max(labels.shape) < _THICK_FROM else 2
-    colours = np.array(_ON_DARK if np.median(picture) < 128 else _ON_BRIGHT, np.uint8)
+    colours = np.array(
+        _ON_DARK if np.median(picture[::every, ::every]) < 128 else _ON_BRIGHT, np.uint8
+    )
     line = outlines(labels, thickness=thickness)
     picture[line] = colours[labels[line] % len(colours)]
     return picture
@@ -127,18 +146,30 @@ def write_overlay(segmented: Segmented, path: Path, _name: str) -> None:
     """
     image, labels = segmented.image, segmented.labels
     if not (isinstance(image, np.ndarray) and isinstance(labels, np.ndarray)):
-        image, labels = _reduced(image, labels)
+        image, labels = reduced(image, labels, _REDUCED_SIDE)
     picture = draw_overlay(image, labels)
     _, data = cv2.imencode(".png", picture[:, :, ::-1])
     with whole_file(path) as partial:
         partial.write_bytes(data.tobytes())
 
 
-def _reduced(
-    image: Windowed, labels: Windowed
+def reduced(
+    image: Windowed, labels: Windowed, side: int
 ) -> tuple[npt.NDArray[Any], npt.NDArray[np.integer[Any]]]:
-    """Read an image by every so many rows and columns, and its labels, until it can be drawn."""
-    step = -(-max(labels.shape) // _REDUCED_SIDE)
+    """Read every so many rows and columns of an image and of its labels.
+
+    Parameters
+    ----------
+    image : Windowed, shape (H, W) or (H, W, C)
+    labels : Windowed, shape (H, W)
+    side : int
+        How many rows or columns there are at most.
+
+    Returns
+    -------
+    image, labels : ndarray
+    """
+    step = -(-max(labels.shape) // side)
     band = step * (_BAND // step + 1)
     every = slice(step // 2, None, step)
     pixels, numbers = [], []

@@ -2,8 +2,8 @@
 
 Images are worked on side by side, each by one thread: while one is read or written, the network
 sees another. One that needs the memory of several waits until it has it, and then all threads are
-its own. What is kept of each image is told in `nucseg.inference.records`; the tables are put
-together from that once all images are done.
+its own. What is kept of each image is told in `nucseg.inference.records`; what is written of
+all of them is put together from that at the end, see `nucseg.inference.summary`.
 """
 
 from __future__ import annotations
@@ -22,25 +22,34 @@ import cv2
 
 from nucseg.config import Reading, Segmenting
 from nucseg.errors import InputError, MissingExtraError
-from nucseg.export import FORMATS, check_formats, output_files, save_formats
+from nucseg.export import FORMATS, output_files, save_formats, split_formats
 from nucseg.export.folders import remove
 from nucseg.export.probability import PROBABILITY_TIFF
+from nucseg.export.report import thumbnail
 from nucseg.export.run_record import write_run_record
-from nucseg.export.tables import write_table
 from nucseg.files import PARTIAL, UnfitFileError
 from nucseg.images import Source, read_plane
 from nucseg.inference import records
 from nucseg.inference.inputs import Input, find_inputs
 from nucseg.inference.large import LargeSegmentation, segment_large
-from nucseg.inference.records import InputFiles, MeasurementParts, Record
+from nucseg.inference.records import InputFiles, Record
 from nucseg.inference.segmentation import Segmentation
 from nucseg.inference.segmenter import Model
 from nucseg.inference.sharing import Budget, Shares
+from nucseg.inference.summary import (
+    OF_ALL,
+    RUN,
+    Outcome,
+    describe_run,
+    outcome_of,
+    what_was_read,
+    write_run_report,
+    write_tables,
+)
 from nucseg.inference.tiling import fits_memory
+from nucseg.quality import image_quality
 
-IMAGES = "images.csv"
-MEASUREMENTS = "measurements.csv"
-RUN = "run.json"
+ALL_BY_DEFAULT = (*Segmenting().save, "report")
 
 # What a library may raise on an image that nobody thought of; it shall not stop the others.
 _UNEXPECTED = (
@@ -61,8 +70,6 @@ _WINDOWS = 1.6
 # Seconds between two reports of progress.
 _TICK = 0.2
 
-_OUTCOME = ("status", "nuclei", "seconds", "error")
-
 logger = logging.getLogger(__name__)
 
 
@@ -75,34 +82,6 @@ class _Stopped(Exception):  # noqa: N818 - no error: the run ends for another re
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """How it went with one image: a row of ``images.csv``.
-
-    Attributes
-    ----------
-    path : str
-        The image, as the user named it.
-    status : {"ok", "empty", "failed"}
-        With nuclei, without any, or not segmented.
-    nuclei : int
-        Their number.
-    seconds : float
-        Time that the image took.
-    error : str
-        Why it failed, else empty.
-    plane : str
-        Which of the image's planes, if it has several.
-    """
-
-    path: str
-    status: str
-    nuclei: int
-    seconds: float
-    error: str
-    plane: str = ""
-
-
-@dataclass(frozen=True)
 class _Run:
     """What all images of a run share.
 
@@ -110,6 +89,8 @@ class _Run:
     ----------
     model : Model
         With all threads.
+    formats, of_all : sequence of str
+        What is written for each image, and what of all.
     workers : int
         Images that are worked on side by side.
     single : Model
@@ -119,6 +100,7 @@ class _Run:
     folder: Path
     model: Model
     formats: Sequence[str]
+    of_all: Sequence[str]
     files: InputFiles
     resume: bool
     workers: int
@@ -132,7 +114,7 @@ def segment_files(
     output: str | Path,
     model: Model,
     *,
-    formats: Sequence[str] = Segmenting().save,
+    formats: Sequence[str] = ALL_BY_DEFAULT,
     reading: Reading | None = None,
     resume: bool = False,
     progress: Callable[[float, int], None] | None = None,
@@ -141,8 +123,9 @@ def segment_files(
     """Segment images into a folder.
 
     Writes ``<format>/<name>`` for each image and format, ``measurements.csv`` (a row per nucleus),
-    ``images.csv`` (a row per image) and ``run.json``, each whole or not at all. Results of
-    an earlier run with the same names are replaced, all else in the folder is left alone.
+    ``images.csv`` (a row per image), ``run.json`` and, if asked for, ``report.html``, each whole or
+    not at all. Results of an earlier run with the same names are replaced, all else in the folder
+    is left alone.
 
     Parameters
     ----------
@@ -153,7 +136,7 @@ def segment_files(
     model : Model
         As many images are worked on side by side as its runtime has threads, if there is memory.
     formats : sequence of str
-        Names of `nucseg.export.FORMATS`.
+        Names of `nucseg.export.FORMATS`, and ``report``.
     reading : Reading, optional
         Which channel, and what becomes of slices. Each plane of a file is an image of its own.
     resume : bool
@@ -180,33 +163,33 @@ def segment_files(
         The network does not run.
     """
     folder = Path(output)
-    check_formats(formats)
+    of_each, of_all = split_formats(formats)
     reading = reading or Reading()
     images = find_inputs(inputs, folder, reading)
-    _check_own(folder, images, formats)
+    _check_own(folder, images, of_each)
     _make_ready(folder)
-    about = _describe_run(model, images, formats, command) | {"reading": reading.model_dump()}
+    about = describe_run(model, images, formats, command) | {"reading": reading.model_dump()}
     write_run_record(folder / RUN, about)
-    report = progress or (lambda _done, _total: None)
+    step = progress or (lambda _done, _total: None)
     workers = _workers(model, len(images))
     run = _Run(
         folder=folder,
         model=model,
-        formats=formats,
+        formats=of_each,
+        of_all=of_all,
         files=InputFiles(reading),
         resume=resume,
         workers=workers,
         single=model if workers == 1 else replace(model, runtime=model.runtime.on_one_thread()),
         budget=Budget(_WINDOWS * model.window**2),
     )
-    outcomes = []
-    report(0, len(images))
-    with closing(_each(images, run, lambda done: report(done, len(images)))) as done:
-        for image, record in zip(images, done, strict=True):
-            outcome = {key: record[key] for key in _OUTCOME}
-            outcomes.append(Outcome(path=str(image.path), plane=image.plane, **outcome))
-    _write_tables(folder, images, outcomes)
-    write_run_record(folder / RUN, {**about, "finished": True, **_what_was_read(folder, images)})
+    step(0, len(images))
+    with closing(_each(images, run, lambda done: step(done, len(images)))) as done:
+        outcomes = [outcome_of(*each) for each in zip(images, done, strict=True)]
+    write_tables(folder, images, outcomes)
+    if "report" in of_all:
+        write_run_report(folder, images, outcomes, model, of_each)
+    write_run_record(folder / RUN, {**about, "finished": True, **what_was_read(folder, images)})
     return outcomes
 
 
@@ -241,7 +224,7 @@ def _check_own(folder: Path, images: Sequence[Input], formats: Sequence[str]) ->
     """Refuse to replace files that are not of an earlier run, such as labels drawn by hand."""
     if (folder / records.FOLDER).is_dir():
         return
-    tables = [folder / table for table in (IMAGES, MEASUREMENTS, RUN)]
+    tables = [folder / table for table in OF_ALL]
     results = (file for image in images for file in output_files(folder, image.name, formats))
     for file in (*tables, *results):
         if os.path.lexists(file):
@@ -262,7 +245,7 @@ def _make_ready(folder: Path) -> None:
                 remove(leftover)
         for leftover in folder.glob(f"{PARTIAL}*"):
             leftover.unlink(missing_ok=True)
-        for table in (IMAGES, MEASUREMENTS, RUN):
+        for table in OF_ALL:
             (folder / table).unlink(missing_ok=True)
     except OSError as error:
         raise InputError(
@@ -274,17 +257,19 @@ def _process(image: Input, run: _Run, report: Callable[[float], None]) -> Record
     """Segment one image, unless that was done before, and give its record."""
     record = None
     if run.resume:
-        record = records.finished(image, run.folder, run.model, run.formats, run.files)
+        formats = (*run.formats, *run.of_all)
+        record = records.finished(image, run.folder, run.model, formats, run.files)
+    kept = record is not None
     if record is None:
         record = _anew(image, run, report)
     report(1)
-    return record
+    return {**record, "kept": kept}
 
 
 def _anew(image: Input, run: _Run, report: Callable[[float], None]) -> Record:
     """Segment one image, write its results and then its record."""
     results = output_files(run.folder, image.name, run.formats)
-    kept = (records.record_path, records.measurements_path)
+    kept = (records.record_path, records.measurements_path, records.thumbnail_path)
     _remove([*(place(run.folder, image) for place in kept), *results])
     start = time.perf_counter()
     record: Record = {"status": "failed", "nuclei": 0}
@@ -315,19 +300,26 @@ def _segment(
     with _segmented(source, run, report) as segmentation:
         with _as_image_errors():
             measurements = segmentation.measurements()
+            quality = image_quality(segmentation.image, measurements["area"])
+            picture = None
+            if "report" in run.of_all:
+                picture = thumbnail(segmentation.image, segmentation.labels)
         try:
             save_formats(segmentation, run.folder, image.name, run.formats)
         except UnfitFileError as error:  # results of other images have a place
             raise _ImageError(str(error)) from error
     records.write_measurements(run.folder, image, measurements)
+    if picture is not None:
+        records.write_thumbnail(run.folder, image, picture)
     return {
         "status": "ok" if segmentation.count else "empty",
         "nuclei": segmentation.count,
         "error": "",
+        "quality": quality,
         "sha256": run.files.sha256(image.path),
         "channel": source.channel,
         "fingerprint": fingerprint,
-        "formats": list(run.formats),
+        "formats": [*run.formats, *run.of_all],
     }
 
 
@@ -382,43 +374,3 @@ def _remove(files: Sequence[Path]) -> None:
     for file in files:
         with suppress(OSError):
             remove(file)
-
-
-def _write_tables(folder: Path, images: Sequence[Input], outcomes: Sequence[Outcome]) -> None:
-    # A column that tells planes apart, where there are any.
-    plane = ("plane",) if any(image.plane for image in images) else ()
-    names = ("image", *plane, "label")
-    write_table(folder / MEASUREMENTS, MeasurementParts(folder, images), names=names)
-    columns = ("path", *plane, *_OUTCOME)
-    rows = {name: [getattr(outcome, name) for outcome in outcomes] for name in columns}
-    write_table(folder / IMAGES, [rows])
-
-
-def _describe_run(
-    model: Model, images: Sequence[Input], formats: Sequence[str], command: Sequence[str]
-) -> Record:
-    return {
-        "command": list(command),
-        "working_folder": str(Path.cwd()),
-        "finished": False,
-        "formats": list(formats),
-        "model": model.card.model_dump(mode="json"),
-        "scale": model.scale or ("estimated" if model.card.scaling else 1),
-        "inputs": {str(image.path): None for image in images},
-    }
-
-
-def _what_was_read(folder: Path, images: Sequence[Input]) -> Record:
-    """Hashes of the inputs, and which of their channels were chosen."""
-    hashes: dict[str, str | None] = {}
-    channels: dict[str, list[str]] = {}
-    for image in images:
-        record, path = records.read_record(folder, image), str(image.path)
-        hashes[path] = hashes.get(path) or record.get("sha256")
-        chosen = channels.setdefault(path, [])
-        if record.get("channel") not in (None, *chosen):
-            chosen.append(record["channel"])
-    return {
-        "inputs": hashes,
-        "channels": {path: ", ".join(chosen) for path, chosen in channels.items()},
-    }

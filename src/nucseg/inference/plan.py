@@ -11,7 +11,7 @@ import numpy as np
 
 from nucseg.config import Reading
 from nucseg.errors import InputError, MissingExtraError
-from nucseg.export import check_formats
+from nucseg.export import check_formats, split_formats
 from nucseg.export.probability import PROBABILITY_TIFF
 from nucseg.inference.inputs import Input, find_inputs
 from nucseg.inference.records import InputFiles
@@ -95,7 +95,8 @@ def plan_files(
     ModelError
         The network does not run.
     """
-    in_files = 1 + (PROBABILITY_TIFF in check_formats(formats))
+    of_each, _ = split_formats(formats)
+    in_files = 1 + (PROBABILITY_TIFF in check_formats(of_each))
     reading = reading or Reading()
     images = find_inputs(inputs, Path(output), reading)
     files, rate = InputFiles(reading), seconds_per_pixel(model)

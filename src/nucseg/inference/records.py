@@ -1,7 +1,7 @@
 """What a run keeps of each image in ``OUTPUT/.nucseg/``, from which it is resumed and summed up.
 
-A record (JSON) says what the image was and how it went; beside it lie its measurements. The record
-is written last and tells that the image is done.
+A record (JSON) says what the image was and how it went; beside it lie its measurements and, for
+a report, a small picture. The record is written last and tells that the image is done.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy as np
 from nucseg import __version__
 from nucseg.config import Reading
 from nucseg.errors import InputError
-from nucseg.export import output_files
+from nucseg.export import output_files, split_formats
 from nucseg.export.tables import Table
 from nucseg.files import sha256, whole_file
 from nucseg.images import Source, files_of, open_image
@@ -91,6 +91,11 @@ def measurements_path(folder: Path, image: Input) -> Path:
     return _place(folder, image, ".npz")
 
 
+def thumbnail_path(folder: Path, image: Input) -> Path:
+    """Where the picture of an image for the report lies, as JPEG."""
+    return _place(folder, image, ".jpg")
+
+
 def _place(folder: Path, image: Input, suffix: str) -> Path:
     path = folder / FOLDER / f"{image.name}{suffix}"
     name, place = os.fsencode(path.name), os.fsencode(image.name)
@@ -136,6 +141,35 @@ def write_measurements(folder: Path, image: Input, measurements: Columns) -> Non
         np.savez(partial, **columns)
 
 
+def read_measurements(folder: Path, image: Input, beginnings: tuple[str, ...] = ("",)) -> Columns:
+    """Measurements of an image whose names begin in one of these ways; none where it failed."""
+    path = measurements_path(folder, image)
+    if not path.exists():
+        return {}
+    with np.load(path) as columns:
+        return {name: columns[name] for name in columns.files if name.startswith(beginnings)}
+
+
+def write_thumbnail(folder: Path, image: Input, jpeg: bytes) -> None:
+    """Write the picture of an image for the report.
+
+    Raises
+    ------
+    InputError
+        It cannot be written.
+    """
+    with whole_file(thumbnail_path(folder, image)) as partial:
+        partial.write_bytes(jpeg)
+
+
+def read_thumbnail(folder: Path, image: Input) -> bytes | None:
+    """Picture of an image for the report, None where there is none."""
+    try:
+        return thumbnail_path(folder, image).read_bytes()
+    except OSError:
+        return None
+
+
 def fingerprint(image: Input, model: Model, files: InputFiles) -> Record:
     """Say what a result depends on; it can be kept while this is the same."""
     return {
@@ -150,13 +184,28 @@ def fingerprint(image: Input, model: Model, files: InputFiles) -> Record:
 def finished(
     image: Input, folder: Path, model: Model, formats: Sequence[str], files: InputFiles
 ) -> Record | None:
-    """Record of an image that needs no work any more."""
+    """Record of an image that needs no work any more.
+
+    Parameters
+    ----------
+    formats : sequence of str
+        Of each image and of all.
+    """
     record = read_record(folder, image)
     same = record.get("fingerprint") == fingerprint(image, model, files)
     written = set(formats) <= set(record.get("formats", ()))
-    results = [measurements_path(folder, image), *output_files(folder, image.name, formats)]
+    results = results_of(image, folder, formats)
     kept = same and written and all(path.exists() for path in results)
     return record if kept else None
+
+
+def results_of(image: Input, folder: Path, formats: Sequence[str]) -> list[Path]:
+    """Where all that is written for an image lies but for its record."""
+    of_each, of_all = split_formats(formats)
+    kept = [measurements_path(folder, image)]
+    if "report" in of_all:
+        kept.append(thumbnail_path(folder, image))
+    return kept + output_files(folder, image.name, of_each)
 
 
 def _status(path: Path) -> Record:
@@ -185,11 +234,9 @@ class MeasurementParts:
 
     def __iter__(self) -> Iterator[Table]:
         for image in self._images:
-            path = measurements_path(self._folder, image)
+            columns = read_measurements(self._folder, image)
             # Without nuclei too, so that a table without rows still has its columns.
-            if path.exists():
-                with np.load(path) as measurements:
-                    columns = dict(measurements)
+            if columns:
                 rows = len(columns["label"])
                 plane = {"plane": [image.plane] * rows} if image.plane else {}
                 yield {"image": [str(image.path)] * rows, **plane, **columns}

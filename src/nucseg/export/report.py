@@ -1,0 +1,288 @@
+"""A page of HTML by which a batch of segmented images is checked; it needs no other file."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from importlib.resources import files
+from pathlib import Path, PurePath
+from string import Template
+
+import cv2
+import numpy as np
+
+from nucseg.errors import InputError
+from nucseg.export.failures import causes_of, without_name
+from nucseg.export.format import Windowed
+from nucseg.export.histogram import histogram_svg
+from nucseg.export.html import counted, definitions, figure, number, paragraph, section, table
+from nucseg.export.overlay import draw_overlay, reduced
+from nucseg.export.report_batch import Batch, Evenly, ReportImage
+from nucseg.files import whole_file
+from nucseg.preprocess import resize_labels, to_rgb
+
+__all__ = ["ReportImage", "thumbnail", "write_report"]
+
+# Longer side of a thumbnail, and its quality as JPEG, at which thin outlines are still clear.
+_SIDE, _QUALITY = 320, 80
+# Every so manieth row and column of it tells its brightness.
+_EVERY = 3
+# What a page holds at most, so that a browser opens it at once: rows, and bytes of the pictures of
+# images that look wrong, and of others; base64 makes a third more of them.
+_ROWS, _PICTURE_BYTES = 5000, 3_300_000
+# Names that are shown below a cause of failure at once, and when somebody asks for them.
+_NAMES, _MOST_NAMES = 10, 500
+
+
+def thumbnail(image: Windowed, labels: Windowed) -> bytes:
+    """Draw an image small, with the outlines of its nuclei.
+
+    Parameters
+    ----------
+    image : Windowed, shape (H, W) or (H, W, C), any real dtype
+        An array, or one that is read by windows.
+    labels : Windowed, shape (H, W), integer
+
+    Returns
+    -------
+    bytes
+        JPEG file of at most 320 pixels on the longer side.
+
+    Raises
+    ------
+    InputError
+        Image and labels differ in size, or the array is no image.
+    """
+    if image.shape[:2] != labels.shape:
+        raise InputError(
+            f"Expected labels of the image's size {image.shape[:2]}, got {labels.shape}."
+        )
+    # Four pixels each way for one are enough to average.
+    if isinstance(image, np.ndarray) and isinstance(labels, np.ndarray):
+        every = slice(None, None, max(max(labels.shape) // (4 * _SIDE), 1))
+        seen, numbers = image[every, every], labels[every, every]
+    else:
+        seen, numbers = reduced(image, labels, 4 * _SIDE)
+    to_rgb(seen)  # an error where it is no image
+    longer = max(numbers.shape)
+    # Small images by a whole factor, since the pixels of their labels stay squares.
+    scale = _SIDE / longer if longer > _SIDE else _SIDE // longer
+    size = (max(round(numbers.shape[0] * scale), 1), max(round(numbers.shape[1] * scale), 1))
+    dtype = seen.dtype if seen.dtype in (np.uint8, np.uint16) else np.float32
+    small = np.ascontiguousarray(seen, dtype)
+    if size != numbers.shape:
+        method = cv2.INTER_AREA if longer > _SIDE else cv2.INTER_NEAREST
+        small = np.asarray(cv2.resize(small, size[::-1], interpolation=method))
+    picture = draw_overlay(small, resize_labels(numbers, size), every=_EVERY)
+    _, data = cv2.imencode(".jpg", picture[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
+    return data.tobytes()
+
+
+def write_report(path: Path, images: Iterable[ReportImage], *, facts: Mapping[str, str]) -> None:
+    """Write the page, whole or not at all.
+
+    Parameters
+    ----------
+    path : Path
+    images : iterable of ReportImage
+        Gone through once. Held are a row for each image, up to 400 thumbnails and 100,000 nuclei,
+        both evenly spaced among all, from which the histograms are drawn.
+    facts : mapping of str to str
+        What the run was, for a list at the top: model, version, command and so on.
+
+    Raises
+    ------
+    InputError
+        The file cannot be written.
+    """
+    batch = Batch()
+    for image in images:
+        batch.add(image)
+    sections = [paragraph("No image was segmented.")]
+    if batch.rows:
+        sections = [
+            _summary(batch),
+            _failures(batch.images),
+            _wrong(batch),
+            _distributions(batch),
+            _others(batch),
+            _folders(batch.images),
+            _images(batch),
+        ]
+    template = files("nucseg.export").joinpath("report.html").read_text(encoding="utf-8")
+    page = Template(template).substitute(
+        title=f"Nuclei in {counted(len(batch.rows), 'image')}",
+        facts=definitions(facts),
+        body="\n".join(each for each in sections if each),
+    )
+    with whole_file(path) as partial:
+        # File names may hold bytes that are no text.
+        partial.write_text(page, encoding="utf-8", errors="backslashreplace", newline="\n")
+
+
+def _summary(batch: Batch) -> str:
+    images = batch.images
+    status = Counter(image.status for image in images)
+    numbers = (
+        ("#images", len(images), "image" if len(images) == 1 else "images"),
+        ("#nuclei", sum(image.nuclei for image in images), "nuclei"),
+        ("#failed", status["failed"], "failed"),
+        ("#wrong", status["empty"], "empty: no nucleus was found"),
+        ("#wrong", batch.wrong.seen, "to look at: empty, or something looks wrong"),
+    )
+    items = [
+        f'<li><b>{count:,}</b> <a href="{place}">{text}</a></li>'
+        if count
+        else f"<li><b>0</b> {text}</li>"
+        for place, count, text in numbers
+    ]
+    return "\n".join(['<ul class="numbers">', *items, "</ul>"])
+
+
+def _failures(images: Sequence[ReportImage]) -> str:
+    causes = causes_of(images)
+    if not causes:
+        return ""
+    pieces = []
+    for cause in causes:
+        count, names = len(cause.images), cause.images[:_MOST_NAMES]
+        if len(names) < count:
+            names.append(f"and {count - len(names):,} more")
+        items = "".join(f"<li>{escape(name)}</li>" for name in names)
+        pieces.append(
+            f"<details{' open' if count <= _NAMES else ''}><summary>"
+            f"<strong>{counted(count, 'image')}:</strong> {escape(cause.text)}</summary>"
+            f"<ul>{items}</ul></details>"
+        )
+    return section("failed", "Failed images", *pieces)
+
+
+def _wrong(batch: Batch) -> str:
+    if not batch.wrong.seen:
+        return ""
+    text = (
+        "Those in which nothing was found come first. The warnings come from quick measures and "
+        "may be wrong: judge by eye."
+    )
+    return section(
+        "wrong", "Images that look wrong", *_pictures(batch.wrong, "images that look wrong", text)
+    )
+
+
+def _others(batch: Batch) -> str:
+    if not batch.others.seen:
+        return ""
+    text = "Outlines show what was found."
+    return section("pictures", "Other images", *_pictures(batch.others, "other images", text))
+
+
+def _pictures(kept: Evenly[ReportImage], what: str, text: str) -> list[str]:
+    images = kept.items
+    while len(images) > 1 and sum(len(each.thumbnail or b"") for each in images) > _PICTURE_BYTES:
+        images = images[::2]
+    if any(image.link for image in images):
+        text += " A click on a picture opens it in full, where the page lies beside the results."
+    if len(images) < kept.seen:
+        text += f" Shown are {len(images):,} of {kept.seen:,} {what}, evenly spaced."
+    figures = [
+        figure(
+            image.thumbnail,
+            image.name,
+            counted(image.nuclei, "nucleus", "nuclei"),
+            description=f"{image.name}: {counted(image.nuclei, 'nucleus', 'nuclei')} outlined",
+            warnings=image.remarks,
+            link=image.link,
+        )
+        for image in sorted(images, key=lambda image: image.nuclei > 0)
+    ]
+    return [paragraph(text), '<ul class="pictures">', *figures, "</ul>"]
+
+
+def _distributions(batch: Batch) -> str:
+    figures = [
+        _histogram(kept, f"area of a nucleus ({unit})", f" {unit}", log=True)
+        for unit, kept in sorted(batch.areas.items())
+    ]
+    if batch.intensities.items:
+        figures.append(_histogram(batch.intensities, "mean intensity of a nucleus", "", log=False))
+    if not figures:
+        return ""
+    return section(
+        "nuclei", "Areas and intensities", '<div class="histograms">', *figures, "</div>"
+    )
+
+
+def _histogram(kept: Evenly[float], label: str, unit: str, *, log: bool) -> str:
+    values = np.array(kept.items)
+    low, median, high = (number(value) for value in np.percentile(values, (25, 50, 75)))
+    caption = f"Median {median}{unit}; half of the nuclei lie between {low} and {high}{unit}."
+    if kept.step > 1:
+        caption += f" Drawn from one nucleus in {kept.step:,}."
+    svg = histogram_svg(values, label, log=log, weight=kept.step)
+    return f"<figure>{svg}<figcaption>{escape(caption)}</figcaption></figure>"
+
+
+def _folders(images: Sequence[ReportImage]) -> str:
+    folders: defaultdict[str, list[ReportImage]] = defaultdict(list)
+    for image in images:
+        folders[str(PurePath(image.path).parent)].append(image)
+    columns = {"Folder": False} | dict.fromkeys(
+        ("Images", "Nuclei", "Per image", "Failed", "Empty", "To look at"), True
+    )
+    rows, remarks = [], []
+    for folder, inside in list(folders.items())[:_ROWS]:
+        status = Counter(image.status for image in inside)
+        nuclei, done = sum(image.nuclei for image in inside), len(inside) - status["failed"]
+        mean = round(nuclei / done, 1) if done else None
+        wrong = sum(bool(image.remarks) for image in inside)
+        cells = (folder, len(inside), nuclei, mean, status["failed"], status["empty"], wrong)
+        rows.append(("", "", cells))
+    if len(folders) > _ROWS:
+        remarks.append(paragraph(f"Listed are the first {_ROWS:,} of {len(folders):,} folders."))
+    return section("folders", "Folders", *remarks, table("Counts of each folder", columns, rows))
+
+
+def _images(batch: Batch) -> str:
+    rows, remarks = batch.rows, []
+    if len(rows) > _ROWS:
+        rows = sorted(rows, key=lambda row: not (row[0].error or row[0].remarks))[:_ROWS]
+        remarks.append(
+            paragraph(
+                f"Listed are {_ROWS:,} of {len(batch.rows):,} images, those first that failed or "
+                "look wrong. All are in images.csv."
+            )
+        )
+    units = sorted({image.unit for image, area in rows if area is not None})
+    has_planes = any(image.plane for image, _ in rows)
+    columns = {
+        "Image": False,
+        **({"Plane": False} if has_planes else {}),
+        "Status": False,
+        "Nuclei": True,
+        **{f"Median area ({unit})": True for unit in units},
+        "Remarks": False,
+    }
+    shared = _shared_folder(image.path for image, _ in rows)
+    lines = []
+    for image, area in rows:
+        plane = [image.plane] if has_planes else []
+        areas = [area if image.unit == unit else None for unit in units]
+        counts = [image.nuclei if image.status != "failed" else None, *areas]
+        remark = without_name(image.error, image.path) or " ".join(image.remarks)
+        name = image.path.removeprefix(shared)
+        cells = [name, *plane, image.status, *counts, remark]
+        lines.append(("failed" if image.status == "failed" else "", image.link, cells))
+    if shared:
+        remarks.append(paragraph(f"All are in {shared}."))
+    return section("images", "Images", *remarks, table("Counts of each image", columns, lines))
+
+
+def _shared_folder(paths: Iterable[str]) -> str:
+    """Folder in which all are, with a slash at its end; nothing where there is none."""
+    try:
+        folder = os.path.commonpath([PurePath(path).parent for path in paths])
+    except ValueError:  # some are absolute, or on other drives
+        return ""
+    return os.path.join(folder, "") if folder not in ("", ".") else ""  # noqa: PTH118 - for the slash

@@ -1,0 +1,189 @@
+"""What a run writes of all its images: tables, report and what the run was.
+
+All is put together from what is kept of each image, so that a run which was broken off and resumed
+gives the same as one that was not.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import quote
+
+import numpy as np
+import numpy.typing as npt
+
+from nucseg import __version__
+from nucseg.export import output_files
+from nucseg.export.overlay import OVERLAY_PNG
+from nucseg.export.report import ReportImage, write_report
+from nucseg.export.tables import write_table
+from nucseg.inference import records
+from nucseg.inference.inputs import Input
+from nucseg.inference.records import MeasurementParts, Record
+from nucseg.inference.segmenter import Model
+from nucseg.measure import Columns
+from nucseg.quality import warnings_of
+
+IMAGES = "images.csv"
+MEASUREMENTS = "measurements.csv"
+REPORT = "report.html"
+RUN = "run.json"
+OF_ALL = (IMAGES, MEASUREMENTS, REPORT, RUN)
+
+_AREA, _AREA_UM2, _INTENSITY = "area", "area_um2", "intensity_mean"
+_NONE = np.zeros(0, np.float32)
+_OUTCOME = ("status", "nuclei", "seconds", "error")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How it went with one image: a row of ``images.csv``.
+
+    Attributes
+    ----------
+    path : str
+        The image, as the user named it.
+    status : {"ok", "empty", "failed"}
+        With nuclei, without any, or not segmented.
+    nuclei : int
+        Their number.
+    seconds : float
+        Time that the image took.
+    error : str
+        Why it failed, else empty.
+    plane : str
+        Which of the image's planes, if it has several.
+    warnings : tuple of str
+        What looks wrong with the image, in sentences; see `nucseg.quality.warnings_of`.
+    kept : bool
+        Whether it was done by an earlier run.
+    """
+
+    path: str
+    status: Literal["ok", "empty", "failed"]
+    nuclei: int
+    seconds: float
+    error: str
+    plane: str = ""
+    warnings: tuple[str, ...] = ()
+    kept: bool = False
+
+
+def outcome_of(image: Input, record: Record) -> Outcome:
+    """Tell by its record how it went with an image."""
+    return Outcome(
+        path=str(image.path),
+        plane=image.plane,
+        warnings=tuple(warnings_of(record["quality"])) if "quality" in record else (),
+        kept=record.get("kept", False),
+        **{key: record[key] for key in _OUTCOME},
+    )
+
+
+def write_tables(folder: Path, images: Sequence[Input], outcomes: Sequence[Outcome]) -> None:
+    """Write ``measurements.csv`` and ``images.csv``.
+
+    Raises
+    ------
+    InputError
+        They cannot be written.
+    """
+    # A column that tells planes apart, where there are any.
+    plane = ("plane",) if any(image.plane for image in images) else ()
+    names = ("image", *plane, "label")
+    write_table(folder / MEASUREMENTS, MeasurementParts(folder, images), names=names)
+    columns = ("path", *plane, *_OUTCOME)
+    rows = {name: [getattr(outcome, name) for outcome in outcomes] for name in columns}
+    rows["warnings"] = [" ".join(outcome.warnings) for outcome in outcomes]
+    write_table(folder / IMAGES, [rows])
+
+
+def write_run_report(
+    folder: Path,
+    images: Sequence[Input],
+    outcomes: Sequence[Outcome],
+    model: Model,
+    formats: Sequence[str],
+) -> None:
+    """Write ``report.html`` from what is kept of each image, one after the other.
+
+    Raises
+    ------
+    InputError
+        It cannot be written.
+    """
+    facts = {
+        "Model": model.card.name,
+        "nucseg": __version__,
+        "Beside this page": "images.csv (these counts), measurements.csv (all nuclei), run.json "
+        f"(all settings), {', '.join(f'{name}/' for name in formats)}",
+    }
+    write_report(folder / REPORT, _shown(folder, images, outcomes, formats), facts=facts)
+
+
+def _shown(
+    folder: Path, images: Sequence[Input], outcomes: Sequence[Outcome], formats: Sequence[str]
+) -> Iterator[ReportImage]:
+    linked = OVERLAY_PNG.name in formats
+    for image, outcome in zip(images, outcomes, strict=True):
+        columns = records.read_measurements(folder, image, (_AREA, _INTENSITY))
+        has_size = _AREA_UM2 in columns
+        yield ReportImage(
+            path=outcome.path,
+            plane=outcome.plane,
+            status=outcome.status,
+            nuclei=outcome.nuclei,
+            error=outcome.error,
+            warnings=outcome.warnings,
+            thumbnail=records.read_thumbnail(folder, image),
+            link=_address(folder, image) if linked and outcome.status != "failed" else "",
+            areas=columns.get(_AREA_UM2 if has_size else _AREA, _NONE),
+            intensities=_mean_of_channels(columns),
+            unit="µm²" if has_size else "pixels",
+        )
+
+
+def _address(folder: Path, image: Input) -> str:
+    """Where the overlay of an image lies, from where the page does."""
+    (path,) = output_files(folder, image.name, [OVERLAY_PNG.name])
+    return quote(os.fsencode(path.relative_to(folder).as_posix()))
+
+
+def _mean_of_channels(columns: Columns) -> npt.NDArray[np.floating[Any]]:
+    means = [values for name, values in columns.items() if name.startswith(_INTENSITY)]
+    return np.stack(means).mean(axis=0, dtype=np.float32) if means else _NONE
+
+
+def describe_run(
+    model: Model, images: Sequence[Input], formats: Sequence[str], command: Sequence[str]
+) -> Record:
+    """Say for ``run.json`` what is to be done."""
+    return {
+        "command": list(command),
+        "working_folder": str(Path.cwd()),
+        "finished": False,
+        "formats": list(formats),
+        "model": model.card.model_dump(mode="json"),
+        "scale": model.scale or ("estimated" if model.card.scaling else 1),
+        "inputs": {str(image.path): None for image in images},
+    }
+
+
+def what_was_read(folder: Path, images: Sequence[Input]) -> Record:
+    """Hashes of the inputs, and which of their channels were chosen."""
+    hashes: dict[str, str | None] = {}
+    channels: dict[str, list[str]] = {}
+    for image in images:
+        record, path = records.read_record(folder, image), str(image.path)
+        hashes[path] = hashes.get(path) or record.get("sha256")
+        chosen = channels.setdefault(path, [])
+        if record.get("channel") not in (None, *chosen):
+            chosen.append(record["channel"])
+    return {
+        "inputs": hashes,
+        "channels": {path: ", ".join(chosen) for path, chosen in channels.items()},
+    }
