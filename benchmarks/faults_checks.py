@@ -209,7 +209,8 @@ def broken(output: Path) -> list[str]:
             if path.suffix == ".tif":
                 tifffile.imread(path)
             elif path.suffix in (".png", ".jpg"):
-                Image.open(path).load()
+                with Image.open(path) as opened:
+                    opened.load()
             elif path.suffix == ".json":
                 json.loads(path.read_bytes())
             elif path.suffix == ".npz":

@@ -22,5 +22,6 @@ def test_demo_segments_its_samples_without_a_network(
         labels = read_image(out / "results" / "labels" / f"{name}.tif").pixels
         assert labels.shape == image.shape[:2]
         assert str(out / "results" / "overlays" / f"{name}.png") in result.stdout
+    assert str(out / "results" / "report.html") in result.stdout
     assert ".nucseg" not in result.stdout
     assert "2 images segmented" in result.stdout

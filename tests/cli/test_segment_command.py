@@ -1,5 +1,6 @@
 import csv
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -13,7 +14,9 @@ import tifffile
 from typer.testing import CliRunner
 
 from nucseg.cli.main import app
+from nucseg.cli.segment import _summary, _tell
 from nucseg.images import read_image
+from nucseg.inference.summary import Outcome
 
 
 def run(*arguments: object):
@@ -40,6 +43,9 @@ def test_segment_a_folder(images: Path, bright_model: Path, tmp_path: Path):
     assert result.exit_code == 0, result.output
     assert "2 images segmented: 4 nuclei." in result.stdout
     assert f"Results: {tmp_path / 'out'}" in result.stdout
+    assert f"Report: {tmp_path / 'out' / 'report.html'} (opens in a browser)" in result.stdout
+    assert re.search(r"^Time: \d+\.\d s, .*(images/s|s per image)\.$", result.stdout, re.MULTILINE)
+    assert "\x1b[" not in result.output
     assert read_image(tmp_path / "out" / "labels" / "b.tif").pixels.max() == 2
 
 
@@ -50,6 +56,64 @@ def test_summary_as_json(images: Path, bright_model: Path, tmp_path: Path):
     summary = json.loads(result.stdout)
     assert (summary["images"], summary["nuclei"], summary["empty"]) == (3, 4, 0)
     assert summary["failed"][0]["path"] == str(images / "zero.png")
+    assert (summary["ok"], summary["kept"]) == (2, 0)
+    assert summary["causes"] == [
+        {
+            "error": "… is empty: it has zero bytes. Copy it again from its source.",
+            "images": [str(images / "zero.png")],
+        }
+    ]
+    assert summary["report"] == str(tmp_path / "out" / "report.html")
+    assert summary["images_per_second"] == pytest.approx(3 / summary["seconds"], rel=0.01)
+
+
+def test_a_run_without_a_report(images: Path, bright_model: Path, tmp_path: Path):
+    arguments = ("segment", images, "-o", tmp_path / "out", "--model", bright_model)
+    result = run(*arguments, "--no-report")
+    assert result.exit_code == 0, result.output
+    assert "Report" not in result.stdout
+    assert not (tmp_path / "out" / "report.html").exists()
+    assert json.loads(run(*arguments, "--no-report", "--json").stdout)["report"] is None
+
+
+def test_what_an_earlier_run_has_done_is_said(images: Path, bright_model: Path, tmp_path: Path):
+    arguments = ("segment", images, "-o", tmp_path / "out", "--model", bright_model, "--resume")
+    run(*arguments)
+    PIL.Image.fromarray(picture()).save(images / "c.png")
+    result = run(*arguments)
+    assert "3 images segmented: 6 nuclei." in result.stdout
+    assert "2 images of an earlier run kept." in result.stdout
+    assert "Time: " in result.stdout
+    result = run(*arguments)
+    assert "3 images of an earlier run kept." in result.stdout
+    assert "Time: " not in result.stdout
+    assert json.loads(run(*arguments, "--json").stdout)["kept"] == 3
+
+
+def test_images_that_look_wrong_are_said(bright_model: Path, tmp_path: Path):
+    PIL.Image.fromarray(np.zeros((30, 30), np.uint8)).save(tmp_path / "black.png")
+    arguments = ("segment", tmp_path, "-o", tmp_path / "out", "--model", bright_model)
+    assert "1 image may be empty or look wrong: see the report." in run(*arguments).stderr
+    stderr = run(*arguments, "--no-report").stderr
+    assert "1 image may be empty or look wrong: see the warnings in images.csv." in stderr
+    (warned,) = json.loads(run(*arguments, "--json").stdout)["warned"]
+    assert warned["path"] == str(tmp_path / "black.png")
+    assert warned["warnings"][0].startswith("Empty or low contrast")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "images", "said"),
+    [
+        (0.26, 2, "Time: 0.3 s, 7.7 images/s."),
+        (100, 20, "Time: 1 min 40 s, 5.0 s per image."),
+        (1.0, 1, "Time: 1.0 s, 1.0 s per image."),
+        (7384, 1, "Time: 2 h 03 min, 2 h 03 min per image."),
+    ],
+)
+def test_times_and_rates(seconds: float, images: int, said: str, tmp_path: Path, capsys):
+    done = [Outcome("a.png", "ok", 2, 1.0, "")] * images
+    _tell(_summary(done, tmp_path, seconds))
+    assert capsys.readouterr().out.splitlines()[1] == said
 
 
 def test_options_reach_the_run(images: Path, bright_model: Path, tmp_path: Path):
@@ -260,6 +324,7 @@ def test_help_loads_nothing_heavy():
     code = """
 from typer.testing import CliRunner
 from nucseg.cli.main import app
+from nucseg.cli.segment import _summary, _tell
 assert CliRunner().invoke(app, ["segment", "--help"]).exit_code == 0"""
     heavy = {"numpy", "cv2", "onnxruntime", "skimage", "scipy", "pandas", "matplotlib", "keras"}
     assert not heavy & loaded_by(code)
@@ -290,7 +355,8 @@ def results(folder: Path) -> dict[str, object]:
     """Everything that two equal runs have in common."""
     files = [path for path in folder.rglob("*") if path.suffix in (".tif", ".png")]
     found: dict[str, object] = {str(path.relative_to(folder)): path.read_bytes() for path in files}
-    found["measurements.csv"] = (folder / "measurements.csv").read_bytes()
+    for name in ("measurements.csv", "report.html"):
+        found[name] = (folder / name).read_bytes()
     with (folder / "images.csv").open(newline="") as file:
         found["images.csv"] = [{**row, "seconds": ""} for row in csv.DictReader(file)]
     return found

@@ -206,8 +206,9 @@ def _tell(summary: dict[str, Any]) -> None:
     typer.echo(f"{_count(done, 'image')} segmented{empty}: {_nuclei(summary['nuclei'])}.")
     if summary["kept"]:
         typer.echo(f"{_count(summary['kept'], 'image')} of an earlier run kept.")
-    if summary["kept"] < summary["images"]:
-        typer.echo(f"Time: {_time(summary['seconds'])}, {_rate(summary['images_per_second'])}.")
+    if new := summary["images"] - summary["kept"]:
+        seconds = summary["seconds"]
+        typer.echo(f"Time: {_time(seconds)}, {_rate(new, seconds)}.")
     for cause in summary["causes"]:
         names = cause["images"]
         typer.secho(f"{_count(len(names), 'image')} failed: {cause['error']}", err=True, fg="red")
@@ -240,8 +241,7 @@ def _time(seconds: float) -> str:
     return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {seconds:02.0f} s"
 
 
-def _rate(images_per_second: float) -> str:
-    """Say images a second, or seconds an image where that is slow."""
-    if images_per_second >= 1:
-        return f"{images_per_second:.1f} images/s"
-    return f"{1 / images_per_second:.1f} s per image" if images_per_second else "no image"
+def _rate(images: int, seconds: float) -> str:
+    """Say images a second, or the time of an image where that is slow."""
+    each = seconds / images
+    return f"{1 / each:.1f} images/s" if each < 1 else f"{_time(each)} per image"
