@@ -58,10 +58,9 @@ def belongings(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for images in ("my_images", "images"):
         (folder / images).mkdir()
     image, _ = drawn(0)
-    for path in (
-        "my_images/image.png", "my_images/field_01.png", "my_images/field_02.png", "images/image.png",
-    ):  # fmt: skip
+    for path in ("my_images/image.png", "my_images/field_01.png", "my_images/field_02.png"):
         Image.fromarray(image).save(folder / path)
+    Image.fromarray(image).save(folder / "images" / "image.png")
     for data, count in (("my_data", 6), ("my_test", 2), ("DATA", 6)):
         write_pairs(folder / data, count)
     (folder / "groups.csv").write_text("image_id,modality\n0,fluorescence\n1,fluorescence\n")

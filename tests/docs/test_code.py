@@ -15,18 +15,19 @@ from nucseg.cli.main import app
 
 
 def check_command(line: str) -> None:
-    """Parse a command of nucseg without running it: its options are there and have such values."""
-    group, words = get_command(app), shlex.split(re.sub(r"\$\{?\w+\}?", "1", line))[1:]
-    context = group.make_context("nucseg", list(words))
-    while hasattr(group, "commands"):
-        title, group, words = group.resolve_command(context, words)
-        context = group.make_context(title, list(words), parent=context)
-        words = [*context.protected_args, *context.args] if hasattr(group, "commands") else []
+    """Parse a command of nucseg without running it: it has these options, with such values."""
+    command, words = (
+        get_command(app),
+        shlex.split(re.sub(r"\$\{?\w+\}?", "1", line), comments=True)[1:],
+    )
+    while hasattr(command, "commands"):
+        command = command.commands[words.pop(0)]
+    command.make_context(line, words)
 
 
 def run_command(line: str, place: str) -> None:
     assert line.startswith("nucseg "), f"{place}: mark the block as not run, or leave out: {line}"
-    result = CliRunner().invoke(app, shlex.split(line)[1:])
+    result = CliRunner().invoke(app, shlex.split(line, comments=True)[1:])
     assert result.exit_code == 0, f"{place}: {line}\n{result.output}\n{result.exception!r}"
 
 
