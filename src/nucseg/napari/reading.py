@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from nucseg.errors import InputError
+from nucseg.errors import InputError, NucsegError
 from nucseg.export import FORMATS
 from nucseg.images import Source, open_image, read_image, read_plane
 from nucseg.inference.inputs import Input
@@ -106,7 +106,7 @@ def _image_of(name: str, inputs: list[Path]) -> Source | None:
             continue
         try:
             planes = open_image(path)
-        except InputError:
+        except NucsegError:
             continue
         ends = {f"{begin}_{each.plane}" if each.plane else begin: each for each in planes}
         found += [each for end, each in ends.items() if f"/{end}".endswith(f"/{name}")]

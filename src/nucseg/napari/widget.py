@@ -9,17 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from magicgui.widgets import (
-    CheckBox,
-    ComboBox,
-    Container,
-    FileEdit,
-    FloatSpinBox,
-    Label,
-    ProgressBar,
-    PushButton,
-    Select,
-)
+from magicgui.widgets import Container
 from napari.layers import Image
 from napari.qt.threading import GeneratorWorkerSignals, WorkerBase
 from napari.utils import cancelable_progress
@@ -27,22 +17,19 @@ from napari.utils.colormaps import DirectLabelColormap, ensure_colormap
 from napari.utils.notifications import notification_manager, show_error
 from qtpy.QtWidgets import QFileDialog
 
-from nucseg.config import Filtering, Segmenting
+from nucseg.config import Filtering
 from nucseg.errors import NucsegError
-from nucseg.models.zoo import bundled_models, find_model, read_card
+from nucseg.models.zoo import find_model, read_card
+from nucseg.napari.fields import A_FOLDER, STEPS, actions, filters, inputs
 from nucseg.napari.finding import Found, Kept, kept_nuclei
 from nucseg.napari.layers import Job, channels_of, numeric, placement, relative, stack_of
-from nucseg.napari.saving import SAVED, save_layer
+from nucseg.napari.saving import save_layer
 
 if TYPE_CHECKING:
     from napari.layers import Labels
     from napari.viewer import Viewer
 
-_FOLDER = "a folder …"
 _OWN_COLOURS = "each its own"
-_STEPS = 1000
-_LARGEST_AREA = 10**9
-_LIST_HEIGHT = 110
 
 Progress = Callable[[float, int], None]
 
@@ -101,7 +88,7 @@ class SegmentWidget(Container):
         self._result: _Result | None = None
         self._open = True
         super().__init__()
-        self.extend([*_inputs(self), *_filters(), *_actions(self)])
+        self.extend([*inputs(self), *filters(), *actions(self)])
         self.image.changed.connect(lambda *_: self.channel.reset_choices())
         self.model.changed.connect(lambda *_: self._model_changed())
         self.model_folder.changed.connect(lambda *_: self._model_changed())
@@ -125,7 +112,7 @@ class SegmentWidget(Container):
 
     def channel_names(self, *_: object) -> list[str]:
         """Channels of the chosen image."""
-        layer = self.image.value if self.get_widget("image") else None
+        layer = self.image.value if len(self) else None  # while it is made
         return list(channels_of(layer)) if layer is not None else []
 
     def colourings(self, *_: object) -> list[str]:
@@ -134,7 +121,7 @@ class SegmentWidget(Container):
 
     def _model_name(self) -> str:
         chosen = self.model.value
-        return str(self.model_folder.value) if chosen == _FOLDER else str(chosen)
+        return str(self.model_folder.value) if chosen == A_FOLDER else str(chosen)
 
     def _filtering(self) -> dict[str, Any]:
         return {
@@ -146,8 +133,8 @@ class SegmentWidget(Container):
 
     def _model_changed(self) -> None:
         """Show the filters that the model has on its own, as the command line uses them."""
-        self.model_folder.visible = self.model.value == _FOLDER
-        if self.model.value == _FOLDER and self.model_folder.value == Path():
+        self.model_folder.visible = self.model.value == A_FOLDER
+        if self.model.value == A_FOLDER and self.model_folder.value == Path():
             return
         try:
             card = read_card(find_model(self._model_name()))
@@ -200,7 +187,7 @@ class SegmentWidget(Container):
         worker.errored.connect(self._while_open(self._failed))
         worker.finished.connect(self._while_open(self._finished))
         self._worker = worker
-        self._bar = cancelable_progress(total=_STEPS, desc=what)
+        self._bar = cancelable_progress(total=STEPS, desc=what)
         self.run.enabled = self.save.enabled = False
         self.cancel.enabled = True
         self.work.progress.value = 0
@@ -229,7 +216,7 @@ class SegmentWidget(Container):
             self._say("Cancelling: the window that is being looked at is the last one.")
 
     def _progressed(self, share: float) -> None:
-        steps = round(share * _STEPS)
+        steps = round(share * STEPS)
         self.work.progress.value = steps
         bar = self._bar
         if bar is not None:
@@ -386,73 +373,3 @@ class SegmentWidget(Container):
 
 def _save(progress: Progress, **options: Any) -> list[Path]:
     return save_layer(**options, progress=progress)
-
-
-def _help(settings: Any, name: str) -> str:
-    return str(settings.model_fields[name].description)
-
-
-def _number(decimals: int, at_minimum: str = "", **options: Any) -> FloatSpinBox:
-    """Make a field for a number, of which the smallest may stand for something else."""
-    widget = FloatSpinBox(**options)
-    widget.native.setDecimals(decimals)
-    widget.native.setSpecialValueText(at_minimum)
-    return widget
-
-
-def _inputs(of: SegmentWidget) -> list[Any]:
-    help_for = partial(_help, Segmenting)
-    return [
-        ComboBox(name="image", choices=of.image_layers, nullable=False, tooltip="Image layer."),
-        ComboBox(
-            name="channel",
-            choices=of.channel_names,
-            tooltip="Channel that shows the nuclei, of colours or of an axis of the image.",
-        ),
-        ComboBox(
-            name="model", choices=[*bundled_models(), _FOLDER], value=Segmenting().model,
-            tooltip=help_for("model"),
-        ),
-        FileEdit(name="model_folder", mode="d", visible=False, tooltip=help_for("model")),
-        _number(
-            1, "estimated", name="diameter", label="diameter (pixels)", min=0, max=10_000,
-            tooltip=help_for("diameter"),
-        ),
-        _number(
-            1, name="max_memory", label="memory (GB)", value=Segmenting().max_memory, min=0.6,
-            max=1000, step=0.5, tooltip=help_for("max_memory"),
-        ),
-    ]  # fmt: skip
-
-
-def _filters() -> list[Any]:
-    help_for = partial(_help, Filtering)
-    return [
-        _number(2, name="min_score", min=0, max=1, step=0.05, tooltip=help_for("min_score")),
-        _number(0, name="min_area", min=0, max=_LARGEST_AREA, tooltip=help_for("min_area")),
-        _number(
-            0, "none", name="max_area", min=0, max=_LARGEST_AREA, tooltip=help_for("max_area")
-        ),
-        CheckBox(name="drop_border", text="", tooltip=help_for("border_nuclei")),
-    ]  # fmt: skip
-
-
-def _actions(of: SegmentWidget) -> list[Any]:
-    formats = Select(
-        name="formats", label="save as", choices=list(SAVED), value=list(Segmenting().save),
-        tooltip="Formats, each in a folder of its own, beside measurements.csv.",
-    )  # fmt: skip
-    formats.native.setMaximumHeight(_LIST_HEIGHT)
-    status = Label(name="status", value="")
-    status.native.setWordWrap(True)
-    progress = ProgressBar(name="progress", min=0, max=_STEPS, value=0)
-    return [
-        PushButton(name="run", text="Run"),
-        PushButton(name="cancel", text="Cancel"),
-        Container(name="work", widgets=[progress, status], labels=False),
-        ComboBox(
-            name="colour_by", choices=of.colourings, tooltip="Measurement that the colours show."
-        ),
-        formats,
-        PushButton(name="save", text="Save …"),
-    ]
