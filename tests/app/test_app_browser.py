@@ -387,14 +387,14 @@ def test_batch(page):
 def test_batch_is_cancelled_and_gone_on_with(page):
     image, _ = synthetic_image(np.random.default_rng(0), size=(700, 700), nuclei=20)
     page.get_by_role("tab", name="Batch").click()
-    page.set_input_files("#batch-files", files(12, png(image)))
+    page.set_input_files("#batch-files", files(60, png(image)))
     page.get_by_role("button", name="Start").click()
     expect(page.locator("#batch-state")).to_contain_text(re.compile("Segmenting|Waiting"))
     page.get_by_role("button", name="Cancel").click()
     expect(page.locator("#batch-state")).to_contain_text("Cancelled")
     expect(page.locator("#batch-download")).to_be_hidden()
     page.get_by_role("button", name="Go on").click()
-    expect(page.locator("#batch-state")).to_contain_text("in 12 images")
+    expect(page.locator("#batch-state")).to_contain_text("in 60 images")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
