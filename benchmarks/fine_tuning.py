@@ -136,7 +136,7 @@ def print_report(report):
     for name, each in report.items():
         record = each["training"]
         numbers = [record["images"][subset] for subset in ("train", "validation")]
-        epochs = f"{record['epochs']} ({record['best_epoch']})"
+        epochs = f"{record['epochs']} ({record['kept_epoch']})"
         thresholds = [each["postprocessing"][threshold] for threshold in THRESHOLDS]
         rows.append((name, *numbers, epochs, f"{record['seconds'] / 60:.1f}", *thresholds))
     columns = ("model", "images", "to validate", "epochs (best)", "minutes", *THRESHOLDS)

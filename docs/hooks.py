@@ -134,7 +134,7 @@ def model_card(name: str) -> Iterator[str]:
         else "images at their own resolution",
         "maps that its network gives": ", ".join(card.network.outputs),
         "images it was trained on": _images(training["images"]),
-        "epochs": f"{training['epochs']}, of which number {training['best_epoch']} was kept; "
+        "epochs": f"{training['epochs']}, of which number {training['kept_epoch']} was kept; "
         f"{training['seconds'] / 60:.0f} minutes",
         "encoder started from": "ImageNet weights"
         if "imagenet" in settings["encoder_weights"]

@@ -92,7 +92,7 @@ def test_the_card_says_how_the_model_came_about(run, tiny):
     assert card.preprocessing == tiny.preprocessing
     assert card.training["images"] == {"train": 7, "validation": 3, "test": 0}
     assert card.training["settings"]["seed"] == 0
-    assert card.training["best_epoch"] == 1 + int(
+    assert card.training["kept_epoch"] == 1 + int(
         np.argmin([float(row["val_loss"]) for row in history(run)])
     )
     assert set(card.files) == {KERAS, ONNX}
@@ -282,6 +282,8 @@ def test_the_instance_recipe_trains_on_crops_to_a_model_that_segments(instance_r
     assert (card.recipe, card.network.outputs) == ("instance", INSTANCE_MAPS)
     assert isinstance(card.postprocessing, Watershed)
     assert card.scoring is not None
+    # The last, whatever the validation loss.
+    assert card.training["kept_epoch"] == 2
     image = np.random.default_rng(0).integers(0, 255, (50, 70), dtype=np.uint8)
     assert nucseg.load_model(instance_run).segment(image).labels.shape == (50, 70)
     assert missing_curves(read_log(instance_run)) == []

@@ -123,19 +123,19 @@ def train(
     interrupted = _fit(model, settings, folder, history, read, report, on_epoch)
     if not history:
         raise InputError("Training was interrupted before the first epoch ended: nothing to keep.")
-    model.load_weights(folder / run_folder.BEST)
+    kept = _keep_weights(model, settings, folder, history)
     record = {
         "data": Path(data).name,
         "images": {name: len(getattr(split, name)) for name in ("train", "validation", "test")},
         "epochs": len(history),
-        "best_epoch": run_folder.best_epoch(history) + 1,
+        "kept_epoch": kept,
         "interrupted": interrupted,
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": round((datetime.now(UTC) - begun).total_seconds(), 1),
         "settings": _without_folders(settings),
     }
     _finish(folder, model, settings, scoring, history, record)
-    if settings.recipe == "instance" and (settings.start_from is None or settings.relearn):
+    if _learns_all(settings):
         _tune(folder, dataset, split.validation, report)
     if not interrupted:
         shutil.rmtree(folder / run_folder.CHECKPOINT)
@@ -306,6 +306,26 @@ def _fit(
     return False
 
 
+def _learns_all(settings: Training) -> bool:
+    """Whether thresholds and score are learned too: not where a model goes on in small steps."""
+    return settings.recipe == "instance" and (settings.start_from is None or settings.relearn)
+
+
+def _keep_weights(
+    model: keras.Model, settings: Training, folder: Path, history: run_folder.History
+) -> int:
+    """Give the network the weights to keep, and tell of which epoch they are.
+
+    Those of the lowest validation loss; of the instance recipe, unless it goes on in small steps,
+    the last where no epoch is missing: its learning rate has fallen to next to nothing by then, and
+    the loss of one crop of each validation image says less of separate nuclei than that.
+    """
+    if _learns_all(settings) and len(history) == settings.epochs:
+        return settings.epochs
+    model.load_weights(folder / run_folder.BEST)
+    return run_folder.best_epoch(history) + 1
+
+
 def _loss(settings: Training) -> Callable[[Any, Any], Any]:
     from nucseg.models import losses
 
@@ -366,7 +386,7 @@ def _finish(
             scoring=scoring,
             scaling=Scaling() if settings.recipe == "instance" else None,
             training=record,
-            figures={"validation": history[record["best_epoch"] - 1]},
+            figures={"validation": history[record["kept_epoch"] - 1]},
             versions=_versions(),
             files={KERAS: "", ONNX: ""},
         ),
