@@ -91,12 +91,17 @@ def test_what_an_earlier_run_has_done_is_said(images: Path, bright_model: Path, 
 
 
 def test_images_that_look_wrong_are_said(bright_model: Path, tmp_path: Path):
+    half = np.random.default_rng(0).normal(100, 4, (60, 60)).astype(np.uint8)
+    half[:, 30:] -= 60
+    PIL.Image.fromarray(half).save(tmp_path / "empty.png")
     PIL.Image.fromarray(np.zeros((30, 30), np.uint8)).save(tmp_path / "black.png")
     arguments = ("segment", tmp_path, "-o", tmp_path / "out", "--model", bright_model)
-    assert "1 image may be empty or look wrong: see the report." in run(*arguments).stderr
+    assert "2 images to look at, empty or odd: see the report." in run(*arguments).stderr
     stderr = run(*arguments, "--no-report").stderr
-    assert "1 image may be empty or look wrong: see the warnings in images.csv." in stderr
-    (warned,) = json.loads(run(*arguments, "--json").stdout)["warned"]
+    assert "2 images to look at, empty or odd: see the warnings in images.csv." in stderr
+    summary = json.loads(run(*arguments, "--json").stdout)
+    assert (summary["empty"], summary["to_look_at"]) == (2, 2)
+    (warned,) = summary["warned"]
     assert warned["path"] == str(tmp_path / "black.png")
     assert warned["warnings"][0].startswith("Empty or low contrast")
 

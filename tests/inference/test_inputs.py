@@ -68,9 +68,11 @@ def test_names_that_differ_in_case_alone_are_the_same(here: Path):
     assert set(names("in").values()) == {"A.png", "a.tif"}
 
 
-def test_a_result_named_as_the_folder_of_others_keeps_its_suffix(here: Path):
-    touch(here, "in/a.png", "in/a.tif/b.png")
-    assert names("in") == {"in/a.png": "a.png", "in/a.tif/b.png": "a.tif/b"}
+# Of a label image, and of the small picture that a run keeps for its report.
+@pytest.mark.parametrize("suffix", [".tif", ".jpg"])
+def test_a_result_named_as_the_folder_of_others_keeps_its_suffix(suffix: str, here: Path):
+    touch(here, "in/a.png", f"in/a{suffix}/b.png")
+    assert names("in") == {"in/a.png": "a.png", f"in/a{suffix}/b.png": f"a{suffix}/b"}
 
 
 def test_two_of_the_same_file_name_keep_their_folders(here: Path):

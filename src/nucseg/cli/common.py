@@ -85,7 +85,7 @@ def show_log(*, debug: bool) -> None:
 
 
 class ProgressDisplay:
-    """Progress bars on standard error, each with count and time left, and lines above them.
+    """Progress bars on standard error with count, rate and time left, and lines above them.
 
     A bar appears with the first report of its step, so that an error before leaves none.
     """
@@ -104,6 +104,7 @@ class ProgressDisplay:
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}", style="progress.data.speed"),
             TimeRemainingColumn(),
             console=Console(stderr=True),
         )
@@ -117,12 +118,21 @@ class ProgressDisplay:
     def progress(self, what: str, done: float, total: int) -> None:
         """Show how far a step is."""
         if what not in self._tasks:
-            self._tasks[what] = self._bars.add_task(what, total=total)
-        self._bars.update(self._tasks[what], completed=done, total=total)
+            self._tasks[what] = self._bars.add_task(what, total=total, rate="")
+        task = self._tasks[what]
+        self._bars.update(task, completed=done, total=total)
+        self._bars.update(task, rate=_rate(self._bars.tasks[task].speed))
 
     def line(self, text: str) -> None:
         """Write a line above the bars."""
         self._bars.console.print(text, highlight=False, soft_wrap=True)
+
+
+def _rate(a_second: float | None) -> str:
+    """Say how many a second are done or, where that is slow, how long one takes."""
+    if not a_second:
+        return ""
+    return f"{a_second:.1f}/s" if a_second >= 1 else f"{1 / a_second:.1f} s each"
 
 
 @contextmanager

@@ -193,6 +193,7 @@ def _summary(outcomes: list[Outcome], output: Path, seconds: float) -> dict[str,
             for outcome in outcomes
             if outcome.warnings
         ],
+        "to_look_at": sum(each.status == "empty" or bool(each.warnings) for each in outcomes),
         "kept": len(outcomes) - done,
         "nuclei": sum(outcome.nuclei for outcome in outcomes),
         "seconds": round(seconds, 3),
@@ -216,10 +217,10 @@ def _tell(summary: dict[str, Any]) -> None:
             typer.echo(f"  {name}", err=True)
         if len(names) > NAMED:
             typer.echo(f"  and {len(names) - NAMED:,} more: see images.csv", err=True)
-    if summary["warned"]:
+    if summary["to_look_at"]:
         where = "the report" if summary["report"] else "the warnings in images.csv"
-        warned = _count(len(summary["warned"]), "image")
-        typer.secho(f"{warned} may be empty or look wrong: see {where}.", err=True, fg="yellow")
+        odd = _count(summary["to_look_at"], "image")
+        typer.secho(f"{odd} to look at, empty or odd: see {where}.", err=True, fg="yellow")
     typer.echo(f"Results: {summary['output']}")
     if summary["report"]:
         typer.echo(f"Report: {summary['report']} (opens in a browser)")

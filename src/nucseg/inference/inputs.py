@@ -19,6 +19,9 @@ from nucseg.images import INPUT_SUFFIXES, is_zarr, open_image
 # Folders that lie beside a folder of images in the layouts that nucseg trains on.
 _ANNOTATIONS = frozenset({"masks", "labels"})
 
+# Ends of the names of what is kept of each image, see `nucseg.inference.records`.
+RECORD, COLUMNS, PICTURE = KEPT = (".json", ".npz", ".jpg")
+
 # Columns of a CSV file that may hold the paths of images.
 _LIST_COLUMNS = ("path", "image", "file", "filename")
 
@@ -118,6 +121,7 @@ def _taken(names: Sequence[str]) -> list[bool]:
     uses = Counter(folded)
     folders = {parent.as_posix() for name in folded for parent in PurePosixPath(name).parents}
     ends = {each.suffix for each in FORMATS.values() if "/" not in each.suffix}
+    ends |= set(KEPT)
     return [uses[name] > 1 or any(f"{name}{end}" in folders for end in ends) for name in folded]
 
 

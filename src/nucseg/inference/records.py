@@ -25,7 +25,7 @@ from nucseg.export import output_files, split_formats
 from nucseg.export.tables import Table
 from nucseg.files import sha256, whole_file
 from nucseg.images import Source, files_of, open_image
-from nucseg.inference.inputs import Input
+from nucseg.inference.inputs import COLUMNS, PICTURE, RECORD, Input
 from nucseg.inference.segmenter import Model
 from nucseg.measure import Columns
 
@@ -83,17 +83,17 @@ class InputFiles:
 
 def record_path(folder: Path, image: Input) -> Path:
     """Where the record of an image lies."""
-    return _place(folder, image, ".json")
+    return _place(folder, image, RECORD)
 
 
 def measurements_path(folder: Path, image: Input) -> Path:
     """Where the measurements of an image lie, as NumPy's archive of columns."""
-    return _place(folder, image, ".npz")
+    return _place(folder, image, COLUMNS)
 
 
 def thumbnail_path(folder: Path, image: Input) -> Path:
     """Where the picture of an image for the report lies, as JPEG."""
-    return _place(folder, image, ".jpg")
+    return _place(folder, image, PICTURE)
 
 
 def _place(folder: Path, image: Input, suffix: str) -> Path:
