@@ -104,11 +104,12 @@ def _plain(value: Any) -> str:
 def _default(option: Any) -> str:
     if option.required:
         return "needed"
+    if option.is_flag and option.default is not None:
+        return f"`{option.opts[0]}`" if option.default and option.secondary_opts else ""
     shown = option.show_default
     if isinstance(shown, str):
         return _cell(shown)
-    silent = shown is False or option.default is None or option.default is False
-    return "" if silent or option.is_flag else f"`{_plain(option.default)}`"
+    return "" if shown is False or option.default is None else f"`{_plain(option.default)}`"
 
 
 def _cell(text: str | None) -> str:

@@ -45,9 +45,10 @@ def option(settings: type[BaseModel], field: str, *names: str, **changes: Any) -
     """Typer option whose help text and shown default come from a field of the settings."""
     held = settings.model_fields[field]
     several = isinstance(held.default, tuple)
-    shown = ", ".join(map(str, held.default)) if several else str(held.default)
-    unset = held.default is None or held.default is False
-    options = {"show_default": False if unset else shown, **changes}
+    shown: str | bool = ", ".join(map(str, held.default)) if several else str(held.default)
+    if held.default is None or isinstance(held.default, bool):
+        shown = held.default is True  # Typer then names the option that is meant
+    options = {"show_default": shown, **changes}
     return typer.Option(*names, help=held.description, **options)
 
 
