@@ -12,7 +12,7 @@ import numpy.typing as npt
 from nucseg.errors import InputError
 from nucseg.export.format import Format, Segmented, Windowed
 from nucseg.files import whole_file
-from nucseg.preprocess import stretch, to_rgb
+from nucseg.preprocess import intensity_limits, stretch, to_rgb
 
 Picture = npt.NDArray[np.uint8]
 
@@ -24,7 +24,7 @@ _ON_BRIGHT = ((0, 158, 115), (240, 228, 66), (213, 94, 0))
 _DISPLAYED_PERCENTILES = (1.0, 99.8)
 # From this size on, a picture is shown smaller than it is and a line of one pixel would vanish.
 _THICK_FROM = 1024
-# Longest side of the picture of an image that is not in memory, and rows of it read at once.
+# Longest side of the picture of an image that is not in memory, and rows worked on at once.
 _REDUCED_SIDE, _BAND = 4096, 512
 
 
@@ -39,8 +39,13 @@ def display_image(image: npt.NDArray[Any]) -> Picture:
     -------
     ndarray, shape (H, W, 3), uint8
     """
-    scaled = stretch(to_rgb(image), _DISPLAYED_PERCENTILES)
-    return np.asarray(np.rint(scaled * 255), np.uint8)
+    colour = to_rgb(image)
+    limits = intensity_limits(colour, _DISPLAYED_PERCENTILES)
+    picture = np.empty(colour.shape, np.uint8)
+    for top in range(0, len(colour), _BAND):
+        rows = slice(top, top + _BAND)
+        picture[rows] = np.rint(stretch(colour[rows], None, limits=limits) * 255)
+    return picture
 
 
 def outlines(labels: npt.NDArray[np.integer[Any]], *, thickness: int = 1) -> npt.NDArray[np.bool_]:
@@ -106,8 +111,12 @@ def draw_overlay(
     if thickness is None:
         thickness = 1 if max(labels.shape) < _THICK_FROM else 2
     colours = np.array(_ON_DARK if np.median(picture) < 128 else _ON_BRIGHT, np.uint8)
-    line = outlines(labels, thickness=thickness)
-    picture[line] = colours[labels[line] % len(colours)]
+    for top in range(0, len(labels), _BAND):
+        above = min(top, thickness)
+        band = labels[top - above : top + _BAND + thickness]
+        line = outlines(band, thickness=thickness)[above : above + _BAND]
+        numbers = band[above : above + _BAND][line]
+        picture[top : top + _BAND][line] = colours[numbers % len(colours)]
     return picture
 
 
@@ -144,8 +153,9 @@ def _reduced(
     pixels, numbers = [], []
     for top in range(0, labels.shape[0], band):
         window = (slice(top, min(top + band, labels.shape[0])), slice(0, labels.shape[1]))
-        pixels.append(image[window][every, every])
-        numbers.append(labels[window][every, every])
+        # A view would keep all that was read.
+        pixels.append(image[window][every, every].copy())
+        numbers.append(labels[window][every, every].copy())
     return np.concatenate(pixels), np.concatenate(numbers)
 
 
