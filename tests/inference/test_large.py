@@ -1,3 +1,4 @@
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,6 +37,20 @@ class Lazy:
     def __getitem__(self, window):
         part = self._pixels[window]
         self.read = max(self.read, part.shape[0] * part.shape[1])
+        return part
+
+
+class Tracked(Lazy):
+    """One that counts the parts that were read and are still in memory."""
+
+    def __init__(self, pixels):
+        super().__init__(pixels)
+        self._parts, self.kept = [], 0
+
+    def __getitem__(self, window):
+        part = super().__getitem__(window).copy()
+        self._parts.append(weakref.ref(part))
+        self.kept = max(self.kept, sum(each() is not None for each in self._parts))
         return part
 
 
@@ -124,6 +139,19 @@ def test_pictures_of_large_images_are_smaller(model, pixels, tmp_path, monkeypat
     picture = read_image(overlay).pixels
     assert picture.shape == (225, 275, 3)
     assert (picture.max(axis=2) != picture.min(axis=2)).any()
+
+
+def test_what_was_read_is_not_kept(model, pixels, tmp_path, monkeypatch):
+    monkeypatch.setattr("nucseg.export.overlay._REDUCED_SIDE", 300)
+    monkeypatch.setattr("nucseg.export.overlay._BAND", 50)
+    monkeypatch.setattr("nucseg.preprocess._SAMPLED_PIXELS", 1000)
+    monkeypatch.setattr(large, "_BAND", 50)
+    image, chosen = Tracked(pixels), replace(model, window=640, scale=1.0)
+    with segment_large(chosen, image, tmp_path) as found:
+        labels = Tracked(found.labels)
+        save_formats(replace(found, labels=labels), tmp_path / "out", "a", ["labels", "overlays"])
+    assert 1 <= image.kept <= 3
+    assert 1 <= labels.kept <= 3
 
 
 def test_progress_counts_windows(model, pixels, tmp_path):

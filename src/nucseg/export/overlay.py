@@ -24,7 +24,7 @@ _ON_BRIGHT = ((0, 158, 115), (240, 228, 66), (213, 94, 0))
 _DISPLAYED_PERCENTILES = (1.0, 99.8)
 # From this size on, a picture is shown smaller than it is and a line of one pixel would vanish.
 _THICK_FROM = 1024
-# Longest side of the picture of an image that is not in memory, and rows of it read at once.
+# Longest side of the picture of an image that is not in memory, and rows worked on at once.
 _REDUCED_SIDE, _BAND = 4096, 512
 
 
@@ -43,11 +43,15 @@ def display_image(image: npt.NDArray[Any], *, every: int = 1) -> Picture:
     """
     colour = to_rgb(image)
     limits = intensity_limits(colour[::every, ::every], _DISPLAYED_PERCENTILES)
-    if colour.dtype != np.uint8:
-        return _in_bytes(colour, limits)
-    # Of 256 values each is worked out but once.
-    values = _in_bytes(np.arange(256, dtype=np.uint8), limits)
-    return np.asarray(cv2.LUT(np.ascontiguousarray(colour), values), np.uint8)
+    if colour.dtype == np.uint8:
+        # Of 256 values each is worked out but once.
+        values = _in_bytes(np.arange(256, dtype=np.uint8), limits)
+        return np.asarray(cv2.LUT(np.ascontiguousarray(colour), values), np.uint8)
+    picture = np.empty(colour.shape, np.uint8)
+    for top in range(0, len(colour), _BAND):
+        rows = slice(top, top + _BAND)
+        picture[rows] = _in_bytes(colour[rows], limits)
+    return picture
 
 
 def _in_bytes(values: npt.NDArray[Any], limits: Limits) -> Picture:
@@ -122,11 +126,14 @@ def draw_overlay(
     picture = display_image(image, every=every)
     if thickness is None:
         thickness = 1 if max(labels.shape) < _THICK_FROM else 2
-    colours = np.array(
-        _ON_DARK if np.median(picture[::every, ::every]) < 128 else _ON_BRIGHT, np.uint8
-    )
-    line = outlines(labels, thickness=thickness)
-    picture[line] = colours[labels[line] % len(colours)]
+    on_dark = np.median(picture[::every, ::every]) < 128
+    colours = np.array(_ON_DARK if on_dark else _ON_BRIGHT, np.uint8)
+    for top in range(0, len(labels), _BAND):
+        above = min(top, thickness)
+        band = labels[top - above : top + _BAND + thickness]
+        line = outlines(band, thickness=thickness)[above : above + _BAND]
+        numbers = band[above : above + _BAND][line]
+        picture[top : top + _BAND][line] = colours[numbers % len(colours)]
     return picture
 
 
@@ -175,8 +182,9 @@ def reduced(
     pixels, numbers = [], []
     for top in range(0, labels.shape[0], band):
         window = (slice(top, min(top + band, labels.shape[0])), slice(0, labels.shape[1]))
-        pixels.append(image[window][every, every])
-        numbers.append(labels[window][every, every])
+        # A view would keep all that was read.
+        pixels.append(image[window][every, every].copy())
+        numbers.append(labels[window][every, every].copy())
     return np.concatenate(pixels), np.concatenate(numbers)
 
 

@@ -275,8 +275,10 @@ def _limits(model: Model, image: Windowed) -> Limits:
     step = sample_step(image.shape)
     band = -(-_BAND // step) * step
     every = slice(None, None, step)
+    columns = slice(0, image.shape[1])
+    # A view would keep all that was read.
     sample = [
-        image[slice(row, min(row + band, image.shape[0])), slice(0, image.shape[1])][every, every]
+        image[slice(row, min(row + band, image.shape[0])), columns][every, every].copy()
         for row in range(0, image.shape[0], band)
     ]
     return prepared_limits(np.concatenate(sample), model.card.preprocessing)
