@@ -105,10 +105,9 @@ class Filtering(Frozen):
     )
 
 
-class ConnectedComponents(Filtering):
-    """From a probability map to a label image: connected pixels above a threshold."""
+class Finding(Filtering):
+    """From the maps of a network to nuclei, by any method."""
 
-    method: Literal["connected-components"] = "connected-components"
     threshold: float = Field(
         0.5,
         gt=0,
@@ -118,7 +117,13 @@ class ConnectedComponents(Filtering):
     )
 
 
-class Watershed(Filtering):
+class ConnectedComponents(Finding):
+    """From a probability map to a label image: connected pixels above a threshold."""
+
+    method: Literal["connected-components"] = "connected-components"
+
+
+class Watershed(Finding):
     """From maps of nucleus, touching border and distance to a label image.
 
     Seeds are where the distance map is high and no border is; they grow over the foreground.
@@ -126,13 +131,6 @@ class Watershed(Filtering):
     """
 
     method: Literal["watershed"] = "watershed"
-    threshold: float = Field(
-        0.5,
-        gt=0,
-        lt=1,
-        description="Probability from which a pixel is taken to lie in a nucleus; a lower one "
-        "makes nuclei larger.",
-    )
     relative_threshold: float = Field(
         0.0,
         ge=0,

@@ -45,6 +45,21 @@ class Part:
     first: int = 0
 
 
+class InMemory:
+    """A label image in memory, for those that are `Segmented`: all its nuclei are one part."""
+
+    labels: npt.NDArray[np.unsignedinteger[Any]]
+
+    @property
+    def highest(self) -> int:
+        """The highest label, 0 where there are no nuclei."""
+        return int(self.labels.max(initial=0))
+
+    def parts(self) -> Iterator[Part]:
+        """Give all nuclei at once."""
+        yield Part(self.labels)
+
+
 class Segmented(Protocol):
     """What a format may write of an image; `nucseg.Segmentation` is one, `LabelImage` another."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -10,14 +9,14 @@ import numpy as np
 import numpy.typing as npt
 
 from nucseg.errors import InputError
-from nucseg.export.format import Part
+from nucseg.export.format import InMemory
 from nucseg.export.runs import column_runs
 
 UnsignedLabels = npt.NDArray[np.unsignedinteger[Any]]
 
 
 @dataclass(frozen=True)
-class LabelImage:
+class LabelImage(InMemory):
     """A label image without the image and the model that it comes from.
 
     Attributes
@@ -38,15 +37,6 @@ class LabelImage:
     def count(self) -> int:
         """Number of nuclei."""
         return len(column_runs(self.labels).labels)
-
-    @property
-    def highest(self) -> int:
-        """The highest label, 0 where there are no nuclei."""
-        return int(self.labels.max(initial=0))
-
-    def parts(self) -> Iterator[Part]:
-        """Give all nuclei at once."""
-        yield Part(self.labels)
 
     @property
     def image(self) -> NoReturn:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,13 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from nucseg.config import Segmenting
-from nucseg.export.format import Part
+from nucseg.export.format import InMemory
 from nucseg.measure import Columns, measure
 from nucseg.preprocess import FloatImage
 
 
 @dataclass(frozen=True)
-class Segmentation:
+class Segmentation(InMemory):
     """The nuclei of an image.
 
     Attributes
@@ -45,15 +45,6 @@ class Segmentation:
     def count(self) -> int:
         """Number of nuclei."""
         return len(self.scores)
-
-    @property
-    def highest(self) -> int:
-        """The highest label, 0 where there are no nuclei."""
-        return int(self.labels.max(initial=0))
-
-    def parts(self) -> Iterator[Part]:
-        """Give all nuclei at once, as formats write them."""
-        yield Part(self.labels)
 
     def measurements(self) -> Columns:
         """Measure each nucleus: columns of a table, one row per nucleus; see `measure`."""

@@ -14,10 +14,10 @@ from nucseg.export import FORMATS
 from nucseg.images import Source, open_image, read_image, read_plane
 from nucseg.inference.inputs import Input
 from nucseg.inference.records import measurements_path
+from nucseg.inference.summary import RUN
 from nucseg.measure import Columns
 from nucseg.napari.samples import LayerData
 
-RUN = "run.json"
 # More layers are no help, and take long to read.
 _MOST = 50
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -12,13 +12,13 @@ import numpy.typing as npt
 
 from nucseg.errors import InputError
 from nucseg.export import FORMATS, Format, check_formats, save_formats, to_label_image
-from nucseg.export.format import Part
+from nucseg.export.format import InMemory
 from nucseg.export.tables import write_table
+from nucseg.inference.summary import MEASUREMENTS
 from nucseg.measure import Columns, measure
 from nucseg.napari.finding import Labels, PixelSize
 from nucseg.napari.stacks import Stack
 
-MEASUREMENTS = "measurements.csv"
 # What can be written of a labels layer and its image.
 SAVED = tuple(name for name in FORMATS if name != "probability")
 # What can be written of a labels layer alone, to one file.
@@ -28,7 +28,7 @@ _BY_SUFFIX: dict[str, Format] = {
 
 
 @dataclass(frozen=True)
-class LabelledPlane:
+class LabelledPlane(InMemory):
     """A plane with its nuclei as they are in the layer: a `nucseg.export.Segmented`.
 
     Attributes
@@ -44,15 +44,6 @@ class LabelledPlane:
     labels: Labels
     scores: npt.NDArray[np.floating[Any]] | None
     pixel_size: PixelSize | None
-
-    @property
-    def highest(self) -> int:
-        """The highest label, 0 where there are no nuclei."""
-        return int(self.labels.max(initial=0))
-
-    def parts(self) -> Iterator[Part]:
-        """Give all nuclei at once."""
-        yield Part(self.labels)
 
     @property
     def probability(self) -> NoReturn:
