@@ -165,23 +165,21 @@ class Scoring(Frozen):
 class Scaling(Frozen):
     """Which images are resized for the network: those with smaller or larger nuclei than it likes.
 
-    Diameters are those of a disc of a nucleus's area, in pixels; an image goes by their median.
+    By the square of the nearest diameter that it likes over that of the nuclei: not at all at its
+    limits, so that no image jumps, and beyond them until nuclei are well within. Diameters are
+    those of a disc of a nucleus's area, in pixels; an image goes by their median.
     """
 
-    smallest: float = Field(10, gt=0, description="Diameter below which images are enlarged.")
+    smallest: float = Field(12, gt=0, description="Diameter below which images are enlarged.")
     largest: float = Field(40, gt=0, description="Diameter above which images are made smaller.")
-    target: tuple[float, float] = Field(
-        (18, 27), description="Diameters that nuclei of enlarged and of shrunk images get."
-    )
     least: float = Field(0.2, gt=0, le=1, description="Smallest factor.")
     most: float = Field(2, ge=1, description="Largest factor.")
 
     @model_validator(mode="after")
     def _ordered(self) -> Scaling:
-        if not self.smallest <= self.target[0] <= self.target[1] <= self.largest:
+        if self.smallest > self.largest:
             raise ValueError(
-                f"target must be two rising diameters from {self.smallest} to {self.largest}, not "
-                f"{self.target}"
+                f"smallest must be at most largest, not {self.smallest} and {self.largest}"
             )
         return self
 

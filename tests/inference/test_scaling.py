@@ -13,7 +13,9 @@ from nucseg.errors import InputError
 from nucseg.inference.instances import watershed
 from nucseg.inference.large import segment_large
 from nucseg.inference.scaling import (
+    BLOCK,
     at_scale,
+    look_windows,
     maps_at_size,
     sampled_windows,
     scale_for,
@@ -24,7 +26,7 @@ from nucseg.metrics import kaggle_map, overlap
 from nucseg.preprocess import resize_labels
 from nucseg.targets import instance_maps
 
-SCALING = Scaling(smallest=10, largest=30, target=(20, 20))
+SCALING = Scaling(smallest=8, largest=30)
 
 
 def test_too_few_nuclei_tell_no_diameter():
@@ -33,18 +35,25 @@ def test_too_few_nuclei_tell_no_diameter():
 
 
 @given(st.floats(0.1, 1000))
-def test_scale_brings_nuclei_near_to_the_best_diameter(diameter: float):
+def test_scale_brings_nuclei_among_the_diameters_that_the_network_likes(diameter: float):
     scale = scale_for(diameter, SCALING)
     assert SCALING.least <= scale <= SCALING.most
-    if 10 <= diameter <= 30:
+    assert (scale * BLOCK).is_integer()
+    if 8 <= diameter <= 30:
         assert scale == 1
-    elif 10.1 < diameter < 99:
-        assert diameter * scale == pytest.approx(20)
+    elif 6 < diameter < 60:
+        assert 8 <= diameter * scale * 1.04 and diameter * scale <= 30 * 1.04
 
 
-def test_a_target_outside_of_the_range_is_refused():
-    with pytest.raises(ValidationError, match="target must be two rising diameters from 10"):
-        Scaling(smallest=10, largest=20, target=(15, 30))
+@given(st.floats(1, 200), st.floats(1, 1.01))
+def test_a_slightly_larger_nucleus_is_seen_at_almost_the_same_scale(diameter: float, more: float):
+    change = scale_for(diameter * more, SCALING) / scale_for(diameter, SCALING)
+    assert 0.8 < change < 1.2
+
+
+def test_limits_in_the_wrong_order_are_refused():
+    with pytest.raises(ValidationError, match="smallest must be at most largest, not 30"):
+        Scaling(smallest=30, largest=20)
 
 
 @given(st.integers(1, 3000), st.integers(1, 3000), st.integers(1, 600))
@@ -78,16 +87,35 @@ def test_maps_at_another_scale_give_the_same_nuclei(scale: float, least: float):
 
 
 def test_offsets_are_in_pixels_of_the_image():
-    maps = np.full((4, 4, 5), 0.5, np.float32)
+    maps = np.full((16, 16, 5), 0.5, np.float32)
     maps[..., 3] = 0.5 + 3 / (2 * OFFSET_RANGE)
-    resized = maps_at_size(maps, (8, 8), 0.5)
+    resized = maps_at_size(maps, (20, 31), 0.5)
+    assert resized.shape == (20, 31, 5)
     assert (resized[..., 3] - 0.5) * 2 * OFFSET_RANGE == pytest.approx(6)
     assert (resized[..., [0, 1, 2, 4]] == 0.5).all()
-    assert maps_at_size(maps, (4, 4), 1) is maps
+    assert maps_at_size(maps, (16, 16), 1) is maps
 
 
-def test_at_least_a_pixel_is_left():
-    assert at_scale(np.zeros((1, 3, 3), np.float32), 0.2).shape == (1, 1, 3)
+@given(
+    st.tuples(st.integers(1, 150), st.integers(1, 150)),
+    st.sampled_from([0.21875, 0.5, 0.625, 1, 1.4375, 2]),
+    st.tuples(st.integers(0, 4), st.integers(0, 4)),
+)
+def test_windows_see_the_pixels_of_the_resized_image(
+    shape: tuple[int, int], scale: float, blocks: tuple[int, int]
+):
+    image = np.random.default_rng(1).random((*shape, 3)).astype(np.float32)
+    whole = at_scale(image, scale)
+    padded = [-(-length // BLOCK) * BLOCK for length in shape] if scale != 1 else shape
+    assert whole.shape == (*(round(length * scale) for length in padded), 3)
+    row, column = (min(each * BLOCK, 128) for each in blocks)
+    window = image[row:, column:]
+    if window.size:
+        part = at_scale(window, scale)
+        there = whole[round(row * scale) :, round(column * scale) :]
+        # Bilinear: only the first row and column look beyond the window.
+        edge = 0 if scale == 1 else 2
+        np.testing.assert_allclose(part[edge:, edge:], there[edge:, edge:], atol=1e-5)
 
 
 class _Painted:
@@ -122,7 +150,7 @@ def model(bright_instance_model: Path) -> Model:
     return replace(loaded, runtime=_Painted(), card=card)
 
 
-@pytest.mark.parametrize(("side", "seen"), [(4, 8), (16, 16), (60, 18)])
+@pytest.mark.parametrize(("side", "seen"), [(4, 8), (16, 16), (60, 12)])
 def test_the_scale_is_estimated_by_a_first_look(model: Model, side: int, seen: float):
     image = squares(side)
     found = model.segment(image)
@@ -145,7 +173,14 @@ def test_large_images_are_looked_at_in_parts_and_come_out_alike(model: Model, tm
         assert large.count == found.count == 100
         everything = large.labels[slice(0, 1200), slice(0, 1200)]
         np.testing.assert_array_equal(everything > 0, found.labels > 0)
-    assert windows.for_image(image).scale == pytest.approx(20 / 67.7, rel=0.1)
+    assert windows.for_image(image).scale == scale_for(67.7, SCALING)
+
+
+def test_the_scale_does_not_depend_on_the_memory(model: Model):
+    image = squares(60, 8)
+    assert look_windows(image.shape) == [(slice(0, 960), slice(0, 960))]
+    scales = {replace(model, window=window).for_image(image).scale for window in (448, 640, 1312)}
+    assert scales == {scale_for(67.7, SCALING)}
 
 
 def test_models_of_one_size_take_no_diameter(bright_model_32: Path, model: Model):

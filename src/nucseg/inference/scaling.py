@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -11,6 +14,12 @@ from nucseg.preprocess import FloatImage, resize_image
 
 # Fewer nuclei than this tell no scale.
 _ENOUGH = 3
+# Pixels up to which an image's scale is estimated from all of it, and side of the windows of a
+# larger one.
+_WHOLE_LOOK, _LOOK = 2**20, 384
+# Images are resized in blocks of so many pixels, each to a whole number of pixels: windows begin at
+# such blocks, so that their pixels are those that the resized image has there.
+BLOCK = 32
 _OFFSETS = [INSTANCE_MAPS.index(name) for name in OFFSET_MAPS]
 
 
@@ -77,18 +86,19 @@ def scale_for(diameter: float | None, scaling: Scaling) -> float:
     Returns
     -------
     float
-        1 where the network can see the nuclei as they are, or nothing is known.
+        A multiple of 1/32; 1 where the network can see the nuclei as they are, or nothing is known.
 
     Examples
     --------
-    >>> scaling = Scaling(smallest=10, largest=40, target=(16, 20))
-    >>> [scale_for(diameter, scaling) for diameter in (None, 30, 80, 10, 8, 1)]
-    [1.0, 1.0, 0.25, 1.0, 2.0, 2.0]
+    >>> scaling = Scaling(smallest=12, largest=40)
+    >>> [scale_for(diameter, scaling) for diameter in (None, 30, 80, 12, 10, 1)]
+    [1.0, 1.0, 0.25, 1.0, 1.4375, 2.0]
     """
-    if diameter is None or scaling.smallest <= diameter <= scaling.largest:
+    if diameter is None:
         return 1.0
-    target = scaling.target[0] if diameter < scaling.smallest else scaling.target[1]
-    return float(np.clip(target / diameter, scaling.least, scaling.most))
+    wished = (np.clip(diameter, scaling.smallest, scaling.largest) / diameter) ** 2
+    least, most = math.ceil(scaling.least * BLOCK), math.floor(scaling.most * BLOCK)
+    return float(np.clip(np.rint(wished * BLOCK), least, most) / BLOCK)
 
 
 def at_scale(prepared: FloatImage, scale: float) -> FloatImage:
@@ -98,13 +108,20 @@ def at_scale(prepared: FloatImage, scale: float) -> FloatImage:
     ----------
     prepared : ndarray, shape (H, W, 3), float32
     scale : float
+        A multiple of 1/32.
 
     Returns
     -------
-    ndarray, shape (about scale × H, about scale × W, 3), float32
+    ndarray, shape (scale × H', scale × W', 3), float32
+        H' and W' are the next multiples of 32; the last row and column are repeated up to there.
     """
-    size = (max(round(prepared.shape[0] * scale), 1), max(round(prepared.shape[1] * scale), 1))
-    return resize_image(prepared, size)
+    if scale == 1:
+        return prepared
+    height, width = prepared.shape[:2]
+    below, right = -height % BLOCK, -width % BLOCK
+    padded = cv2.copyMakeBorder(prepared, 0, below, 0, right, cv2.BORDER_REPLICATE)
+    size = (round(padded.shape[0] * scale), round(padded.shape[1] * scale))
+    return resize_image(np.asarray(padded, np.float32), size)
 
 
 def maps_at_size(maps: FloatImage, size: tuple[int, int], scale: float) -> FloatImage:
@@ -112,8 +129,8 @@ def maps_at_size(maps: FloatImage, size: tuple[int, int], scale: float) -> Float
 
     Parameters
     ----------
-    maps : ndarray, shape (h, w, 5), float32
-        In the order of `nucseg.config.INSTANCE_MAPS`.
+    maps : ndarray, shape (scale × H', scale × W', 5), float32
+        Of what `at_scale` gave, in the order of `nucseg.config.INSTANCE_MAPS`.
     size : (height, width) of the image in pixels
     scale : float
         By which the image was resized.
@@ -123,12 +140,35 @@ def maps_at_size(maps: FloatImage, size: tuple[int, int], scale: float) -> Float
     ndarray, shape (height, width, 5), float32
         With offsets in pixels of the image; where nuclei are large, beyond 0 to 1.
     """
-    resized = resize_image(maps, size)
     if scale == 1:
-        return resized
-    resized = resized if resized is not maps else maps.copy()
+        return maps
+    whole = (round(maps.shape[0] / scale), round(maps.shape[1] / scale))
+    resized = np.ascontiguousarray(resize_image(maps, whole)[: size[0], : size[1]])
     resized[..., _OFFSETS] = (resized[..., _OFFSETS] - np.float32(0.5)) / np.float32(scale) + 0.5
     return resized
+
+
+def is_looked_at_whole(shape: tuple[int, ...]) -> bool:
+    """Whether the scale of an image is estimated from all of it, told by its height and width."""
+    return shape[0] * shape[1] <= _WHOLE_LOOK
+
+
+def look_windows(shape: tuple[int, int]) -> list[tuple[slice, slice]]:
+    """Choose the windows from which the scale of an image is estimated.
+
+    Parameters
+    ----------
+    shape : (height, width) of the image, in pixels
+
+    Returns
+    -------
+    list of (slice, slice)
+        All of the image or, of a large one, `sampled_windows`; by its size alone, so that the scale
+        does not depend on the memory.
+    """
+    if is_looked_at_whole(shape):
+        return [(slice(0, shape[0]), slice(0, shape[1]))]
+    return sampled_windows(shape, _LOOK)
 
 
 def sampled_windows(shape: tuple[int, int], side: int) -> list[tuple[slice, slice]]:

@@ -21,8 +21,9 @@ from nucseg.inference.instances import label_image
 from nucseg.inference.runtimes import Runtime, load_runtime
 from nucseg.inference.scaling import (
     at_scale,
+    is_looked_at_whole,
+    look_windows,
     maps_at_size,
-    sampled_windows,
     scale_for,
     typical_diameter,
     whole_areas,
@@ -36,8 +37,6 @@ from nucseg.preprocess import FloatImage, Limits, prepare, prepared_limits, resi
 
 # The encoder halves an image five times.
 _STRIDE = 32
-# Side of the windows of a large image from which its scale is estimated, in pixels.
-_LOOK = 512
 
 
 @dataclass(frozen=True)
@@ -140,16 +139,21 @@ class Model:
         """
         if self.scale is not None or self.card.scaling is None:
             return self
-        first = replace(self, scale=1.0)
         if limits is None:
             limits = prepared_limits(np.asarray(image), self.card.preprocessing)
-        areas = []
-        for window in sampled_windows((image.shape[0], image.shape[1]), _LOOK):
-            prepared = prepare(image[window], self.card.preprocessing, limits=limits)
-            labels, _ = first._scored(first._maps(prepared))
-            areas.append(whole_areas(labels))
-        diameter = typical_diameter(np.concatenate(areas))
-        return replace(self, scale=scale_for(diameter, self.card.scaling))
+        windows = look_windows((image.shape[0], image.shape[1]))
+        areas = [whole_areas(self._look(image[window], limits)) for window in windows]
+        scale = scale_for(typical_diameter(np.concatenate(areas)), self.card.scaling)
+        return replace(self, scale=scale)
+
+    def _look(self, part: npt.NDArray[Any], limits: Limits) -> npt.NDArray[np.int32]:
+        """Find nuclei in a part of an image as it is, to see how large they are."""
+        first, labels = replace(self, scale=1.0), np.zeros(part.shape[:2], np.int32)
+        if first._fits(part.shape):
+            maps = first._maps(prepare(part, self.card.preprocessing, limits=limits))
+            return first._scored(maps)[0]
+        first.stitch(part, labels, limits=limits)
+        return labels
 
     def network_maps(self, image: npt.NDArray[Any]) -> FloatImage:
         """Run the network on an image, at the size that it works at, without estimating a scale.
@@ -172,20 +176,26 @@ class Model:
         """
         return self._maps(prepare(image, self.card.preprocessing))
 
-    def _maps(self, prepared: FloatImage) -> FloatImage:
+    def _maps(self, prepared: FloatImage, *, start: tuple[int, int] = (0, 0)) -> FloatImage:
+        """Run the network on a prepared image, or on a window that starts at some row and column.
+
+        A network that halves an image five times sees the same as in the whole image only where
+        rows and columns are halved at the same places.
+        """
         scale = self.scale or 1.0
         seen = at_scale(prepared, scale)
         if self.card.tta:
             maps = mean_over_turns(self._run, seen, self.card.network.outputs)
         else:
-            maps = self._run(seen)
+            above, left = (round(place * scale) % _STRIDE for place in start)
+            maps = self._run(seen, above=above, left=left)
         return maps_at_size(maps, prepared.shape[:2], scale)
 
-    def _run(self, prepared: FloatImage) -> FloatImage:
-        """Run the network on a prepared image of any size."""
+    def _run(self, prepared: FloatImage, *, above: int = 0, left: int = 0) -> FloatImage:
+        """Run the network on a prepared image of any size, with so many pixels above and left."""
         height, width = prepared.shape[:2]
-        below, right = -height % _STRIDE, -width % _STRIDE
-        padded = cv2.copyMakeBorder(prepared, 0, below, 0, right, cv2.BORDER_REPLICATE)
+        below, right = -(above + height) % _STRIDE, -(left + width) % _STRIDE
+        padded = cv2.copyMakeBorder(prepared, above, below, left, right, cv2.BORDER_REPLICATE)
         maps = self.runtime(np.asarray(padded, np.float32)[None])
         expected = (1, *padded.shape[:2], len(self.card.network.outputs))
         if maps.shape != expected:
@@ -193,7 +203,7 @@ class Model:
                 f"The network of {self.card.name} gave maps of shape {maps.shape}, expected "
                 f"{expected} from its description. Export the model again."
             )
-        return maps[0, :height, :width]
+        return maps[0, above : above + height, left : left + width]
 
     def network_probability(self, image: npt.NDArray[Any]) -> FloatImage:
         """Probability of each pixel to lie in a nucleus, at the size that the network works at.
@@ -284,7 +294,7 @@ class Model:
     ) -> Segmentation:
         first = replace(self, scale=1.0)
         options: dict[str, Any] = {"pixel_size": pixel_size, "progress": progress}
-        if not first._fits(image.shape):
+        if not first._fits(image.shape) or not is_looked_at_whole(image.shape):
             return self.for_image(image).segment(image, **options)
         maps = first.network_maps(image)
         labels, scores = first._scored(maps)
@@ -333,7 +343,7 @@ class Model:
         windows = tiles(shape, **window_and_margin(self.window, self.scale or 1.0))
         for done, tile in enumerate(windows, start=1):
             prepared = prepare(image[tile.window], self.card.preprocessing, limits=limits)
-            maps = self._maps(prepared)
+            maps = self._maps(prepared, start=(tile.window[0].start, tile.window[1].start))
             labels, each = self._scored(maps)
             scores.append(each[stitcher.add(tile, labels) - 1])
             if probability is not None:
