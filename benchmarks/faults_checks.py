@@ -23,7 +23,7 @@ from nucseg.inference.segmenter import Model
 
 NUCSEG = [sys.executable, "-m", "nucseg"]
 RECORDS = ".nucseg"
-OF_ALL = ("images.csv", "measurements.csv", "report.html", "run.json")
+OF_ALL = ("images.csv", "measurements.csv", "measurements.parquet", "report.html", "run.json")
 MINUTES = 20
 
 

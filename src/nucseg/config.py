@@ -217,8 +217,8 @@ class Segmenting(Reading):
     save: tuple[str, ...] = Field(
         ("labels", "overlays"),
         description="What to write for each image: labels, overlays, rois (ImageJ), geojson "
-        "(QuPath), coco, masks and rle (Kaggle), zarr (OME-Zarr) or probability; several with "
-        "commas between them.",
+        "(QuPath), coco, masks and rle (Kaggle), zarr (OME-Zarr) or probability; and parquet, the "
+        "measurements of all as Apache Parquet. Several with commas between them.",
     )
     report: bool = Field(
         True, description="Whether to write report.html, a page by which the results are checked."

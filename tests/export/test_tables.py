@@ -3,11 +3,14 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from nucseg.errors import InputError
+from nucseg.export.parquet import write_parquet
 from nucseg.export.run_record import write_run_record
 from nucseg.export.tables import write_table
 
@@ -31,6 +34,47 @@ def test_32_bit_numbers_come_back_exactly(tmp_path_factory, values):
     with path.open(newline="") as file:
         read = [np.float32(row["a"]) for row in csv.DictReader(file)]
     assert read == [np.float32(value) for value in values]
+
+
+def test_parquet_reads_as_the_same_table(tmp_path: Path):
+    parts = [
+        {"image": ["a", "b\udcff"], "label": np.arange(1, 3), "area": np.array([2.5, np.nan])},
+        {"image": ["c"], "label": np.array([70000]), "touches": np.array([True])},
+        {"image": [], "label": np.zeros(0, int)},
+    ]
+    write_table(tmp_path / "t.csv", parts, names=("image", "plane"))
+    write_parquet(tmp_path / "t.parquet", parts, names=("image", "plane"))
+    read = pd.read_parquet(tmp_path / "t.parquet")
+    assert list(read.columns) == ["image", "plane", "label", "area", "touches"]
+    assert read["label"].tolist() == [1, 2, 70000]
+    assert read["label"].dtype == np.int64
+    assert read["area"].dtype == np.float64
+    assert read["image"].tolist() == ["a", "b\\udcff", "c"]
+    table = pd.read_csv(tmp_path / "t.csv")
+    pd.testing.assert_frame_equal(
+        read[["label", "area"]], table[["label", "area"]], check_exact=True
+    )
+    assert read["plane"].isna().all()
+    assert read["touches"].tolist() == [None, None, True]
+
+
+def test_parquet_of_many_parts_and_of_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("nucseg.export.parquet._ROWS", 10)
+    parts = [{"a": np.arange(3) + 3 * place} for place in range(9)]
+    write_parquet(tmp_path / "t.parquet", parts)
+    assert pd.read_parquet(tmp_path / "t.parquet")["a"].tolist() == list(range(27))
+    assert pq.ParquetFile(tmp_path / "t.parquet").num_row_groups == 3
+    write_parquet(tmp_path / "t.parquet", [], names=("image", "label"))
+    assert list(pd.read_parquet(tmp_path / "t.parquet").columns) == ["image", "label"]
+
+
+def test_parquet_that_cannot_be_written(tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="Cannot write"):
+        write_parquet(tmp_path / "file" / "t.parquet", [{"a": np.ones(1)}])
+    with pytest.raises(ValueError, match="expected"):
+        write_parquet(tmp_path / "t.parquet", [{"a": np.ones(1), "b": ["x", "y"]}])
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_table_that_cannot_be_written(tmp_path: Path):

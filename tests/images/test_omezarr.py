@@ -1,3 +1,4 @@
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -220,6 +221,15 @@ def test_metadata_that_are_damaged(tmp_path: Path):
     write(tmp_path / "a.zarr", noise(20, 40), "yx")
     (tmp_path / "a.zarr" / "zarr.json").write_text("{")
     with pytest.raises(InputError, match=r"a\.zarr is damaged"):
+        open_image(tmp_path / "a.zarr")
+
+
+def test_an_axis_longer_than_any_image(tmp_path: Path):
+    write(tmp_path / "a.zarr", noise(20, 40), "yx")
+    about = tmp_path / "a.zarr" / "0" / "zarr.json"
+    text = json.loads(about.read_text())
+    about.write_text(json.dumps(text | {"shape": [10**30, 40]}))
+    with pytest.raises(InputError, match=r"a\.zarr is damaged .*the shape \(1000+, 40\)"):
         open_image(tmp_path / "a.zarr")
 
 

@@ -417,6 +417,32 @@ def test_pages_that_lead_in_a_circle_are_damage(tmp_path: Path):
         open_image(path)
 
 
+def test_a_size_with_a_sign_is_damage(tmp_path: Path):
+    # Of a negative height, tifffile would look for pages for ever.
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, GREY)
+    with tifffile.TiffFile(path) as file:
+        tag = file.pages[0].tags["ImageLength"]
+    data = bytearray(path.read_bytes())
+    struct.pack_into("<HIi", data, tag.offset + 2, 9, 1, -1)
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=r"a\.tif is damaged .*it has a size with a sign"):
+        open_image(path)
+
+
+def test_slices_without_tiles_are_damage(tmp_path: Path):
+    path = tmp_path / "a.tif"
+    cut = {"tile": (2, 16, 16), "volumetric": True}
+    tifffile.imwrite(path, noise(4, 32, 48), photometric="minisblack", **cut)
+    with tifffile.TiffFile(path) as file:
+        tag = file.pages[0].tags["ImageDepth"]
+    data = bytearray(path.read_bytes())
+    struct.pack_into("<I", data, tag.valueoffset, 262148)
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=r"a\.tif is damaged .*it lacks slices of 262148"):
+        open_image(path)
+
+
 def test_a_page_behind_the_end_of_the_file_is_none(tmp_path: Path):
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, GREY, metadata=None)

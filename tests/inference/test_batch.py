@@ -111,6 +111,32 @@ def test_all_that_the_contract_promises(model: Model, images: Path, tmp_path: Pa
     assert run["model"]["files"]["model.onnx"]
 
 
+def test_parquet_is_written_once_of_all_and_needs_no_image_anew(
+    model: Model, images: Path, tmp_path: Path
+):
+    out = tmp_path / "out"
+    segment_files([images], out, model)
+    done = segment_files([images], out, model, formats=("labels", "parquet"), resume=True)
+    assert all(row.kept for row in done)
+    nuclei = pd.read_parquet(out / "measurements.parquet")
+    table = pd.read_csv(out / "measurements.csv")
+    assert nuclei["image"].tolist() == table["image"].tolist()
+    assert list(nuclei.columns) == list(table.columns)
+    for name in ("label", "area", "area_um2", "score"):
+        np.testing.assert_allclose(nuclei[name], table[name], rtol=1e-8)
+    segment_files([images], out, model)
+    assert not (out / "measurements.parquet").exists()
+
+
+def test_parquet_without_what_writes_it(
+    model: Model, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("nucseg.export.find_spec", lambda _name: None)
+    with pytest.raises(MissingExtraError, match=r"parquet .*nucseg\[formats\]"):
+        segment_files([images], tmp_path / "out", model, formats=("parquet",))
+    assert not (tmp_path / "out").exists()
+
+
 def test_labels_are_those_of_python(model: Model, images: Path, tmp_path: Path):
     segment_files([images], tmp_path / "out", model)
     expected = model.segment(read_image(images / "two.png").pixels).labels

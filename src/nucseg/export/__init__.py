@@ -47,8 +47,8 @@ FORMATS: dict[str, Format] = {
     )
 }
 
-# What is written once of all images of a run.
-SUMMARIES = ("report",)
+# What is written once of all images of a run, and the package of the extra `formats` that it needs.
+SUMMARIES: dict[str, str | None] = {"parquet": "pyarrow", "report": None}
 
 
 def split_formats(names: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -68,6 +68,8 @@ def split_formats(names: Sequence[str]) -> tuple[list[str], list[str]]:
     ------
     InputError
         There is no such format.
+    MissingExtraError
+        What writes it is not installed.
 
     Examples
     --------
@@ -75,7 +77,10 @@ def split_formats(names: Sequence[str]) -> tuple[list[str], list[str]]:
     (['labels'], ['report'])
     """
     of_all = [name for name in dict.fromkeys(names) if name in SUMMARIES]
-    return [each.name for each in check_formats([n for n in names if n not in of_all])], of_all
+    of_each = [name for name in dict.fromkeys(names) if name not in SUMMARIES]
+    for name in of_all:
+        _check_needed(name, SUMMARIES[name])
+    return [each.name for each in check_formats(of_each)], of_all
 
 
 def check_formats(names: Sequence[str]) -> list[Format]:
@@ -93,9 +98,13 @@ def check_formats(names: Sequence[str]) -> list[Format]:
         raise InputError(f"Unknown format {unknown[0]!r}. Give any of {', '.join(FORMATS)}.")
     formats = [FORMATS[name] for name in dict.fromkeys(names)]
     for each in formats:
-        if each.needs is not None and find_spec(each.needs) is None:
-            raise MissingExtraError(f"The format {each.name}", "formats")
+        _check_needed(each.name, each.needs)
     return formats
+
+
+def _check_needed(name: str, package: str | None) -> None:
+    if package is not None and find_spec(package) is None:
+        raise MissingExtraError(f"The format {name}", "formats")
 
 
 def output_files(folder: Path, name: str, formats: Sequence[str]) -> list[Path]:

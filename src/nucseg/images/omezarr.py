@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _ABOUT = frozenset({"zarr.json", ".zarray", ".zattrs", ".zgroup", ".zmetadata"})
 # Axes of versions that do not name them.
 _OLD_AXES = ("t", "c", "z", "y", "x")
+# No axis of an image is longer; along one that damage makes so, zarr would go for ever.
+_LONGEST = 2**31
 
 
 def is_zarr(path: Path) -> bool:
@@ -113,6 +115,8 @@ def _scene(group: Any, name: str, path: Path) -> Scene:
             f"{path} has the axes {', '.join(names)}, expected rows and columns (y and x) last, "
             f"and {array.ndim} of them. Write it again with these."
         )
+    if max(array.shape) > _LONGEST:
+        raise ValueError(f"it has the shape {array.shape}")
     others = [i for i in range(array.ndim - 2) if array.shape[i] != 1]
     channels = about.get("omero", {}).get("channels", [])
     return Scene(

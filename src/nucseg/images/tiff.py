@@ -41,6 +41,8 @@ _MAX_CHANNELS_LAST = 4
 _LARGE, _MOST_PIXELS_PER_BYTE = 2**28, 2**16
 
 _MINISWHITE, _MINISBLACK, _PALETTE = 0, 1, 3
+# Tags for width, height and depth, and types of numbers with a sign, which these never are.
+_SIZES, _SIGNED = frozenset({256, 257, 32997}), frozenset({6, 8, 9, 17})
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ def open_tiff(open_file: Opener, name: str) -> list[Scene]:
 
     # Each file of a set that OME-XML ties together is an input of its own.
     with open_file() as file, tifffile.TiffFile(file, _multifile=False) as tiff:
-        _check_chain(tiff, file, name)
+        _check_pages(tiff, file, name)
         series = [each for each in tiff.series if each.shape]
         shown = [each for each in series if not _is_beside(each)] or series
         if not shown:
@@ -109,9 +111,10 @@ def open_tiff(open_file: Opener, name: str) -> list[Scene]:
         return [_scene(tiff, each, open_file, name, size) for each in shown]
 
 
-def _check_chain(tiff: tifffile.TiffFile, file: BinaryIO, name: str) -> None:
-    """Refuse pages that lead in a circle, on which tifffile would go for ever."""
+def _check_pages(tiff: tifffile.TiffFile, file: BinaryIO, name: str) -> None:
+    """Refuse pages that lead in a circle or may be of negative size: tifffile would go for ever."""
     form, seen = tiff.tiff, set()
+    kinds = struct.Struct(f"{form.byteorder}HH{form.tagsize - 4}x")
     offset = tiff.pages.first.offset if tiff.pages else 0
     while offset:
         if offset in seen:
@@ -120,7 +123,9 @@ def _check_chain(tiff: tifffile.TiffFile, file: BinaryIO, name: str) -> None:
         file.seek(offset)
         try:
             (tags,) = struct.unpack(form.tagnoformat, file.read(form.tagnosize))
-            file.seek(tags * form.tagsize, io.SEEK_CUR)
+            found = kinds.iter_unpack(file.read(tags * form.tagsize))
+            if any(tag in _SIZES and kind in _SIGNED for tag, kind in found):
+                raise damaged(name, "it has a size with a sign")
             (offset,) = struct.unpack(form.offsetformat, file.read(form.offsetsize))
         except struct.error:
             return  # The last page tells of one behind the end; those before it are whole.
@@ -202,6 +207,8 @@ def _decoded(
         if page is not None:
             ends = zip(page.dataoffsets, page.databytecounts, strict=False)
             _check_end(max(map(sum, ends), default=0), size, name)
+            if keyframe.imagedepth > 1 and len(page.dataoffsets) < math.prod(page.chunked):
+                raise damaged(name, f"it lacks slices of {keyframe.imagedepth}")
     if not keyframe.is_final:
         check_part(keyframe, name)
     if not can_decode(keyframe):

@@ -123,9 +123,9 @@ def segment_files(
     """Segment images into a folder.
 
     Writes ``<format>/<name>`` for each image and format, ``measurements.csv`` (a row per nucleus),
-    ``images.csv`` (a row per image), ``run.json`` and, if asked for, ``report.html``, each whole or
-    not at all. Results of an earlier run with the same names are replaced, all else in the folder
-    is left alone.
+    ``images.csv`` (a row per image), ``run.json`` and, if asked for, ``measurements.parquet`` and
+    ``report.html``, each whole or not at all. Results of an earlier run with the same names are
+    replaced, all else in the folder is left alone.
 
     Parameters
     ----------
@@ -136,7 +136,7 @@ def segment_files(
     model : Model
         As many images are worked on side by side as its runtime has threads, if there is memory.
     formats : sequence of str
-        Names of `nucseg.export.FORMATS`, and ``report``.
+        Names of `nucseg.export.FORMATS` and `nucseg.export.SUMMARIES`.
     reading : Reading, optional
         Which channel, and what becomes of slices. Each plane of a file is an image of its own.
     resume : bool
@@ -186,7 +186,7 @@ def segment_files(
     step(0, len(images))
     with closing(_each(images, run, lambda done: step(done, len(images)))) as done:
         outcomes = [outcome_of(*each) for each in zip(images, done, strict=True)]
-    write_tables(folder, images, outcomes)
+    write_tables(folder, images, outcomes, parquet="parquet" in of_all)
     if "report" in of_all:
         write_run_report(folder, images, outcomes, model, of_each)
     write_run_record(folder / RUN, {**about, "finished": True, **what_was_read(folder, images)})
@@ -319,7 +319,7 @@ def _segment(
         "sha256": run.files.sha256(image.path),
         "channel": source.channel,
         "fingerprint": fingerprint,
-        "formats": [*run.formats, *run.of_all],
+        "formats": run.formats,
     }
 
 

@@ -193,7 +193,8 @@ def finished(
     """
     record = read_record(folder, image)
     same = record.get("fingerprint") == fingerprint(image, model, files)
-    written = set(formats) <= set(record.get("formats", ()))
+    of_each, _ = split_formats(formats)
+    written = set(of_each) <= set(record.get("formats", ()))
     results = results_of(image, folder, formats)
     kept = same and written and all(path.exists() for path in results)
     return record if kept else None

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from nucseg import __version__
 from nucseg.export import output_files
 from nucseg.export.overlay import OVERLAY_PNG
+from nucseg.export.parquet import write_parquet
 from nucseg.export.report import ReportImage, write_report
 from nucseg.export.tables import write_table
 from nucseg.inference import records
@@ -30,9 +31,10 @@ from nucseg.quality import warnings_of
 
 IMAGES = "images.csv"
 MEASUREMENTS = "measurements.csv"
+PARQUET = "measurements.parquet"
 REPORT = "report.html"
 RUN = "run.json"
-OF_ALL = (IMAGES, MEASUREMENTS, REPORT, RUN)
+OF_ALL = (IMAGES, MEASUREMENTS, PARQUET, REPORT, RUN)
 
 _AREA, _AREA_UM2, _INTENSITY = "area", "area_um2", "intensity_mean"
 _NONE = np.zeros(0, np.float32)
@@ -84,8 +86,10 @@ def outcome_of(image: Input, record: Record) -> Outcome:
     )
 
 
-def write_tables(folder: Path, images: Sequence[Input], outcomes: Sequence[Outcome]) -> None:
-    """Write ``measurements.csv`` and ``images.csv``.
+def write_tables(
+    folder: Path, images: Sequence[Input], outcomes: Sequence[Outcome], *, parquet: bool = False
+) -> None:
+    """Write ``measurements.csv``, ``images.csv`` and, if asked for, ``measurements.parquet``.
 
     Raises
     ------
@@ -95,7 +99,10 @@ def write_tables(folder: Path, images: Sequence[Input], outcomes: Sequence[Outco
     # A column that tells planes apart, where there are any.
     plane = ("plane",) if any(image.plane for image in images) else ()
     names = ("image", *plane, "label")
-    write_table(folder / MEASUREMENTS, MeasurementParts(folder, images), names=names)
+    measurements = MeasurementParts(folder, images)
+    write_table(folder / MEASUREMENTS, measurements, names=names)
+    if parquet:
+        write_parquet(folder / PARQUET, measurements, names=names)
     columns = ("path", *plane, *_OUTCOME)
     rows = {name: [getattr(outcome, name) for outcome in outcomes] for name in columns}
     rows["warnings"] = [" ".join(outcome.warnings) for outcome in outcomes]
