@@ -443,7 +443,7 @@ def test_a_diameter_reaches_the_model_or_is_refused(
     out = tmp_path / "out"
     result = run("segment", images, "-o", out, "--model", bright_model, "--diameter", 80)
     assert result.exit_code == 0, result.output
-    assert json.loads((out / "run.json").read_text())["scale"] == pytest.approx(27 / 80)
+    assert json.loads((out / "run.json").read_text())["scale"] == (40 / 80) ** 2
     result = run("segment", images, "-o", out, "--model", bright_model_32, "--diameter", 80)
     assert result.exit_code == 2
     assert "Leave the diameter out." in result.stderr
