@@ -17,6 +17,7 @@ import re
 import shutil
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 
@@ -55,7 +56,9 @@ def main():
     with (
         subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as app,
         sync_playwright() as started,
+        ExitStack() as stack,
     ):
+        stack.callback(app.terminate)
         address = re.search(r"http://\S+", app.stdout.readline()).group()
         browser = started.chromium.launch(
             executable_path=options.chromium, args=["--no-sandbox", "--disable-gpu"]
@@ -72,7 +75,6 @@ def main():
         if options.picture:
             page.screenshot(path=options.picture)
         browser.close()
-        app.terminate()
     print(f"\nMedian {median(seconds):.2f} s, most {max(seconds):.2f} s.")
 
 

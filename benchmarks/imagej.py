@@ -2,12 +2,12 @@
 
     python benchmarks/imagej.py --jar ij.jar [--images 5]
 
-Made-up images of a known pixel size are segmented, and their labels, overlays, outlines and
-probabilities opened in ImageJ. Then the two macros of docs/guides/fiji-qupath.md
-run, their questions for folders answered: measurements of all outlines are compared with
-measurements.csv, label images that ImageJ draws from the outlines with nucseg's, pixel by pixel;
-so are those of a label image with more nuclei than 16 bits can tell apart. Exits with 1 where
-anything differs. Needs Java, ImageJ 1.53 or later and, on Linux, a display (xvfb-run).
+Made-up images of a known pixel size are segmented, and labels, overlays and probabilities of the
+first opened in ImageJ. Then the two macros of docs/guides/fiji-qupath.md run, their questions for
+folders answered: measurements of all outlines are compared with measurements.csv, label images that
+ImageJ draws from the outlines with nucseg's, pixel by pixel. Of a label image with more nuclei than
+16 bits can tell apart, the largest number and the outlines are counted. Exits with 1 where anything
+differs. Needs Java, ImageJ 1.53 or later and, on Linux, a display (xvfb-run).
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def check_images(imagej, results, name, labels):
 
 
 def check_measurements(imagej, images, results):
-    """Run the guide's first macro; yields where its areas and positions differ from the table."""
+    """Run the guide's first macro; yields where its areas and intensities differ from the table."""
     imagej.run(answered(macros()[0], (images, results)))
     theirs = pd.read_csv(results / "fiji.csv")
     ours = pd.read_csv(results / "measurements.csv")

@@ -21,12 +21,9 @@ def write_parquet(path: Path, parts: Iterable[Table], *, names: Sequence[str] = 
     Parameters
     ----------
     path : Path
-    parts : iterable of mapping from str to sequence
-        Columns of a part, all of one length: arrays of numbers or truth values, or sequences of
-        str. It is gone through twice. A column that a part lacks is empty there, as are numbers
-        that are undefined.
-    names : sequence of str
-        Columns that the table has even where no part has them, first.
+    parts, names
+        As those of `nucseg.export.tables.write_table`. Arrays become numbers or truth values, empty
+        where undefined; all else becomes text.
 
     Raises
     ------
