@@ -357,6 +357,11 @@ class Training(Frozen):
     validation_fraction: float = Field(
         0.15, gt=0, lt=1, description="Share of the images held out for validation."
     )
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32",
+        description="What the network computes in while it learns; bfloat16 is faster where the "
+        "processor has it (avx512_bf16 or amx_bf16 in Linux's lscpu), elsewhere slower.",
+    )
     display_every: int = Field(
         5, ge=1, description="Show predictions on validation images every this many epochs."
     )

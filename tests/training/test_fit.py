@@ -172,6 +172,22 @@ def test_an_interrupt_keeps_the_best_epoch_and_can_be_resumed(run, discs, tiny, 
     assert not read_card(folder).training["interrupted"]
 
 
+def test_a_run_in_bfloat16_is_resumed_and_leaves_a_plain_network(run, discs, tiny, tmp_path):
+    def interrupt(row):
+        if row["epoch"] == 1:
+            raise KeyboardInterrupt
+
+    settings = tiny.model_copy(update={"precision": "bfloat16"})
+    folder = train(discs, tmp_path / "run", settings, on_epoch=interrupt)
+    train(discs, folder, resume=True)
+    losses = [[float(row["loss"]) for row in history(each)] for each in (folder, run)]
+    assert losses[0] != losses[1]
+    assert losses[0] == pytest.approx(losses[1], rel=0.1)
+    kept, plain = (keras.saving.load_model(each / KERAS) for each in (folder, run))
+    assert [type(layer) for layer in kept.layers] == [type(layer) for layer in plain.layers]
+    assert {layer.compute_dtype for layer in kept.layers} == {"float32"}
+
+
 def test_an_interrupt_before_the_first_epoch_leaves_no_model(discs, tiny, tmp_path):
     def interrupt(what, _done, _total):
         if what == "training":

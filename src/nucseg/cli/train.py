@@ -43,6 +43,7 @@ def train(
     split: Annotated[str | None, option(Training, "split")] = None,
     validation_fraction: Annotated[float | None, option(Training, "validation_fraction")] = None,
     encoder_weights: Annotated[str | None, option(Training, "encoder_weights")] = None,
+    precision: Annotated[str | None, option(Training, "precision")] = None,
     start_from: Annotated[
         str | None, option(Training, "start_from", "--from", metavar="NAME|PATH")
     ] = None,
@@ -78,6 +79,7 @@ def train(
         "split": split,
         "validation_fraction": validation_fraction,
         "encoder_weights": encoder_weights,
+        "precision": precision,
         "start_from": start_from,
         "relearn": relearn,
     }

@@ -67,12 +67,12 @@ def instance_loss(names: tuple[str, ...]) -> Callable[[Any, Any], Any]:
     """
 
     def instance_loss(truth: Any, maps: Any) -> Any:
-        channels = {name: slice(place, place + 1) for place, name in enumerate(names)}
-        nucleus = truth[..., channels["nucleus"]]
-        inverse_radius = truth[..., -1:]
+        *rights, inverse_radius = ops.split(truth, len(names) + 1, axis=-1)
+        nucleus = rights[names.index("nucleus")]
         total = 0.0
-        for name, channel in channels.items():
-            right, given = truth[..., channel], maps[..., channel]
+        for name, right, given in zip(
+            names, rights, ops.split(maps, len(names), axis=-1), strict=True
+        ):
             error = ops.abs(right - given)
             if name in OFFSET_MAPS:
                 pixels = ops.sum(error * inverse_radius, axis=(1, 2, 3)) * (2 * OFFSET_RANGE)

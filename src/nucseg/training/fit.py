@@ -104,6 +104,8 @@ def train(
     tf = import_tensorflow()
     import keras
 
+    from nucseg.training.precision import in_float32
+
     folder = Path(output)
     report = progress or (lambda _what, _done, _total: None)
     dataset = open_dataset(Path(data))
@@ -124,6 +126,8 @@ def train(
     if not history:
         raise InputError("Training was interrupted before the first epoch ended: nothing to keep.")
     kept = _keep_weights(model, settings, folder, history)
+    if settings.precision == "bfloat16":
+        model = in_float32(model)
     record = {
         "data": Path(data).name,
         "images": {name: len(getattr(split, name)) for name in ("train", "validation", "test")},
@@ -190,6 +194,7 @@ def _start(
 
     from nucseg.models import losses
     from nucseg.models.unet import build_unet
+    from nucseg.training.precision import in_bfloat16
 
     last = folder / run_folder.LAST
     if resume and last.is_file():
@@ -202,13 +207,14 @@ def _start(
     if settings.start_from is not None:
         from nucseg.training.fine_tuning import starting_network
 
-        return starting_network(settings), []
-    model = build_unet(
-        settings.network,
-        size=settings.preprocessing.size,
-        encoder_weights=settings.encoder_weights,
-    )
-    return model, []
+        model = starting_network(settings)
+    else:
+        model = build_unet(
+            settings.network,
+            size=settings.preprocessing.size,
+            encoder_weights=settings.encoder_weights,
+        )
+    return (in_bfloat16(model) if settings.precision == "bfloat16" else model), []
 
 
 def _epochs_done(model: keras.Model, folder: Path) -> int:
