@@ -3,10 +3,11 @@
     python benchmarks/batch.py --data DIR --scratch DIR [--images 500] [--rounds 3] [--json FILE]
 
 DIR holds dsb2018/ as for benchmarks/accuracy.py. The images are those of 520 by 696 pixels of
-stage1_train, repeated to the number asked for. What is compared takes turns: the bare loop
-(preparation and network with all threads, images decoded before), and `nucseg segment` with its
-labels, overlays and tables, as a function call in the same process, on all threads and on one. A
-ratio is the median of those within each round.
+stage1_train, repeated to the number asked for. What is compared takes turns: bare loops with all
+threads over images decoded before, and `nucseg segment` with its labels, overlays, tables and
+report, as a function call in the same process, on all threads and on one. One bare loop calls the
+network once for each image; the other as often as it takes to find the nuclei, since the network
+sees an image again where it shall be resized. A ratio is the median of those within each round.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ import argparse
 import json
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
 import cv2
-import numpy as np
 
 from nucseg import load_model
 from nucseg.datasets.reading import open_dataset
@@ -45,10 +46,28 @@ def write_images(data, folder, number):
     return images
 
 
-def timed(work):
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
+def in_turns(works, rounds):
+    """Seconds of each work in each round."""
+    times = {name: [] for name in works}
+    for _ in range(rounds):
+        for name, work in works.items():
+            start = time.perf_counter()
+            work()
+            times[name].append(time.perf_counter() - start)
+    return times
+
+
+def table(times, number):
+    """Print medians, against each of the bare loops, which come first."""
+    print("| what | seconds | images per second | against once | against as often as needed |")
+    print("|---|---|---|---|---|")
+    figures, bare = {}, list(times)[:2]
+    for name, taken in times.items():
+        ratios = [median(a / b for a, b in zip(taken, times[each], strict=True)) for each in bare]
+        seconds, cells = median(taken), " | ".join(f"{ratio:.2f}" for ratio in ratios)
+        figures[name] = {"seconds": taken, "ratios": ratios}
+        print(f"| {name} | {seconds:.1f} | {number / seconds:.1f} | {cells} |")
+    return figures
 
 
 def main():
@@ -66,9 +85,18 @@ def main():
     images = write_images(options.data / "dsb2018", folder, options.images)
     model, single = load_model(options.model), load_model(options.model, threads=1)
 
-    def bare():
+    different = {id(image): image for image in images}
+    scales = {key: model.for_image(image).scale for key, image in different.items()}
+
+    def once():
         for image in images:
             model.network_maps(image)
+
+    def as_often():
+        for image in images:
+            model.network_maps(image)
+            if (scale := scales[id(image)]) != 1:
+                replace(model, scale=scale).network_maps(image)
 
     def batch(chosen):
         shutil.rmtree(out, ignore_errors=True)
@@ -78,20 +106,19 @@ def main():
 
     model.network_maps(images[0])
     single.network_maps(images[0])
-    times = {"bare loop": [], "batch, all threads": [], "batch, one thread": []}
-    for _ in range(options.rounds):
-        times["bare loop"].append(timed(bare))
-        times["batch, all threads"].append(timed(lambda: batch(model)))
-        times["batch, one thread"].append(timed(lambda: batch(single)))
-    print(f"{len(images)} images of 520 by 696, {options.rounds} rounds\n")
-    print("| what | seconds | images per second | against the bare loop |")
-    print("|---|---|---|---|")
-    figures = {}
-    for name, taken in times.items():
-        ratio = median(a / b for a, b in zip(taken, times["bare loop"], strict=True))
-        seconds = float(np.median(taken))
-        figures[name] = {"seconds": taken, "ratio": ratio}
-        print(f"| {name} | {seconds:.1f} | {len(images) / seconds:.1f} | {ratio:.2f} |")
+    works = {
+        "network, once": once,
+        "network, as often as needed": as_often,
+        "batch, all threads": lambda: batch(model),
+        "batch, one thread": lambda: batch(single),
+    }
+    times = in_turns(works, options.rounds)
+    resized = sum(scale != 1 for scale in scales.values())
+    print(
+        f"{len(images)} images of 520 by 696, of which {len(scales)} are different and {resized} of"
+    )
+    print(f"these are resized for the network; {options.rounds} rounds\n")
+    figures = table(times, len(images))
     if options.json:
         options.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
 

@@ -213,8 +213,8 @@ def broken(output: Path) -> list[str]:
                     opened.load()
             elif path.suffix == ".json":
                 json.loads(path.read_bytes())
-            elif path.suffix == ".npz":
-                dict(np.load(path))
+            elif path.suffix == ".npy":
+                np.load(path)
             elif path.suffix == ".html" and not path.read_text("utf-8").endswith("</html>\n"):
                 found.append(f"{shown(path)} is not whole: its end is missing")
         except Exception as error:  # noqa: BLE001 (whatever it is, the file is not whole)

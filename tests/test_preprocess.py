@@ -180,3 +180,19 @@ def test_any_number_of_channels_is_resized(size):
     resized = resize_image(image, size)
     assert resized.shape == (*size, 6)
     np.testing.assert_array_equal(resized[..., 5], resize_image(image[..., 5].copy(), size))
+
+
+@given(
+    hnp.arrays(
+        st.sampled_from([np.uint8, np.uint16]),
+        hnp.array_shapes(min_dims=2, max_dims=3, max_side=9),
+        elements=st.integers(0, 200),
+    ),
+    st.floats(0, 49),
+    st.floats(51, 100),
+)
+def test_whole_numbers_are_stretched_as_floats_are(image, low, high):
+    limits = intensity_limits(image, (low, high))
+    assert limits == pytest.approx(intensity_limits(image.astype(float), (low, high)), abs=1e-4)
+    scaled = stretch(image, None, limits=limits)
+    np.testing.assert_array_equal(scaled, stretch(image.astype(float), None, limits=limits))

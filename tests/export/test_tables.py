@@ -36,6 +36,21 @@ def test_32_bit_numbers_come_back_exactly(tmp_path_factory, values):
     assert read == [np.float32(value) for value in values]
 
 
+def test_a_column_in_one_go_reads_as_its_numbers_one_by_one(tmp_path: Path):
+    cell_of = {
+        0.1: "0.1", -0.0: "0", 1e9: "1000000000", -123456789012.0: "-123456789012", 1e15: "1e+15",
+        1.5e300: "1.5e+300", np.nan: "", np.inf: "inf", 3.0: "3", 1 / 3: "0.333333333",
+        2e9 + 0.5: "2e+09",
+    }  # fmt: skip
+    numbers, cells = list(cell_of), list(cell_of.values())
+    for column in (numbers, np.array(numbers)):
+        write_table(tmp_path / "t.csv", [{"a": column, "b": ["x"] * len(numbers)}])
+        read = (tmp_path / "t.csv").read_text().splitlines()[1:]
+        assert [line.removesuffix(",x") for line in read] == cells
+    write_table(tmp_path / "t.csv", [{"a": np.array([True, False]), "b": np.array([7, -8])}])
+    assert (tmp_path / "t.csv").read_text() == "a,b\n1,7\n0,-8\n"
+
+
 def test_parquet_reads_as_the_same_table(tmp_path: Path):
     parts = [
         {"image": ["a", "b\udcff"], "label": np.arange(1, 3), "area": np.array([2.5, np.nan])},

@@ -53,7 +53,7 @@ def test_results_come_with_their_images_and_measurements(run: Path):
 def test_images_and_measurements_that_are_gone_are_left_out(run: Path):
     (run.parents[1] / "images" / "grey.ome.tif").unlink()
     (run.parents[1] / "images" / "deep" / "colour.png").write_bytes(b"no image")
-    for path in (run.parent / ".nucseg").rglob("*.npz"):
+    for path in (run.parent / ".nucseg").rglob("*.npy"):
         path.unlink()
     layers = read_results(str(run))
     assert [(kind, about["features"]) for _, about, kind in layers] == [("labels", {})] * 2

@@ -126,7 +126,8 @@ def draw_overlay(
     picture = display_image(image, every=every)
     if thickness is None:
         thickness = 1 if max(labels.shape) < _THICK_FROM else 2
-    on_dark = np.median(picture[::every, ::every]) < 128
+    seen = picture[::every, ::every]
+    on_dark = 2 * np.count_nonzero(seen < 128) > seen.size
     colours = np.array(_ON_DARK if on_dark else _ON_BRIGHT, np.uint8)
     for top in range(0, len(labels), _BAND):
         above = min(top, thickness)
@@ -155,7 +156,7 @@ def write_overlay(segmented: Segmented, path: Path, _name: str) -> None:
     if not (isinstance(image, np.ndarray) and isinstance(labels, np.ndarray)):
         image, labels = reduced(image, labels, _REDUCED_SIDE)
     picture = draw_overlay(image, labels)
-    _, data = cv2.imencode(".png", picture[:, :, ::-1])
+    _, data = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
     with whole_file(path) as partial:
         partial.write_bytes(data.tobytes())
 

@@ -63,8 +63,25 @@ def write_columns(path: Path, columns: Sequence[str], parts: Iterable[Table]) ->
         writer.writerow(columns)
         for part in parts:
             rows = len(next(iter(part.values()), ()))
-            table = [part.get(name, [None] * rows) for name in columns]
-            writer.writerows([_cell(value) for value in row] for row in zip(*table, strict=True))
+            cells = [_cells(part.get(name, [None] * rows)) for name in columns]
+            writer.writerows(zip(*cells, strict=True))
+
+
+def _cells(column: Sequence[Any] | npt.NDArray[Any]) -> list[Any]:
+    """Nine digits of a number, which hold all of a 32-bit one; nothing where it is undefined."""
+    if not isinstance(column, np.ndarray):
+        return [_cell(value) for value in column]
+    if column.dtype.kind == "b":
+        return list(column.astype(int).tolist())
+    numbers = list(column.tolist())
+    if column.dtype.kind != "f":
+        return numbers
+    # All in one go, which is several times faster than one by one.
+    cells: list[Any] = (len(numbers) * "%.9g " % tuple(numbers)).split()
+    whole = (column == np.rint(column)) & (np.abs(column) >= 1e9)
+    for place in np.flatnonzero(np.isnan(column) | (column == 0) | whole):
+        cells[place] = _cell(numbers[place])
+    return cells
 
 
 def _cell(value: Any) -> Any:

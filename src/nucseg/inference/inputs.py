@@ -20,7 +20,7 @@ from nucseg.images import INPUT_SUFFIXES, is_zarr, open_image
 _ANNOTATIONS = frozenset({"masks", "labels"})
 
 # Ends of the names of what is kept of each image, see `nucseg.inference.records`.
-RECORD, COLUMNS, PICTURE = KEPT = (".json", ".npz", ".jpg")
+RECORD, COLUMNS, PICTURE = KEPT = (".json", ".npy", ".jpg")
 
 # Columns of a CSV file that may hold the paths of images.
 _LIST_COLUMNS = ("path", "image", "file", "filename")

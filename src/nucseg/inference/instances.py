@@ -105,7 +105,7 @@ def watershed(maps: FloatImage, settings: Watershed) -> Labels:
     >>> watershed(maps, Watershed(min_area=0)).tolist()
     [[1, 1, 1, 1, 2, 2, 2]]
     """
-    nucleus, border, distance = cv2.split(maps)[:3]
+    nucleus, border, distance = np.moveaxis(maps, 2, 0)[:3]
     # A frame of background spares every step below the edges of the image.
     height = np.pad(distance - border, 1)
     foreground = np.pad(nucleus >= settings.threshold, 1)
@@ -242,19 +242,23 @@ def _trim(labels: Labels, probability: FloatImage, share: float) -> None:
     """
     if share == 0:
         return
-    flat, weights = labels.ravel(), probability.ravel()
-    means = np.bincount(flat, weights=weights) / np.maximum(np.bincount(flat), 1)
-    low = (share * means).astype(np.float32)
-    labels[probability < low[labels]] = 0
+    flat = labels.ravel()
+    pixels = np.flatnonzero(flat)
+    label, value = flat[pixels], probability.ravel()[pixels]
+    means = np.bincount(label, weights=value) / np.maximum(np.bincount(label), 1)
+    low = value < (share * means).astype(np.float32)[label]
+    flat[pixels[low]] = 0
+    pixels, label = pixels[~low], label[~low]
     pieces = np.asarray(connected_pieces(labels, connectivity=1))  # type: ignore[no-untyped-call]
-    areas = np.bincount(pieces.ravel())
+    piece = pieces.ravel()[pixels]
+    areas = np.bincount(piece)
     label_of = np.zeros(len(areas), np.int32)
-    label_of[pieces.ravel()] = flat
+    label_of[piece] = label
     # The largest piece of each label comes last, and stays.
     order = np.argsort(areas, kind="stable")
     largest = np.zeros(len(means), np.intp)
     largest[label_of[order]] = order
-    labels[largest[labels] != pieces] = 0
+    flat[pixels[largest[label] != piece]] = 0
 
 
 def _fill_holes(labels: Labels) -> None:

@@ -61,7 +61,8 @@ def nucleus_features(
     pixels = np.flatnonzero(labels)
     number = labels.ravel()[pixels].astype(np.intp) - 1
     areas = np.bincount(number)
-    inside = maps.reshape(-1, maps.shape[-1])[pixels].astype(np.float64)
+    places = np.divmod(pixels, labels.shape[1])
+    inside = maps[places].astype(np.float64)
 
     def mean(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         return np.asarray(np.bincount(number, weights=values) / areas)
@@ -69,7 +70,7 @@ def nucleus_features(
     probability, border, distance = inside[:, 0], inside[:, 1], inside[:, 2]
     radius = np.sqrt(areas / np.pi)
     shift, spread = np.zeros(len(areas)), np.zeros(len(areas))
-    for place, offset in zip(np.divmod(pixels, labels.shape[1]), inside[:, 3:].T, strict=True):
+    for place, offset in zip(places, inside[:, 3:].T, strict=True):
         away = (offset - 0.5) * (2 * OFFSET_RANGE)
         vote = place + away
         centre = mean(vote)
