@@ -43,6 +43,21 @@ def average(models: list[str], out: Path) -> None:
     save_model(out, networks[-1], read_card(folders[-1]).model_copy(update=changes))
 
 
+def average_and_judge(data: Path, out: Path, models: list[str], split: Path) -> None:
+    """Average, tune, and print what all reach on the validation images."""
+    average(models, out)
+    dataset = open_dataset(data)
+    validation = read_split(split, dataset.image_ids).validation
+    write_card(out, tuned(load_model(out), dataset, validation).card)
+    samples = [dataset.read(image_id) for image_id in validation]
+    for name in (*models, out):
+        model = load_model(name)
+        maps = [
+            kaggle_map(overlap(each.labels, model.segment(each.pixels).labels)) for each in samples
+        ]
+        print(f"{name}: Kaggle mAP {short(float(np.mean(maps)))} on validation images")
+
+
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -52,17 +67,7 @@ def main():
     parser.add_argument("models", nargs="+")
     parser.add_argument("--split", type=Path, required=True)
     options = parser.parse_args()
-    average(options.models, options.out)
-    dataset = open_dataset(options.data)
-    validation = read_split(options.split, dataset.image_ids).validation
-    write_card(options.out, tuned(load_model(options.out), dataset, validation).card)
-    samples = [dataset.read(image_id) for image_id in validation]
-    for name in (*options.models, options.out):
-        model = load_model(name)
-        maps = [
-            kaggle_map(overlap(each.labels, model.segment(each.pixels).labels)) for each in samples
-        ]
-        print(f"{name}: Kaggle mAP {short(float(np.mean(maps)))} on validation images")
+    average_and_judge(options.data, options.out, options.models, options.split)
 
 
 if __name__ == "__main__":
