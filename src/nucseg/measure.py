@@ -243,26 +243,35 @@ def _intensities(image: npt.NDArray[Any], runs: Runs) -> Columns:
     pixels = np.repeat(runs.row * width + runs.start - (stop - length), length)
     pixels += np.arange(len(pixels))
     area = runs.sums(length)
-    ends = np.cumsum(area)
-    starts = ends - area
     columns: Columns = {}
+    last, figures = None, {}
     for channel in range(channels.shape[1]):
         ending = f"_{channel}" if channels.shape[1] > 1 else ""
-        values = channels[pixels, channel].astype(np.float64)
-        for start, end in zip(starts, ends, strict=True):
-            values[start:end].sort()
-        total = np.add.reduceat(values, starts)
-        mean = total / area
-        variance = np.add.reduceat((values - np.repeat(mean, area)) ** 2, starts) / area
-        columns[f"intensity_mean{ending}"] = mean
-        columns[f"intensity_median{ending}"] = (
-            values[starts + (area - 1) // 2] + values[starts + area // 2]
-        ) / 2
-        columns[f"intensity_std{ending}"] = np.sqrt(variance)
-        columns[f"intensity_min{ending}"] = values[starts]
-        columns[f"intensity_max{ending}"] = values[ends - 1]
-        columns[f"intensity_sum{ending}"] = total
+        values = channels[pixels, channel]
+        # Grey that was saved as colour is looked at but once.
+        if last is None or not np.array_equal(values, last):
+            last, figures = values, _statistics(values.astype(np.float64), area)
+        columns |= {f"intensity_{name}{ending}": each for name, each in figures.items()}
     return columns
+
+
+def _statistics(values: Floats, area: Indices) -> Columns:
+    """Statistics of the values of each nucleus, which follow one another; sorts them in place."""
+    ends = np.cumsum(area)
+    starts = ends - area
+    for start, end in zip(starts, ends, strict=True):
+        values[start:end].sort()
+    total = np.add.reduceat(values, starts)
+    mean = total / area
+    variance = np.add.reduceat((values - np.repeat(mean, area)) ** 2, starts) / area
+    return {
+        "mean": mean,
+        "median": (values[starts + (area - 1) // 2] + values[starts + area // 2]) / 2,
+        "std": np.sqrt(variance),
+        "min": values[starts],
+        "max": values[ends - 1],
+        "sum": total,
+    }
 
 
 def _in_micrometres(columns: Columns, spread: Moments, pixel_size: tuple[float, float]) -> Columns:

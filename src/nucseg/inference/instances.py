@@ -116,14 +116,19 @@ def watershed(maps: FloatImage, settings: Watershed) -> Labels:
     without = (seed_in == 0) & ~several
     without[0] = False  # the background
     seed_in[without] = n_seeds + 1 + np.arange(np.count_nonzero(without))
-    labels = seed_in[parts]
-    contested = np.flatnonzero(several[parts])
+    pixels = np.flatnonzero(foreground)
+    part = parts.ravel()[pixels]
+    labels = np.zeros(parts.shape, np.int32)
+    labels.ravel()[pixels] = seed_in[part]
+    contested = pixels[several[part]]
     if len(contested):
         labels.ravel()[contested] = seeds.ravel()[contested]
+        heights = height.ravel()[contested]
         for share in _STEPS:
-            _flood(labels, height, contested, pixel_of_seed, share * settings.seed_threshold)
+            high = contested[heights >= share * settings.seed_threshold]
+            _flood(labels, height, high, pixel_of_seed)
         _join(labels, maps[..., 3:], contested, settings.join_votes)
-    _trim(labels, np.pad(nucleus, 1), settings.relative_threshold)
+    _trim(labels, pixels, np.pad(nucleus, 1), settings.relative_threshold)
     _fill_holes(labels)
     areas = np.bincount(labels.ravel())
     return renumbered(labels[1:-1, 1:-1], areas >= max(settings.min_area, 1))
@@ -138,7 +143,7 @@ def _connected(region: npt.NDArray[np.bool_]) -> tuple[int, Labels]:
 def _pixel_of_each(labels: Labels, count: int) -> Indices:
     """Index of one pixel of each label from 1 on; that of label 0 is 0, in the frame."""
     pixel = np.zeros(count + 1, np.intp)
-    pixels = np.flatnonzero(labels)
+    pixels = np.flatnonzero(labels > 0)
     pixel[labels.ravel()[pixels]] = pixels
     return pixel
 
@@ -158,11 +163,8 @@ def _seeds_of_parts(
     return seed_in, several
 
 
-def _flood(
-    labels: Labels, height: FloatImage, contested: Indices, pixel_of_seed: Indices, level: float
-) -> None:
-    """Share out contested pixels down to a height among the seeds, in place."""
-    high = contested[height.ravel()[contested] >= level]
+def _flood(labels: Labels, height: FloatImage, high: Indices, pixel_of_seed: Indices) -> None:
+    """Share out contested pixels above some height among the seeds, in place."""
     ground = np.zeros(labels.shape, bool)
     ground.ravel()[high] = True
     n_parts, parts = _connected(ground)
@@ -235,15 +237,14 @@ def _touching(flat: npt.NDArray[np.int32], pixels: Indices, width: int, count: i
     return np.unique(np.concatenate(keys))
 
 
-def _trim(labels: Labels, probability: FloatImage, share: float) -> None:
-    """Take away pixels below a share of their nucleus's mean probability, in place.
+def _trim(labels: Labels, pixels: Indices, probability: FloatImage, share: float) -> None:
+    """Take away those pixels of nuclei below a share of their nucleus's mean probability, in place.
 
     Of a nucleus that falls apart the largest piece stays.
     """
     if share == 0:
         return
     flat = labels.ravel()
-    pixels = np.flatnonzero(flat)
     label, value = flat[pixels], probability.ravel()[pixels]
     means = np.bincount(label, weights=value) / np.maximum(np.bincount(label), 1)
     low = value < (share * means).astype(np.float32)[label]

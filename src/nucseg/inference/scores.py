@@ -58,7 +58,7 @@ def nucleus_features(
         how far their mean is from its centroid, in radii of a disc of its area; and the binary
         logarithm of that radius in pixels, as the network saw it.
     """
-    pixels = np.flatnonzero(labels)
+    pixels = np.flatnonzero(labels > 0)
     number = labels.ravel()[pixels].astype(np.intp) - 1
     areas = np.bincount(number)
     places = np.divmod(pixels, labels.shape[1])
