@@ -23,7 +23,7 @@ from nucseg.datasets.reading import open_dataset
 from nucseg.datasets.splits import read_split
 from nucseg.metrics import kaggle_map, overlap
 from nucseg.models.zoo import KERAS, find_model, read_card, write_card
-from nucseg.training.fit import save_model
+from nucseg.training.outcome import save_model
 from nucseg.training.tuning import tuned
 
 

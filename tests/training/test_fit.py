@@ -33,8 +33,9 @@ from nucseg.errors import InputError, ModelError
 from nucseg.models.zoo import KERAS, ONNX, read_card, write_card
 from nucseg.training import run_folder
 from nucseg.training.fine_tuning import fine_tuning
-from nucseg.training.fit import _without_folders, train
+from nucseg.training.fit import train
 from nucseg.training.logs import missing_curves, read_log
+from nucseg.training.outcome import without_folders
 
 FILES = [
     KERAS, ONNX, "model.json", "config.toml", "history.csv", "split.csv", "plots/epoch_acc.png",
@@ -200,9 +201,9 @@ def test_an_interrupt_before_the_first_epoch_leaves_no_model(discs, tiny, tmp_pa
 
 def test_the_card_names_files_without_their_folders():
     settings = Training(split="/home/me/split.csv", encoder_weights="/data/encoder.h5")
-    record = _without_folders(settings)
+    record = without_folders(settings)
     assert (record["split"], record["encoder_weights"]) == ("split.csv", "encoder.h5")
-    assert _without_folders(Training())["encoder_weights"] == "imagenet"
+    assert without_folders(Training())["encoder_weights"] == "imagenet"
 
 
 def test_an_overwritten_run_leaves_nothing_behind(discs, tiny, tmp_path):

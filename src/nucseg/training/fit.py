@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import logging
-import platform
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from nucseg.config import DEFAULT_RECIPE, RECIPES, Scaling, Scoring, Training
+from nucseg.config import DEFAULT_RECIPE, RECIPES, Training
 from nucseg.datasets.reading import Dataset, open_dataset
 from nucseg.datasets.splits import Split, find_fields, make_split, read_split, write_split
 from nucseg.errors import InputError
 from nucseg.files import whole_file
-from nucseg.models.zoo import KERAS, ONNX, ModelCard, find_model, read_card, write_card
+from nucseg.models.zoo import KERAS
 from nucseg.training import run_folder
+from nucseg.training.outcome import (
+    given_scoring,
+    keep_weights,
+    learns_all,
+    tune,
+    without_folders,
+    write_model,
+)
 from nucseg.training.quiet import import_tensorflow
 
 if TYPE_CHECKING:
@@ -120,12 +124,12 @@ def train(
     tf.config.experimental.enable_op_determinism()
     model, history = _start(folder, settings, resume=resume)
     read = _data(dataset, split, settings, report)
-    scoring = _scoring(settings)
+    scoring = given_scoring(settings)
     begun = datetime.now(UTC)
     interrupted = _fit(model, settings, folder, history, read, report, on_epoch)
     if not history:
         raise InputError("Training was interrupted before the first epoch ended: nothing to keep.")
-    kept = _keep_weights(model, settings, folder, history)
+    kept = keep_weights(model, settings, folder, history)
     if settings.precision == "bfloat16":
         model = in_float32(model)
     record = {
@@ -136,11 +140,11 @@ def train(
         "interrupted": interrupted,
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": round((datetime.now(UTC) - begun).total_seconds(), 1),
-        "settings": _without_folders(settings),
+        "settings": without_folders(settings),
     }
-    _finish(folder, model, settings, scoring, history, record)
-    if _learns_all(settings):
-        _tune(folder, dataset, split.validation, report)
+    write_model(folder, model, settings, scoring, history, record)
+    if learns_all(settings):
+        tune(folder, dataset, split.validation, report)
     if not interrupted:
         shutil.rmtree(folder / run_folder.CHECKPOINT)
     return folder
@@ -312,26 +316,6 @@ def _fit(
     return False
 
 
-def _learns_all(settings: Training) -> bool:
-    """Whether thresholds and score are learned too: not where a model goes on in small steps."""
-    return settings.recipe == "instance" and (settings.start_from is None or settings.relearn)
-
-
-def _keep_weights(
-    model: keras.Model, settings: Training, folder: Path, history: run_folder.History
-) -> int:
-    """Give the network the weights to keep, and tell of which epoch they are.
-
-    Those of the lowest validation loss; of the instance recipe, unless it goes on in small steps,
-    the last where no epoch is missing: its learning rate has fallen to next to nothing by then, and
-    the loss of one crop of each validation image says less of separate nuclei than that.
-    """
-    if _learns_all(settings) and len(history) == settings.epochs:
-        return settings.epochs
-    model.load_weights(folder / run_folder.BEST)
-    return run_folder.best_epoch(history) + 1
-
-
 def _loss(settings: Training) -> Callable[[Any, Any], Any]:
     from nucseg.models import losses
 
@@ -358,103 +342,3 @@ def _compile(model: keras.Model, settings: Training, steps: int) -> None:
         loss=_loss(settings),
         metrics=[losses.accuracy, losses.dice],
     )
-
-
-def _without_folders(settings: Training) -> dict[str, Any]:
-    """Name files without their folders: the model may travel, the folders are nobody's business."""
-    files = ("split", "encoder_weights", "start_from")
-    given = {key: getattr(settings, key) for key in files}
-    names = {key: Path(value).name for key, value in given.items() if value is not None}
-    return settings.model_copy(update=names).model_dump(mode="json")
-
-
-def _finish(
-    folder: Path,
-    model: keras.Model,
-    settings: Training,
-    scoring: Scoring | None,
-    history: run_folder.History,
-    record: dict[str, Any],
-) -> None:
-    from nucseg.models.picture import architecture_picture
-    from nucseg.plotting import history_plots
-
-    save_model(
-        folder,
-        model,
-        ModelCard(
-            name=folder.resolve().name,
-            description=f"U-Net with a MobileNetV2 encoder, {settings.recipe} recipe.",
-            recipe=settings.recipe,
-            network=settings.network,
-            preprocessing=settings.preprocessing,
-            postprocessing=settings.postprocessing,
-            scoring=scoring,
-            scaling=Scaling() if settings.recipe == "instance" else None,
-            training=record,
-            figures={"validation": history[record["kept_epoch"] - 1]},
-            versions=_versions(),
-            files={KERAS: "", ONNX: ""},
-        ),
-    )
-    columns = {key: [row[key] for row in history] for key in history[0]}
-    history_plots(columns, folder / run_folder.PLOTS)
-    architecture_picture(model, folder / run_folder.PLOTS / "model.png")
-    lines: list[str] = []
-    model.summary(print_fn=lines.append)
-    with whole_file(folder / run_folder.PLOTS / "model.txt") as partial:
-        partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
-def _scoring(settings: Training) -> Scoring | None:
-    """Take over the score of the model to go on from, as its thresholds: few images tell less."""
-    return (
-        None if settings.start_from is None else read_card(find_model(settings.start_from)).scoring
-    )
-
-
-def _tune(folder: Path, dataset: Dataset, image_ids: Sequence[str], report: Progress) -> None:
-    """Fit thresholds and scores on the validation images, whole ones, and keep them."""
-    from nucseg.inference.segmenter import load_model
-    from nucseg.training.tuning import tuned
-
-    model = tuned(
-        load_model(folder),
-        dataset,
-        image_ids,
-        progress=lambda done, total: report("tuning on validation images", done, total),
-    )
-    write_card(folder, model.card)
-
-
-def save_model(folder: Path, model: keras.Model, card: ModelCard) -> None:
-    """Write a model folder: the Keras file, the same network as ONNX, and ``model.json``.
-
-    Parameters
-    ----------
-    folder : Path
-    model : keras.Model
-        Saved without its optimizer and losses, so that plain Keras loads it in safe mode, and with
-        its kernels rounded to what half precision holds, which halves the ONNX file.
-    card : ModelCard
-        The hashes of the files are filled in.
-    """
-    import keras
-
-    from nucseg.models.onnx_export import write_onnx
-
-    plain = keras.Model.from_config(model.get_config())
-    plain.set_weights([
-        weights.astype(np.float16).astype(weights.dtype) if weights.ndim > 1 else weights
-        for weights in model.get_weights()
-    ])  # fmt: skip
-    with whole_file(folder / KERAS) as partial:
-        plain.save(partial)
-    with whole_file(folder / ONNX) as partial:
-        write_onnx(plain, partial, card.network.outputs)
-    write_card(folder, card)
-
-
-def _versions() -> dict[str, str]:
-    names = ("nucseg", "keras", "tensorflow", "numpy", "onnx", "opencv-python-headless")
-    return {"python": platform.python_version(), **{name: version(name) for name in names}}

@@ -1,0 +1,160 @@
+"""What a training run leaves: a model folder with its description, plots and tuned thresholds."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nucseg.config import Scaling, Scoring, Training
+from nucseg.datasets.reading import Dataset
+from nucseg.files import whole_file
+from nucseg.models.zoo import KERAS, ONNX, ModelCard, find_model, read_card, write_card
+from nucseg.training import run_folder
+
+if TYPE_CHECKING:
+    import keras
+
+
+def learns_all(settings: Training) -> bool:
+    """Whether thresholds and score are learned too: not where a model goes on in small steps."""
+    return settings.recipe == "instance" and (settings.start_from is None or settings.relearn)
+
+
+def keep_weights(
+    model: keras.Model, settings: Training, folder: Path, history: run_folder.History
+) -> int:
+    """Give the network the weights to keep, and tell of which epoch they are.
+
+    Those of the lowest validation loss; of the instance recipe, unless it goes on in small steps,
+    the last where no epoch is missing: its learning rate has fallen to next to nothing by then, and
+    the loss of one crop of each validation image says less of separate nuclei than that.
+    """
+    if learns_all(settings) and len(history) == settings.epochs:
+        return settings.epochs
+    model.load_weights(folder / run_folder.BEST)
+    return run_folder.best_epoch(history) + 1
+
+
+def write_model(
+    folder: Path,
+    model: keras.Model,
+    settings: Training,
+    scoring: Scoring | None,
+    history: run_folder.History,
+    record: dict[str, Any],
+) -> None:
+    """Write the model folder of a run, with plots of its history and its network.
+
+    Parameters
+    ----------
+    folder : Path
+        The run folder.
+    model : keras.Model
+    settings : Training
+    scoring : Scoring or None
+        How nuclei are scored, where that is not learned.
+    history : list of dict
+        Figures of each epoch.
+    record : dict
+        What ``model.json`` says of the training.
+    """
+    from nucseg.models.picture import architecture_picture
+    from nucseg.plotting import history_plots
+
+    save_model(
+        folder,
+        model,
+        ModelCard(
+            name=folder.resolve().name,
+            description=f"U-Net with a MobileNetV2 encoder, {settings.recipe} recipe.",
+            recipe=settings.recipe,
+            network=settings.network,
+            preprocessing=settings.preprocessing,
+            postprocessing=settings.postprocessing,
+            scoring=scoring,
+            scaling=Scaling() if settings.recipe == "instance" else None,
+            training=record,
+            figures={"validation": history[record["kept_epoch"] - 1]},
+            versions=_versions(),
+            files={KERAS: "", ONNX: ""},
+        ),
+    )
+    columns = {key: [row[key] for row in history] for key in history[0]}
+    history_plots(columns, folder / run_folder.PLOTS)
+    architecture_picture(model, folder / run_folder.PLOTS / "model.png")
+    lines: list[str] = []
+    model.summary(print_fn=lines.append)
+    with whole_file(folder / run_folder.PLOTS / "model.txt") as partial:
+        partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def given_scoring(settings: Training) -> Scoring | None:
+    """Take over the score of the model to go on from, as its thresholds: few images tell less."""
+    return (
+        None if settings.start_from is None else read_card(find_model(settings.start_from)).scoring
+    )
+
+
+def tune(
+    folder: Path,
+    dataset: Dataset,
+    image_ids: Sequence[str],
+    report: Callable[[str, int, int], None],
+) -> None:
+    """Fit thresholds and scores on the validation images, whole ones, and keep them."""
+    from nucseg.inference.segmenter import load_model
+    from nucseg.training.tuning import tuned
+
+    model = tuned(
+        load_model(folder),
+        dataset,
+        image_ids,
+        progress=lambda done, total: report("tuning on validation images", done, total),
+    )
+    write_card(folder, model.card)
+
+
+def without_folders(settings: Training) -> dict[str, Any]:
+    """Name files without their folders: the model may travel, the folders are nobody's business."""
+    files = ("split", "encoder_weights", "start_from")
+    given = {key: getattr(settings, key) for key in files}
+    names = {key: Path(value).name for key, value in given.items() if value is not None}
+    return settings.model_copy(update=names).model_dump(mode="json")
+
+
+def save_model(folder: Path, model: keras.Model, card: ModelCard) -> None:
+    """Write a model folder: the Keras file, the same network as ONNX, and ``model.json``.
+
+    Parameters
+    ----------
+    folder : Path
+    model : keras.Model
+        Saved without its optimizer and losses, so that plain Keras loads it in safe mode, and with
+        its kernels rounded to what half precision holds, which halves the ONNX file.
+    card : ModelCard
+        The hashes of the files are filled in.
+    """
+    import keras
+
+    from nucseg.models.onnx_export import write_onnx
+
+    plain = keras.Model.from_config(model.get_config())
+    plain.set_weights([
+        weights.astype(np.float16).astype(weights.dtype) if weights.ndim > 1 else weights
+        for weights in model.get_weights()
+    ])  # fmt: skip
+    with whole_file(folder / KERAS) as partial:
+        plain.save(partial)
+    with whole_file(folder / ONNX) as partial:
+        write_onnx(plain, partial, card.network.outputs)
+    write_card(folder, card)
+
+
+def _versions() -> dict[str, str]:
+    names = ("nucseg", "keras", "tensorflow", "numpy", "onnx", "opencv-python-headless")
+    return {"python": platform.python_version(), **{name: version(name) for name in names}}
