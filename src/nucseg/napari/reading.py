@@ -7,13 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from nucseg.errors import InputError, NucsegError
 from nucseg.export import FORMATS
 from nucseg.images import Source, open_image, read_image, read_plane
 from nucseg.inference.inputs import Input
-from nucseg.inference.records import measurements_path
+from nucseg.inference.records import read_measurements
 from nucseg.inference.summary import RUN
 from nucseg.measure import Columns
 from nucseg.napari.samples import LayerData
@@ -114,9 +112,5 @@ def _image_of(name: str, inputs: list[Path]) -> Source | None:
 
 
 def _features(folder: Path, name: str) -> Columns:
-    path = measurements_path(folder, Input(Path(name), name))
-    if not path.exists():
-        return {}
-    with np.load(path) as columns:
-        measured = dict(columns)
-    return {"index": measured.pop("label"), **measured}
+    measured = read_measurements(folder, Input(Path(name), name))
+    return {"index": measured.pop("label"), **measured} if measured else {}
