@@ -7,6 +7,7 @@ a report, a small picture. The record is written last and tells that the image i
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import threading
@@ -141,8 +142,11 @@ def write_measurements(folder: Path, image: Input, measurements: Columns) -> Non
     rows = np.empty(len(measurements["label"]), fields)
     for name, values in measurements.items():
         rows[name] = values
-    with whole_file(measurements_path(folder, image)) as partial, partial.open("wb") as file:
-        np.save(file, rows)
+    # Through memory, since NumPy does not tell where a full disk takes a part of a file alone.
+    buffer = io.BytesIO()
+    np.save(buffer, rows)
+    with whole_file(measurements_path(folder, image)) as partial:
+        partial.write_bytes(buffer.getbuffer())
 
 
 def read_measurements(folder: Path, image: Input, beginnings: tuple[str, ...] = ("",)) -> Columns:
