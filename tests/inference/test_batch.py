@@ -716,3 +716,24 @@ def test_names_as_long_as_can_be(
     assert [row.status for row in again] == ["empty", status]
     assert modified(tmp_path / "out") == before
     assert len(rows(tmp_path / "out" / "measurements.csv")) == (2 if status == "ok" else 0)
+
+
+def test_results_deleted_during_the_run_are_told(bright_model: Path, tmp_path: Path):
+    (tmp_path / "in").mkdir()
+    for name in ("a", "b"):
+        PIL.Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "in" / f"{name}.png")
+    first = tmp_path / "out" / "labels" / "a.tif"
+
+    def progress(done: float, _total: int) -> None:
+        if done >= 1:
+            first.unlink(missing_ok=True)
+
+    model = load_model(bright_model, threads=1)
+    found = segment_files([tmp_path / "in"], tmp_path / "out", model, progress=progress)
+    assert [outcome.status for outcome in found] == ["failed", "empty"]
+    assert "deleted while the run went on" in found[0].error
+    again = segment_files([tmp_path / "in"], tmp_path / "out", model, resume=True)
+    assert [(outcome.status, outcome.kept) for outcome in again] == [
+        ("empty", False),
+        ("empty", True),
+    ]

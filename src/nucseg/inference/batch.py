@@ -185,7 +185,11 @@ def segment_files(
     )
     step(0, len(images))
     with closing(_each(images, run, lambda done: step(done, len(images)))) as done:
-        outcomes = [outcome_of(*each) for each in zip(images, done, strict=True)]
+        found = list(done)
+    outcomes = [
+        outcome_of(image, _if_still_there(image, record, run))
+        for image, record in zip(images, found, strict=True)
+    ]
     write_tables(folder, images, outcomes, parquet="parquet" in of_all)
     if "report" in of_all:
         write_run_report(folder, images, outcomes, model, of_each)
@@ -264,6 +268,15 @@ def _process(image: Input, run: _Run, report: Callable[[float], None]) -> Record
         record = _anew(image, run, report)
     report(1)
     return {**record, "kept": kept}
+
+
+def _if_still_there(image: Input, record: Record, run: _Run) -> Record:
+    """Record of an image, a failure where its results were deleted while the run went on."""
+    results = records.results_of(image, run.folder, (*run.formats, *run.of_all))
+    if record["status"] == "failed" or all(path.exists() for path in results):
+        return record
+    error = "Its results were deleted while the run went on. Run the command again with --resume."
+    return {"status": "failed", "nuclei": 0, "seconds": record["seconds"], "error": error}
 
 
 def _anew(image: Input, run: _Run, report: Callable[[float], None]) -> Record:
