@@ -31,7 +31,7 @@ from nucseg.training.fit import train
 
 EPOCHS = (64, 14)
 SECOND_LEARNING_RATE = 4e-4
-# With all of them from the start, 60 epochs are too few.
+# With the recipe's own changes from the start, 60 epochs reach less on validation images.
 MILDER = {"contrast": 0.25, "gamma": 0.3, "noise": 0.04}
 MILDER_CROPS = {"stain": 0.0, "illumination": 0.0}
 

@@ -7,7 +7,7 @@ from nucseg.models.unet import build_unet
 from nucseg.training.precision import FusedBatchNormalization, in_bfloat16, in_float32
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def network() -> keras.Model:
     keras.utils.set_random_seed(0)
     return build_unet(UNet(alpha=0.1, decoder=(8, 8, 8, 8)), size=(32, 32))
