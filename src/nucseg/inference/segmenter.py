@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 from pydantic import ValidationError
@@ -18,12 +17,11 @@ from nucseg.errors import InputError, ModelError
 from nucseg.export.format import Windowed
 from nucseg.inference.filters import kept_nuclei
 from nucseg.inference.instances import label_image
+from nucseg.inference.network import run_network
 from nucseg.inference.runtimes import Runtime, load_runtime
 from nucseg.inference.scaling import (
-    at_scale,
     is_looked_at_whole,
     look_windows,
-    maps_at_size,
     scale_for,
     typical_diameter,
     whole_areas,
@@ -31,12 +29,8 @@ from nucseg.inference.scaling import (
 from nucseg.inference.scores import expected_iou, mean_scores, nucleus_features
 from nucseg.inference.segmentation import Segmentation
 from nucseg.inference.tiling import Canvas, Stitcher, tiles, window_and_margin, window_size
-from nucseg.inference.turns import mean_over_turns
 from nucseg.models.zoo import DEFAULT_MODEL, ModelCard, find_model, read_card
 from nucseg.preprocess import FloatImage, Limits, prepare, prepared_limits, resize_image
-
-# The encoder halves an image five times.
-_STRIDE = 32
 
 
 @dataclass(frozen=True)
@@ -151,7 +145,7 @@ class Model:
         first, labels = replace(self, scale=1.0), np.zeros(part.shape[:2], np.int32)
         if first._fits(part.shape):
             maps = first._maps(prepare(part, self.card.preprocessing, limits=limits))
-            return first._scored(maps)[0]
+            return label_image(maps, self.card.postprocessing)
         first.stitch(part, labels, limits=limits)
         return labels
 
@@ -177,33 +171,9 @@ class Model:
         return self._maps(prepare(image, self.card.preprocessing))
 
     def _maps(self, prepared: FloatImage, *, start: tuple[int, int] = (0, 0)) -> FloatImage:
-        """Run the network on a prepared image, or on a window that starts at some row and column.
-
-        A network that halves an image five times sees the same as in the whole image only where
-        rows and columns are halved at the same places.
-        """
+        """Run the network on a prepared image, or on a window that starts at some place."""
         scale = self.scale or 1.0
-        seen = at_scale(prepared, scale)
-        if self.card.tta:
-            maps = mean_over_turns(self._run, seen, self.card.network.outputs)
-        else:
-            above, left = (round(place * scale) % _STRIDE for place in start)
-            maps = self._run(seen, above=above, left=left)
-        return maps_at_size(maps, prepared.shape[:2], scale)
-
-    def _run(self, prepared: FloatImage, *, above: int = 0, left: int = 0) -> FloatImage:
-        """Run the network on a prepared image of any size, with so many pixels above and left."""
-        height, width = prepared.shape[:2]
-        below, right = -(above + height) % _STRIDE, -(left + width) % _STRIDE
-        padded = cv2.copyMakeBorder(prepared, above, below, left, right, cv2.BORDER_REPLICATE)
-        maps = self.runtime(np.asarray(padded, np.float32)[None])
-        expected = (1, *padded.shape[:2], len(self.card.network.outputs))
-        if maps.shape != expected:
-            raise ModelError(
-                f"The network of {self.card.name} gave maps of shape {maps.shape}, expected "
-                f"{expected} from its description. Export the model again."
-            )
-        return maps[0, above : above + height, left : left + width]
+        return run_network(self.runtime, self.card, prepared, scale=scale, start=start)
 
     def network_probability(self, image: npt.NDArray[Any]) -> FloatImage:
         """Probability of each pixel to lie in a nucleus, at the size that the network works at.
@@ -297,12 +267,12 @@ class Model:
         if not first._fits(image.shape) or not is_looked_at_whole(image.shape):
             return self.for_image(image).segment(image, **options)
         maps = first.network_maps(image)
-        labels, scores = first._scored(maps)
+        labels = label_image(maps, self.card.postprocessing)
         scale = scale_for(typical_diameter(whole_areas(labels)), scaling)
         if scale != 1:
             return replace(self, scale=scale).segment(image, **options)
         # The first look is the last: most images are seen as they are.
-        probability = np.ascontiguousarray(maps[..., 0])
+        scores, probability = first._scores(labels, maps), np.ascontiguousarray(maps[..., 0])
         return self._segmentation(image, labels, scores, probability, pixel_size)
 
     def _fits(self, shape: tuple[int, ...]) -> bool:
@@ -344,7 +314,8 @@ class Model:
         for done, tile in enumerate(windows, start=1):
             prepared = prepare(image[tile.window], self.card.preprocessing, limits=limits)
             maps = self._maps(prepared, start=(tile.window[0].start, tile.window[1].start))
-            labels, each = self._scored(maps)
+            labels = label_image(maps, self.card.postprocessing)
+            each = self._scores(labels, maps)
             scores.append(each[stitcher.add(tile, labels) - 1])
             if probability is not None:
                 probability[tile.core] = maps[tile.core_in_window][..., 0]
@@ -352,13 +323,12 @@ class Model:
                 progress(done, len(windows))
         return stitcher, np.concatenate(scores)
 
-    def _scored(self, maps: FloatImage) -> tuple[npt.NDArray[np.int32], FloatImage]:
-        """From maps at the size of the image to its nuclei and their scores."""
-        labels = label_image(maps, self.card.postprocessing)
+    def _scores(self, labels: npt.NDArray[np.int32], maps: FloatImage) -> FloatImage:
+        """Scores of nuclei from the maps, both at the size of the image."""
         if self.card.scoring is None:
-            return labels, mean_scores(labels, maps[..., 0])
+            return mean_scores(labels, maps[..., 0])
         features = nucleus_features(labels, maps, scale=self.scale or 1.0)
-        return labels, expected_iou(features, self.card.scoring)
+        return expected_iou(features, self.card.scoring)
 
     def nuclei(
         self,
@@ -385,8 +355,8 @@ class Model:
         # Resizing drops the axis of a single map.
         size = (image.shape[0], image.shape[1])
         maps = resize_image(network_maps, size).reshape(*size, -1)
-        labels, scores = self._scored(maps)
-        probability = np.ascontiguousarray(maps[..., 0])
+        labels = label_image(maps, self.card.postprocessing)
+        scores, probability = self._scores(labels, maps), np.ascontiguousarray(maps[..., 0])
         return self._segmentation(image, labels, scores, probability, pixel_size)
 
     def _segmentation(

@@ -1,0 +1,79 @@
+"""A network on prepared images of any size: at its scale, filled up to its stride, checked."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import cv2
+import numpy as np
+
+from nucseg.errors import ModelError
+from nucseg.inference.runtimes import Runtime
+from nucseg.inference.scaling import at_scale, maps_at_size
+from nucseg.inference.turns import mean_over_turns
+from nucseg.models.zoo import ModelCard
+from nucseg.preprocess import FloatImage
+
+# The encoder halves an image five times.
+_STRIDE = 32
+
+
+def run_network(
+    runtime: Runtime,
+    card: ModelCard,
+    prepared: FloatImage,
+    *,
+    scale: float = 1.0,
+    start: tuple[int, int] = (0, 0),
+) -> FloatImage:
+    """Run a network on a prepared image, or on a window of one.
+
+    Parameters
+    ----------
+    runtime : Runtime
+    card : ModelCard
+        Of the runtime's model.
+    prepared : ndarray, shape (H, W, 3), float32
+        As `nucseg.preprocess.prepare` gives it.
+    scale : float
+        Factor by which it is resized for the network, a multiple of 1/32.
+    start : (row, column)
+        Where the window starts in the image, in pixels. A network that halves an image five times
+        sees the same as in the whole image only where rows and columns are halved at the same
+        places; test-time augmentation does not keep them.
+
+    Returns
+    -------
+    ndarray, shape (H, W, M), float32
+        One map for each name in ``card.network.outputs``.
+
+    Raises
+    ------
+    ModelError
+        The network does not give what the model's description says.
+    """
+    seen = at_scale(prepared, scale)
+    run = partial(_run, runtime, card)
+    if card.tta:
+        maps = mean_over_turns(run, seen, card.network.outputs)
+    else:
+        above, left = (round(place * scale) % _STRIDE for place in start)
+        maps = run(seen, above=above, left=left)
+    return maps_at_size(maps, prepared.shape[:2], scale)
+
+
+def _run(
+    runtime: Runtime, card: ModelCard, image: FloatImage, *, above: int = 0, left: int = 0
+) -> FloatImage:
+    """Run a network on an image, with so many pixels repeated above and left of it."""
+    height, width = image.shape[:2]
+    below, right = -(above + height) % _STRIDE, -(left + width) % _STRIDE
+    padded = cv2.copyMakeBorder(image, above, below, left, right, cv2.BORDER_REPLICATE)
+    maps = runtime(np.asarray(padded, np.float32)[None])
+    expected = (1, *padded.shape[:2], len(card.network.outputs))
+    if maps.shape != expected:
+        raise ModelError(
+            f"The network of {card.name} gave maps of shape {maps.shape}, expected "
+            f"{expected} from its description. Export the model again."
+        )
+    return maps[0, above : above + height, left : left + width]
