@@ -124,12 +124,11 @@ DESIGNS = {
 }
 
 
-def recipe(design, epochs, encoder_weights):
+def recipe(design, **changes):
     held = RECIPES["instance"]
     return held.model_copy(
         update={
-            "epochs": epochs,
-            "encoder_weights": encoder_weights,
+            **changes,
             "network": held.network.model_copy(update={"outputs": design.maps}),
             "crops": held.crops.model_copy(update={"per_epoch": CROPS_PER_EPOCH}),
         }
@@ -170,6 +169,7 @@ def build(design, settings):
     import keras
 
     from nucseg.models.unet import build_unet
+    from nucseg.training.precision import in_bfloat16
 
     steps = settings.crops.per_epoch // settings.batch_size
     warmup = settings.warmup_epochs * steps
@@ -182,6 +182,8 @@ def build(design, settings):
     )
     keras.utils.set_random_seed(settings.seed)
     model = build_unet(settings.network, encoder_weights=settings.encoder_weights)
+    if settings.precision == "bfloat16":
+        model = in_bfloat16(model)
     optimizer = keras.optimizers.AdamW(rate, weight_decay=settings.weight_decay)
     model.compile(optimizer, loss=design.loss(design.maps))
     return model, steps
@@ -192,6 +194,7 @@ def train(images, design, settings, stem):
     import keras
 
     from nucseg.models.onnx_export import write_onnx
+    from nucseg.training.precision import in_float32
 
     model, steps = build(design, settings)
     told = keras.callbacks.LambdaCallback(
@@ -209,6 +212,8 @@ def train(images, design, settings, stem):
         callbacks=[told],
     )
     minutes = (time.perf_counter() - begun) / 60
+    if settings.precision == "bfloat16":
+        model = in_float32(model)
     with whole_file(stem.with_suffix(".weights.h5")) as partly:
         model.save_weights(partly)
     with whole_file(stem.with_suffix(".onnx")) as partly:
@@ -296,7 +301,12 @@ def trained(dataset, split, groups, arguments):
     images, report = None, {}
     for name in arguments.only:
         design = DESIGNS[name]
-        settings = recipe(design, arguments.epochs, arguments.encoder_weights)
+        settings = recipe(
+            design,
+            epochs=arguments.epochs,
+            encoder_weights=arguments.encoder_weights,
+            precision=arguments.precision,
+        )
         stem = arguments.out / f"{name}_{arguments.epochs}"
         done = stem.with_suffix(".json")
         if not done.exists():
@@ -310,6 +320,7 @@ def trained(dataset, split, groups, arguments):
                 "epochs": settings.epochs,
                 "crops": settings.crops.per_epoch,
                 "seed": settings.seed,
+                "precision": settings.precision,
                 "machine": platform.processor() or platform.machine(),
                 "python": sys.version,
             }
@@ -342,6 +353,7 @@ def main():
     parser.add_argument("--encoder-weights", default="imagenet")
     parser.add_argument("--only", nargs="+", choices=DESIGNS, default=list(DESIGNS))
     parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--oracle", action="store_true", help="judge true maps; train nothing")
     arguments = parser.parse_args()
 
