@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nucseg.errors import InputError
+from nucseg.export import tables
 from nucseg.export.parquet import write_parquet
 from nucseg.export.run_record import write_run_record
 from nucseg.export.tables import write_table
@@ -20,6 +21,13 @@ def test_parts_with_other_columns_leave_cells_empty(tmp_path: Path):
     parts = [{"a": [1, 2], "b": [0.5, float("nan")]}, {"a": np.array([3.0]), "c": ["x, y"]}]
     write_table(path, parts)
     assert path.read_text() == 'a,b,c\n1,0.5,\n2,,\n3,,"x, y"\n'
+
+
+def test_a_part_of_many_rows_is_written_a_few_at_a_time(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(tables, "_ROWS", 2)
+    path = tmp_path / "t.csv"
+    write_table(path, [{"a": np.arange(5), "b": list("vwxyz")}, {"a": [5]}, {"b": []}])
+    assert path.read_text() == "a,b\n0,v\n1,w\n2,x\n3,y\n4,z\n5,\n"
 
 
 def test_columns_without_parts(tmp_path: Path):

@@ -13,6 +13,9 @@ import numpy.typing as npt
 
 from nucseg.files import whole_file
 
+# Written at once.
+_ROWS = 10_000
+
 Table = Mapping[str, Sequence[Any] | npt.NDArray[Any]]
 
 
@@ -63,8 +66,12 @@ def write_columns(path: Path, columns: Sequence[str], parts: Iterable[Table]) ->
         writer.writerow(columns)
         for part in parts:
             rows = len(next(iter(part.values()), ()))
-            cells = [_cells(part.get(name, [None] * rows)) for name in columns]
-            writer.writerows(zip(*cells, strict=True))
+            # Cells as text take many times the memory of numbers.
+            for first in range(0, rows, _ROWS):
+                some = {name: part[name][first : first + _ROWS] for name in columns if name in part}
+                missing = [None] * min(_ROWS, rows - first)
+                cells = [_cells(some.get(name, missing)) for name in columns]
+                writer.writerows(zip(*cells, strict=True))
 
 
 def _cells(column: Sequence[Any] | npt.NDArray[Any]) -> list[Any]:
