@@ -1,15 +1,17 @@
 """Images of any size: peak memory, time, and that no nucleus is lost.
 
     python benchmarks/large.py --data DIR --scratch DIR [--sides 5000 20000] [--save labels]
-        [--dry-run 100000] [--json FILE]
+        [--diameter 20] [--dry-run 100000] [--json FILE]
 
 DIR holds dsb2018/ as for benchmarks/accuracy.py. For each side, an 8-bit tiled TIFF is made by
 repeating the four fluorescence images of 256 by 256 pixels with most nuclei of fold 0, about 1,000
 nuclei per megapixel; `nucseg segment` runs on it in a process of its own, and its peak resident
 memory and time are taken from the operating system. Then the label image is read part by part: its
 numbers, and those in the table, must be 1 to N without a gap. The last line sets the time per pixel
-of the largest image against that of the smallest. With --dry-run, a tiled BigTIFF and an OME-Zarr
-of that side are made, with next to no pixels in them, and `nucseg segment --dry-run` tells of both.
+of the largest image against that of the smallest; a diameter is given, since the one that is
+estimated differs with the place of the windows that it is estimated from, and with it the scale at
+which the network sees an image. With --dry-run, a tiled BigTIFF and an OME-Zarr of that side are
+made, with next to no pixels in them, and `nucseg segment --dry-run` tells of both.
 """
 
 from __future__ import annotations
@@ -125,6 +127,7 @@ def main():
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--scratch", type=Path, required=True, help="folder for images and results")
     parser.add_argument("--sides", type=int, nargs="*", default=[5000, 20000])
+    parser.add_argument("--diameter", type=float, default=20, help="of nuclei, the same for all")
     parser.add_argument("--save", default="labels", help="formats, of which one is labels")
     parser.add_argument("--dry-run", type=int, metavar="SIDE")
     parser.add_argument("--model", default="nuclei")
@@ -145,6 +148,7 @@ def main():
             write_image(image, block, side)
         command = [sys.executable, "-m", "nucseg", "segment", str(image), "-o", str(out)]
         command += ["--save", options.save, "--model", options.model]
+        command += ["--diameter", str(options.diameter)]
         seconds, cpu, memory, status = run(command)
         if status:
             sys.exit(f"nucseg segment ended with status {status}")
