@@ -10,12 +10,10 @@ import numpy as np
 from nucseg.errors import ModelError
 from nucseg.inference.runtimes import Runtime
 from nucseg.inference.scaling import at_scale, maps_at_size
+from nucseg.inference.tiling import STRIDE
 from nucseg.inference.turns import mean_over_turns
 from nucseg.models.zoo import ModelCard
 from nucseg.preprocess import FloatImage
-
-# The encoder halves an image five times.
-_STRIDE = 32
 
 
 def run_network(
@@ -57,7 +55,7 @@ def run_network(
     if card.tta:
         maps = mean_over_turns(run, seen, card.network.outputs)
     else:
-        above, left = (round(place * scale) % _STRIDE for place in start)
+        above, left = (round(place * scale) % STRIDE for place in start)
         maps = run(seen, above=above, left=left)
     return maps_at_size(maps, prepared.shape[:2], scale)
 
@@ -67,7 +65,7 @@ def _run(
 ) -> FloatImage:
     """Run a network on an image, with so many pixels repeated above and left of it."""
     height, width = image.shape[:2]
-    below, right = -(above + height) % _STRIDE, -(left + width) % _STRIDE
+    below, right = -(above + height) % STRIDE, -(left + width) % STRIDE
     padded = cv2.copyMakeBorder(image, above, below, left, right, cv2.BORDER_REPLICATE)
     maps = runtime(np.asarray(padded, np.float32)[None])
     expected = (1, *padded.shape[:2], len(card.network.outputs))
