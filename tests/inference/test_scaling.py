@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from nucseg.config import INSTANCE_MAPS, OFFSET_RANGE, Scaling, Watershed
+from nucseg.config import INSTANCE_MAPS, OFFSET_RANGE, Preprocessing, Scaling, Watershed
 from nucseg.datasets.synthetic import synthetic_image
 from nucseg.errors import InputError
 from nucseg.inference.instances import watershed
@@ -17,13 +17,15 @@ from nucseg.inference.scaling import (
     at_scale,
     look_windows,
     maps_at_size,
+    mostly_large,
     sampled_windows,
     scale_for,
+    seems_large,
     typical_diameter,
 )
 from nucseg.inference.segmenter import Model, load_model
 from nucseg.metrics import kaggle_map, overlap
-from nucseg.preprocess import resize_labels
+from nucseg.preprocess import prepare, resize_labels
 from nucseg.targets import instance_maps
 
 SCALING = Scaling(smallest=8, largest=30)
@@ -127,9 +129,13 @@ class _Painted:
     def on_one_thread(self):
         return self
 
+    def __init__(self) -> None:
+        self.seen: list[tuple[int, int]] = []
+
     def __call__(self, batch):
         from skimage.measure import label
 
+        self.seen.append(batch.shape[1:3])
         numbers = label(batch[0, ..., 0] > 0.5, connectivity=1)
         self.widths = np.sqrt(np.bincount(numbers.ravel())[1:])
         return instance_maps(numbers)[None]
@@ -161,6 +167,48 @@ def test_the_scale_is_estimated_by_a_first_look(model: Model, side: int, seen: f
     assert model.card.scaling is not None
     fixed = model.with_diameter(side * 2 / np.sqrt(np.pi)).segment(image)
     np.testing.assert_array_equal(fixed.labels > 0, found.labels > 0)
+
+
+def prepared(image: np.ndarray) -> np.ndarray:
+    return prepare(image, Preprocessing(size=None))
+
+
+@pytest.mark.parametrize("side", [16, 24, 40, 60])
+@pytest.mark.parametrize("bright", [True, False])
+def test_large_nuclei_seem_large_bright_or_dark(side: int, bright: bool):
+    image = squares(side) if bright else 250 - squares(side)
+    assert seems_large(prepared(image), SCALING) == (side > 30)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 200), (40, 40)])
+def test_nothing_seems_large_where_there_is_nothing(shape: tuple[int, int]):
+    assert not seems_large(prepared(np.full(shape, 7, np.uint8)), SCALING)
+    assert not seems_large(prepared(np.arange(np.prod(shape)).reshape(shape)), SCALING)
+
+
+def test_most_nuclei_are_large_where_three_in_four_are():
+    small, large = (np.pi / 4 * diameter**2 for diameter in (20, 31))
+    assert mostly_large(np.array([small] + 4 * [large]), SCALING)
+    assert not mostly_large(np.array(2 * [small] + 4 * [large]), SCALING)
+    assert not mostly_large(np.array([large, large]), SCALING)
+
+
+def test_images_of_large_nuclei_are_never_seen_at_full_size(model: Model):
+    image = squares(60)
+    found = model.segment(image)
+    assert found.count == 36
+    look, seen = model.runtime.seen
+    assert max(look) <= 0.3125 * 720 + 32
+    assert max(seen) < 0.5 * 720
+
+
+def test_small_nuclei_beside_large_ones_are_not_overlooked(model: Model):
+    image = squares(60)
+    image[:120, :120] = squares(15, 4)
+    assert seems_large(prepared(image), SCALING)
+    found = model.segment(image)
+    assert max(model.runtime.seen[1]) >= 720
+    assert found.count == 35 + 16
 
 
 def test_large_images_are_looked_at_in_parts_and_come_out_alike(model: Model, tmp_path: Path):

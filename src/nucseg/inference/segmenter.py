@@ -20,9 +20,14 @@ from nucseg.inference.instances import label_image
 from nucseg.inference.network import run_network
 from nucseg.inference.runtimes import Runtime, load_runtime
 from nucseg.inference.scaling import (
+    LOOK_AREA,
+    LOOK_SCALE,
+    at_scale,
     is_looked_at_whole,
     look_windows,
+    mostly_large,
     scale_for,
+    seems_large,
     typical_diameter,
     whole_areas,
 )
@@ -136,18 +141,30 @@ class Model:
         if limits is None:
             limits = prepared_limits(np.asarray(image), self.card.preprocessing)
         windows = look_windows((image.shape[0], image.shape[1]))
-        areas = [whole_areas(self._look(image[window], limits)) for window in windows]
+        areas = [self._look(image[window], limits) for window in windows]
         scale = scale_for(typical_diameter(np.concatenate(areas)), self.card.scaling)
         return replace(self, scale=scale)
 
-    def _look(self, part: npt.NDArray[Any], limits: Limits) -> npt.NDArray[np.int32]:
-        """Find nuclei in a part of an image as it is, to see how large they are."""
+    def _look(self, part: npt.NDArray[Any], limits: Limits) -> npt.NDArray[np.number[Any]]:
+        """Areas of the nuclei in a part of an image, to see how large they are."""
+        prepared = prepare(part, self.card.preprocessing, limits=limits)
+        if (large := self._large_areas(prepared)) is not None:
+            return large
         first, labels = replace(self, scale=1.0), np.zeros(part.shape[:2], np.int32)
         if first._fits(part.shape):
-            maps = first._maps(prepare(part, self.card.preprocessing, limits=limits))
-            return label_image(maps, self.card.postprocessing)
-        first.stitch(part, labels, limits=limits)
-        return labels
+            labels = label_image(first._maps(prepared), self.card.postprocessing)
+        else:
+            first.stitch(part, labels, limits=limits)
+        return whole_areas(labels)
+
+    def _large_areas(self, prepared: FloatImage) -> npt.NDArray[np.float64] | None:
+        """Areas of nuclei from a look at the image made smaller, None where that does not do."""
+        if self.card.scaling is None or not seems_large(prepared, self.card.scaling):
+            return None
+        maps = run_network(self.runtime, self.card, at_scale(prepared, LOOK_SCALE))
+        settings = self.card.postprocessing.model_copy(update={"min_area": LOOK_AREA})
+        areas = whole_areas(label_image(maps, settings)) / LOOK_SCALE**2
+        return areas if mostly_large(areas, self.card.scaling) else None
 
     def network_maps(self, image: npt.NDArray[Any]) -> FloatImage:
         """Run the network on an image, at the size that it works at, without estimating a scale.
@@ -266,7 +283,11 @@ class Model:
         options: dict[str, Any] = {"pixel_size": pixel_size, "progress": progress}
         if not first._fits(image.shape) or not is_looked_at_whole(image.shape):
             return self.for_image(image).segment(image, **options)
-        maps = first.network_maps(image)
+        prepared = prepare(image, self.card.preprocessing)
+        if (large := self._large_areas(prepared)) is not None:
+            scale = scale_for(typical_diameter(large), scaling)
+            return replace(self, scale=scale).segment(image, **options)
+        maps = first._maps(prepared)
         labels = label_image(maps, self.card.postprocessing)
         scale = scale_for(typical_diameter(whole_areas(labels)), scaling)
         if scale != 1:
