@@ -70,6 +70,22 @@ def test_sampled_windows_lie_in_the_image(height: int, width: int, side: int):
         assert rows.stop - rows.start == min(side, height)
 
 
+@pytest.mark.parametrize(
+    ("shape", "rows", "columns"),
+    [((1200, 6000), 2, 2), ((20_000, 1200), 6, 2), ((8192, 100_000), 4, 6)],
+)
+def test_larger_images_are_looked_at_in_more_places(
+    shape: tuple[int, int], rows: int, columns: int
+):
+    windows = look_windows(shape)
+    assert len({each[0].start for each in windows}) == rows
+    assert len({each[1].start for each in windows}) == columns
+    assert len(windows) == rows * columns
+    # Evenly spread: as much lies before the first as after the last.
+    top, bottom = windows[0][0], windows[-1][0]
+    assert abs(top.start - (shape[0] - bottom.stop)) <= 1
+
+
 def test_four_windows_of_half_the_size_are_the_whole_image():
     rows = np.zeros((64, 96), int)
     for window in sampled_windows((64, 96), 48):

@@ -16,8 +16,8 @@ from nucseg.preprocess import FloatImage, resize_image
 # Fewer nuclei than this tell no scale.
 _ENOUGH = 3
 # Pixels up to which an image's scale is estimated from all of it, and side of the windows of a
-# larger one.
-_WHOLE_LOOK, _LOOK = 2**20, 384
+# larger one: one for so many of its rows and columns, and along each of them how many at most.
+_WHOLE_LOOK, _LOOK, _LOOK_EVERY, _MOST_LOOKS = 2**20, 384, 2048, 6
 # An image whose nuclei seem large is looked at so much smaller first, in a tenth of the time, for
 # nuclei of so many pixels or more there: about 6 wide in the image.
 LOOK_SCALE, LOOK_AREA = 10 / 32, 3
@@ -221,7 +221,9 @@ def look_windows(shape: tuple[int, int]) -> list[tuple[slice, slice]]:
 
 
 def sampled_windows(shape: tuple[int, int], side: int) -> list[tuple[slice, slice]]:
-    """Choose windows that show what an image is like: one in the middle of each quarter.
+    """Choose windows that show what an image is like: one in the middle of each of its parts.
+
+    There are two parts each way, and more of an image of over 6,000 pixels that way.
 
     Parameters
     ----------
@@ -249,5 +251,6 @@ def sampled_windows(shape: tuple[int, int], side: int) -> list[tuple[slice, slic
 
 def _starts(length: int, side: int) -> list[int]:
     last = max(length - side, 0)
-    middles = (length // 4, length * 3 // 4)
+    parts = min(max(length // _LOOK_EVERY, 2), _MOST_LOOKS)
+    middles = (length * (2 * part + 1) // (2 * parts) for part in range(parts))
     return sorted({min(max(middle - side // 2, 0), last) for middle in middles})
