@@ -30,7 +30,7 @@ from nucseg.datasets.reading import open_dataset
 from nucseg.evaluation import evaluate, read_groups
 from nucseg.evaluation.report import PUBLISHED
 from nucseg.evaluation.results import AP_NAMES
-from nucseg.inference.segmenter import load_model
+from nucseg.inference.loading import load_model
 
 # The published table ends at .90.
 COLUMNS = AP_NAMES[:-1]

@@ -9,16 +9,16 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from nucseg.evaluation import evaluate
+    from nucseg.inference.loading import load_model, segment
     from nucseg.inference.segmentation import Segmentation
-    from nucseg.inference.segmenter import load_model, segment
     from nucseg.training.fit import train
 
 # Loaded on first use, so that `import nucseg` and `nucseg --help` stay fast.
 _PUBLIC = {
     "Segmentation": "nucseg.inference.segmentation",
     "evaluate": "nucseg.evaluation",
-    "load_model": "nucseg.inference.segmenter",
-    "segment": "nucseg.inference.segmenter",
+    "load_model": "nucseg.inference.loading",
+    "segment": "nucseg.inference.loading",
     "train": "nucseg.training.fit",
 }
 

@@ -7,7 +7,8 @@ from browser_client import Browser
 
 from nucseg.app.server import create_app
 from nucseg.config import App
-from nucseg.inference.segmenter import Model, load_model
+from nucseg.inference.loading import load_model
+from nucseg.inference.segmenter import Model
 
 
 @pytest.fixture(scope="session")

@@ -273,7 +273,7 @@ def test_the_network_runs_again_with_other_settings(browser: Browser):
 
 
 def test_a_model_of_one_size_takes_no_diameter(bright_model_32: Path):
-    from nucseg.inference.segmenter import load_model
+    from nucseg.inference.loading import load_model
 
     with Browser(create_app(load_model(bright_model_32))) as client:
         assert not client.begin()["takes_diameter"]

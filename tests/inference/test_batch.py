@@ -22,7 +22,8 @@ from nucseg.export import FORMATS, output_files
 from nucseg.images import open_image, read_image
 from nucseg.inference.batch import segment_files
 from nucseg.inference.large import segment_large
-from nucseg.inference.segmenter import Model, load_model
+from nucseg.inference.loading import load_model
+from nucseg.inference.segmenter import Model
 
 
 @pytest.fixture(scope="module")

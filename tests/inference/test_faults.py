@@ -8,7 +8,8 @@ import pytest
 import tifffile
 
 from nucseg.inference.batch import Outcome, segment_files
-from nucseg.inference.segmenter import Model, load_model
+from nucseg.inference.loading import load_model
+from nucseg.inference.segmenter import Model
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 from faults_checks import broken, check_results, leftovers, rows

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from nucseg.inference.batch import segment_files
-from nucseg.inference.segmenter import load_model
+from nucseg.inference.loading import load_model
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 from faults_checks import broken, differences
@@ -23,7 +23,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from nucseg.inference.batch import segment_files
-from nucseg.inference.segmenter import load_model
+from nucseg.inference.loading import load_model
 
 model, images, output, fatal, after = sys.argv[1:]
 left, replace = int(fatal), Path.replace

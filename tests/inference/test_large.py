@@ -16,8 +16,8 @@ from nucseg.export import save_formats
 from nucseg.images import read_image
 from nucseg.inference import large
 from nucseg.inference.large import FileCanvas, LargeSegmentation, WindowedLabels, segment_large
+from nucseg.inference.loading import load_model
 from nucseg.inference.segmentation import Segmentation
-from nucseg.inference.segmenter import load_model
 
 SHAPE = (900, 1100)
 SAME_BYTES = ["rois", "geojson", "coco", "masks", "rle", "zarr"]

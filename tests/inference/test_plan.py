@@ -6,8 +6,9 @@ import pytest
 import tifffile
 
 from nucseg.errors import InputError
+from nucseg.inference.loading import load_model
 from nucseg.inference.plan import plan_files, seconds_per_pixel
-from nucseg.inference.segmenter import Model, load_model
+from nucseg.inference.segmenter import Model
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ from nucseg.datasets.synthetic import synthetic_image
 from nucseg.errors import InputError
 from nucseg.inference.instances import watershed
 from nucseg.inference.large import segment_large
+from nucseg.inference.loading import load_model
 from nucseg.inference.scaling import (
     BLOCK,
     at_scale,
@@ -23,7 +24,7 @@ from nucseg.inference.scaling import (
     seems_large,
     typical_diameter,
 )
-from nucseg.inference.segmenter import Model, load_model
+from nucseg.inference.segmenter import Model
 from nucseg.metrics import kaggle_map, overlap
 from nucseg.preprocess import prepare, resize_labels
 from nucseg.targets import instance_maps

@@ -9,7 +9,8 @@ import nucseg
 from nucseg.config import Watershed
 from nucseg.errors import InputError, ModelError
 from nucseg.images import read_image
-from nucseg.inference.segmenter import Model, load_model, segment
+from nucseg.inference.loading import load_model, segment
+from nucseg.inference.segmenter import Model
 from nucseg.metrics import kaggle_map, overlap
 from nucseg.models.zoo import read_card, write_card
 from nucseg.preprocess import resize_image

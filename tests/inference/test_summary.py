@@ -16,7 +16,8 @@ import tifffile
 
 from nucseg.errors import InputError
 from nucseg.inference.batch import segment_files
-from nucseg.inference.segmenter import Model, load_model
+from nucseg.inference.loading import load_model
+from nucseg.inference.segmenter import Model
 
 sys.path.append(str(Path(__file__).parents[1] / "export"))
 from report_page import Page

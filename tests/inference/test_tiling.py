@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from skimage.measure import label, regionprops
 
 from nucseg.errors import InputError
-from nucseg.inference.segmenter import load_model
+from nucseg.inference.loading import load_model
 from nucseg.inference.tiling import Stitcher, tiles, window_size
 from nucseg.targets import instance_maps
 

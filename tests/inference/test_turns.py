@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from nucseg.config import INSTANCE_MAPS
-from nucseg.inference.segmenter import load_model
+from nucseg.inference.loading import load_model
 from nucseg.inference.turns import mean_over_turns
 from nucseg.targets import centre_offsets, instance_maps
 

@@ -7,7 +7,7 @@ import nucseg
 from nucseg.config import Filtering
 from nucseg.datasets.synthetic import sample_image
 from nucseg.inference import large
-from nucseg.inference.segmenter import load_model
+from nucseg.inference.loading import load_model
 from nucseg.napari.finding import Found, find_nuclei, kept_nuclei
 from nucseg.napari.samples import stack as sample_stack
 from nucseg.napari.stacks import Channel, Stack

@@ -8,7 +8,7 @@ from PIL import Image
 
 from nucseg.errors import InputError
 from nucseg.inference.batch import segment_files
-from nucseg.inference.segmenter import load_model
+from nucseg.inference.loading import load_model
 from nucseg.napari import reading
 from nucseg.napari.reading import read_results, results_reader
 

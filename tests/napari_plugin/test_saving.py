@@ -5,7 +5,7 @@ import pytest
 
 from nucseg.errors import InputError
 from nucseg.images import read_image
-from nucseg.inference.segmenter import load_model
+from nucseg.inference.loading import load_model
 from nucseg.napari.saving import SAVED, LabelledPlane, pixel_size, save_layer, write_labels
 from nucseg.napari.stacks import Stack
 

@@ -6,8 +6,8 @@ import pytest
 
 from nucseg.config import Watershed
 from nucseg.datasets.synthetic import synthetic_image
+from nucseg.inference.loading import load_model
 from nucseg.inference.scores import FEATURES, expected_iou
-from nucseg.inference.segmenter import load_model
 from nucseg.metrics import kaggle_map, overlap
 from nucseg.targets import instance_maps
 from nucseg.training.tuning import fit_scoring, tuned

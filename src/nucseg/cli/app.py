@@ -60,7 +60,7 @@ def app(
         from nucseg.app import serving
     except ModuleNotFoundError as error:
         raise MissingExtraError("The web app", "app") from error
-    from nucseg.inference.segmenter import load_model
+    from nucseg.inference.loading import load_model
 
     loaded = load_model(model)
     with serving.listen(settings) as listening:

@@ -29,7 +29,7 @@ def demo(
         nucseg demo
         nucseg demo -o somewhere --model my_run
     """
-    from nucseg.inference.segmenter import load_model
+    from nucseg.inference.loading import load_model
 
     loaded = load_model(model)
     images = output / "images"

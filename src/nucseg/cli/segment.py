@@ -112,7 +112,7 @@ def segment(
         nucseg segment slides/ -o out --dry-run
         nucseg segment stack.ome.tif -o out --channel DAPI --project max
     """
-    from nucseg.inference.segmenter import load_model
+    from nucseg.inference.loading import load_model
 
     formats = split_at_commas(save) if save else default(Segmenting, "save")
     loaded = load_model(model, threads=threads, max_memory=max_memory)

@@ -197,11 +197,6 @@ def maps_at_size(maps: FloatImage, size: tuple[int, int], scale: float) -> Float
     return resized
 
 
-def is_looked_at_whole(shape: tuple[int, ...]) -> bool:
-    """Whether the scale of an image is estimated from all of it, told by its height and width."""
-    return shape[0] * shape[1] <= _WHOLE_LOOK
-
-
 def look_windows(shape: tuple[int, int]) -> list[tuple[slice, slice]]:
     """Choose the windows from which the scale of an image is estimated.
 
@@ -215,7 +210,7 @@ def look_windows(shape: tuple[int, int]) -> list[tuple[slice, slice]]:
         All of the image or, of a large one, `sampled_windows`; by its size alone, so that the scale
         does not depend on the memory.
     """
-    if is_looked_at_whole(shape):
+    if shape[0] * shape[1] <= _WHOLE_LOOK:
         return [(slice(0, shape[0]), slice(0, shape[1]))]
     return sampled_windows(shape, _LOOK)
 

@@ -5,25 +5,23 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import ValidationError
 
-from nucseg.config import INSTANCE_MAPS, Scaling, Segmenting, Watershed
-from nucseg.errors import InputError, ModelError
+from nucseg.config import Scaling, Segmenting
+from nucseg.errors import InputError
 from nucseg.export.format import Windowed
 from nucseg.inference.filters import kept_nuclei
-from nucseg.inference.instances import label_image
+from nucseg.inference.instances import Labels, label_image
 from nucseg.inference.network import run_network
-from nucseg.inference.runtimes import Runtime, load_runtime
+from nucseg.inference.runtimes import Runtime
 from nucseg.inference.scaling import (
     LOOK_AREA,
     LOOK_SCALE,
     at_scale,
-    is_looked_at_whole,
     look_windows,
     mostly_large,
     scale_for,
@@ -34,7 +32,7 @@ from nucseg.inference.scaling import (
 from nucseg.inference.scores import expected_iou, mean_scores, nucleus_features
 from nucseg.inference.segmentation import Segmentation
 from nucseg.inference.tiling import Canvas, Stitcher, tiles, window_and_margin, window_size
-from nucseg.models.zoo import DEFAULT_MODEL, ModelCard, find_model, read_card
+from nucseg.models.zoo import ModelCard
 from nucseg.preprocess import FloatImage, Limits, prepare, prepared_limits, resize_image
 
 
@@ -140,31 +138,45 @@ class Model:
             return self
         if limits is None:
             limits = prepared_limits(np.asarray(image), self.card.preprocessing)
-        windows = look_windows((image.shape[0], image.shape[1]))
-        areas = [self._look(image[window], limits) for window in windows]
-        scale = scale_for(typical_diameter(np.concatenate(areas)), self.card.scaling)
+        scale, _ = self._look(image, limits, self.card.scaling)
         return replace(self, scale=scale)
 
-    def _look(self, part: npt.NDArray[Any], limits: Limits) -> npt.NDArray[np.number[Any]]:
-        """Areas of the nuclei in a part of an image, to see how large they are."""
-        prepared = prepare(part, self.card.preprocessing, limits=limits)
-        if (large := self._large_areas(prepared)) is not None:
-            return large
-        first, labels = replace(self, scale=1.0), np.zeros(part.shape[:2], np.int32)
-        if first._fits(part.shape):
-            labels = label_image(first._maps(prepared), self.card.postprocessing)
-        else:
-            first.stitch(part, labels, limits=limits)
-        return whole_areas(labels)
+    def _look(
+        self, image: Windowed, limits: Limits, scaling: Scaling
+    ) -> tuple[float, tuple[Labels, FloatImage] | None]:
+        """Find out at what scale to see an image, with labels and maps where it was seen whole."""
+        windows, areas, found = look_windows((image.shape[0], image.shape[1])), [], None
+        for window in windows:
+            sizes, found = self._look_at(image[window], limits, scaling)
+            areas.append(sizes)
+        scale = scale_for(typical_diameter(np.concatenate(areas)), scaling)
+        return scale, found if len(windows) == 1 else None
 
-    def _large_areas(self, prepared: FloatImage) -> npt.NDArray[np.float64] | None:
+    def _look_at(
+        self, part: npt.NDArray[Any], limits: Limits, scaling: Scaling
+    ) -> tuple[npt.NDArray[np.number[Any]], tuple[Labels, FloatImage] | None]:
+        """Areas of nuclei in a part of an image, with labels and maps where it was seen whole."""
+        prepared = prepare(part, self.card.preprocessing, limits=limits)
+        if (large := self._large_areas(prepared, scaling)) is not None:
+            return large, None
+        first, labels = replace(self, scale=1.0), np.zeros(part.shape[:2], np.int32)
+        if not first._fits(part.shape):
+            first.stitch(part, labels, limits=limits)
+            return whole_areas(labels), None
+        maps = first._maps(prepared)
+        labels = label_image(maps, self.card.postprocessing)
+        return whole_areas(labels), (labels, maps)
+
+    def _large_areas(
+        self, prepared: FloatImage, scaling: Scaling
+    ) -> npt.NDArray[np.float64] | None:
         """Areas of nuclei from a look at the image made smaller, None where that does not do."""
-        if self.card.scaling is None or not seems_large(prepared, self.card.scaling):
+        if not seems_large(prepared, scaling):
             return None
         maps = run_network(self.runtime, self.card, at_scale(prepared, LOOK_SCALE))
         settings = self.card.postprocessing.model_copy(update={"min_area": LOOK_AREA})
         areas = whole_areas(label_image(maps, settings)) / LOOK_SCALE**2
-        return areas if mostly_large(areas, self.card.scaling) else None
+        return areas if mostly_large(areas, scaling) else None
 
     def network_maps(self, image: npt.NDArray[Any]) -> FloatImage:
         """Run the network on an image, at the size that it works at, without estimating a scale.
@@ -279,22 +291,17 @@ class Model:
         pixel_size: tuple[float, float] | None,
         progress: Callable[[int, int], None] | None,
     ) -> Segmentation:
-        first = replace(self, scale=1.0)
-        options: dict[str, Any] = {"pixel_size": pixel_size, "progress": progress}
-        if not first._fits(image.shape) or not is_looked_at_whole(image.shape):
-            return self.for_image(image).segment(image, **options)
-        prepared = prepare(image, self.card.preprocessing)
-        if (large := self._large_areas(prepared)) is not None:
-            scale = scale_for(typical_diameter(large), scaling)
-            return replace(self, scale=scale).segment(image, **options)
-        maps = first._maps(prepared)
-        labels = label_image(maps, self.card.postprocessing)
-        scale = scale_for(typical_diameter(whole_areas(labels)), scaling)
-        if scale != 1:
-            return replace(self, scale=scale).segment(image, **options)
+        limits = prepared_limits(image, self.card.preprocessing)
+        scale, found = self._look(image, limits, scaling)
+        if scale != 1 or found is None:
+            model = replace(self, scale=scale)
+            return model.segment(image, pixel_size=pixel_size, progress=progress)
         # The first look is the last: most images are seen as they are.
-        scores, probability = first._scores(labels, maps), np.ascontiguousarray(maps[..., 0])
-        return self._segmentation(image, labels, scores, probability, pixel_size)
+        labels, maps = found
+        scores = self._scores(labels, maps)
+        return self._segmentation(
+            image, labels, scores, np.ascontiguousarray(maps[..., 0]), pixel_size
+        )
 
     def _fits(self, shape: tuple[int, ...]) -> bool:
         """Whether an image is one window."""
@@ -393,74 +400,3 @@ class Model:
         labels, scores = kept_nuclei(labels, scores, self.card.postprocessing)
         dtype = np.uint16 if len(scores) <= np.iinfo(np.uint16).max else np.uint32
         return Segmentation(image, labels.astype(dtype), scores, probability, pixel_size)
-
-
-def load_model(
-    name: str | Path = DEFAULT_MODEL,
-    *,
-    threads: int | None = None,
-    runtime: str = "onnx",
-    max_memory: float = Segmenting().max_memory,
-) -> Model:
-    """Load a model.
-
-    Parameters
-    ----------
-    name : str or Path
-        Name of a bundled model, or a model folder such as one that ``nucseg train`` wrote.
-    threads : int, optional
-        Threads to run the network with; by default one for each physical core.
-    runtime : {"onnx", "keras"}
-        What runs the network; Keras needs the ``train`` extra.
-    max_memory : float
-        Memory to work in, in gigabytes; larger images are segmented in windows.
-
-    Raises
-    ------
-    ModelError
-        There is no such model, its files are missing, changed or broken, or its method needs maps
-        that its network does not give.
-    InputError
-        There is no such runtime, fewer than one thread was asked for, or too little memory.
-    MissingExtraError
-        The runtime is not installed.
-    """
-    folder = find_model(name)
-    card = read_card(folder)
-    if isinstance(card.postprocessing, Watershed) and card.network.outputs != INSTANCE_MAPS:
-        raise ModelError(
-            f"The model {card.name} separates nuclei by watershed, which needs the maps "
-            f"{', '.join(INSTANCE_MAPS)}, but its network gives {', '.join(card.network.outputs)}. "
-            "Train it by the recipe instance, or give it the method connected-components."
-        )
-    window = window_size(max_memory)
-    return Model(card, load_runtime(folder, runtime, threads=threads), window)
-
-
-def segment(
-    image: npt.NDArray[Any],
-    model: str | Path | Model = DEFAULT_MODEL,
-    *,
-    pixel_size: tuple[float, float] | None = None,
-) -> Segmentation:
-    """Find the nuclei of one image; for many, load a model once and call its `segment`.
-
-    Parameters
-    ----------
-    image : ndarray, shape (H, W) or (H, W, C), any real dtype
-    model : str, Path or Model
-        A loaded model, or what `load_model` takes.
-    pixel_size : tuple of float, optional
-        Micrometres from pixel to pixel along rows and columns, for measurements.
-
-    Returns
-    -------
-    Segmentation
-
-    Raises
-    ------
-    InputError, ModelError
-        As `load_model` and `Model.segment`.
-    """
-    loaded = model if isinstance(model, Model) else load_model(model)
-    return loaded.segment(image, pixel_size=pixel_size)

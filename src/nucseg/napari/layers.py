@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nucseg.inference.segmenter import load_model
+from nucseg.inference.loading import load_model
 from nucseg.measure import Columns
 from nucseg.napari.finding import Found, PixelSize, find_nuclei
 from nucseg.napari.saving import pixel_size

@@ -107,7 +107,7 @@ def tune(
     report: Callable[[str, int, int], None],
 ) -> None:
     """Fit thresholds and scores on the validation images, whole ones, and keep them."""
-    from nucseg.inference.segmenter import load_model
+    from nucseg.inference.loading import load_model
     from nucseg.training.tuning import tuned
 
     model = tuned(

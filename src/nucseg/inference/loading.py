@@ -1,0 +1,87 @@
+"""From the name of a model to one that is ready to segment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+
+from nucseg.config import INSTANCE_MAPS, Segmenting, Watershed
+from nucseg.errors import ModelError
+from nucseg.inference.runtimes import load_runtime
+from nucseg.inference.segmentation import Segmentation
+from nucseg.inference.segmenter import Model
+from nucseg.inference.tiling import window_size
+from nucseg.models.zoo import DEFAULT_MODEL, find_model, read_card
+
+
+def load_model(
+    name: str | Path = DEFAULT_MODEL,
+    *,
+    threads: int | None = None,
+    runtime: str = "onnx",
+    max_memory: float = Segmenting().max_memory,
+) -> Model:
+    """Load a model.
+
+    Parameters
+    ----------
+    name : str or Path
+        Name of a bundled model, or a model folder such as one that ``nucseg train`` wrote.
+    threads : int, optional
+        Threads to run the network with; by default one for each physical core.
+    runtime : {"onnx", "keras"}
+        What runs the network; Keras needs the ``train`` extra.
+    max_memory : float
+        Memory to work in, in gigabytes; larger images are segmented in windows.
+
+    Raises
+    ------
+    ModelError
+        There is no such model, its files are missing, changed or broken, or its method needs maps
+        that its network does not give.
+    InputError
+        There is no such runtime, fewer than one thread was asked for, or too little memory.
+    MissingExtraError
+        The runtime is not installed.
+    """
+    folder = find_model(name)
+    card = read_card(folder)
+    if isinstance(card.postprocessing, Watershed) and card.network.outputs != INSTANCE_MAPS:
+        raise ModelError(
+            f"The model {card.name} separates nuclei by watershed, which needs the maps "
+            f"{', '.join(INSTANCE_MAPS)}, but its network gives {', '.join(card.network.outputs)}. "
+            "Train it by the recipe instance, or give it the method connected-components."
+        )
+    window = window_size(max_memory)
+    return Model(card, load_runtime(folder, runtime, threads=threads), window)
+
+
+def segment(
+    image: npt.NDArray[Any],
+    model: str | Path | Model = DEFAULT_MODEL,
+    *,
+    pixel_size: tuple[float, float] | None = None,
+) -> Segmentation:
+    """Find the nuclei of one image; for many, load a model once and call its `segment`.
+
+    Parameters
+    ----------
+    image : ndarray, shape (H, W) or (H, W, C), any real dtype
+    model : str, Path or Model
+        A loaded model, or what `load_model` takes.
+    pixel_size : tuple of float, optional
+        Micrometres from pixel to pixel along rows and columns, for measurements.
+
+    Returns
+    -------
+    Segmentation
+
+    Raises
+    ------
+    InputError, ModelError
+        As `load_model` and `Model.segment`.
+    """
+    loaded = model if isinstance(model, Model) else load_model(model)
+    return loaded.segment(image, pixel_size=pixel_size)
