@@ -208,6 +208,12 @@ def test_ap_plot_draws_its_curves_beside_published_ones(tmp_path: Path) -> None:
     assert "theirs" in text
 
 
+def test_a_long_name_leaves_the_curves_room(tmp_path: Path) -> None:
+    long = "/data/microscope/2026/plate-0017/" + "nuclei-" * 20
+    ap_plot([0.5, 0.7, 0.9], {long: [1, 0.8, 0.3]}, tmp_path / "ap.svg")
+    assert "/data/microscope/2026/plate-" in (tmp_path / "ap.svg").read_text()
+
+
 def test_a_figure_of_an_unknown_format_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"ap\.xyz: its name must end in \.png, \.pdf, \.svg"):
         ap_plot([0.5], {"mine": [1]}, tmp_path / "ap.xyz")

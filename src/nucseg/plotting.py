@@ -55,6 +55,8 @@ ERROR_COLOURS: dict[str, Colour] = {
 }
 TITLES = ("Input Image", "True Mask", "Predicted Mask")
 PERCENTILES = (1.0, 99.8)
+# Letters in a line of a legend.
+_LEGEND_WIDTH = 32
 FIGURE_SUFFIXES = (".png", ".pdf", ".svg")
 HISTORY_PLOTS = {"accuracy": "epoch_acc.png", "loss": "epoch_loss.png"}
 
@@ -393,7 +395,9 @@ def _figure(width: float, height: float) -> Figure:
 def _finish(axes: Axes) -> None:
     axes.grid(color="0.9")
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
+    legend = axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
+    for text in legend.get_texts():  # the path of a folder would leave the curves no room
+        text.set_text(textwrap.fill(text.get_text(), _LEGEND_WIDTH))
 
 
 def _save(figure: Figure, path: Path) -> None:
