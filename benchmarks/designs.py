@@ -107,7 +107,9 @@ def star_loss(names):
         weight = truth[..., 1]
         error = ops.sum(ops.abs(truth[..., 2:] - maps[..., 2:]), axis=-1) * scale
         rays = ops.sum(error * weight, axis=(1, 2)) / (ops.sum(weight, axis=(1, 2)) + 1)
-        return others(truth[..., :2], maps[..., :2]) + rays
+        # The product's loss takes one map more, for offsets; there are none.
+        nucleus_and_distance = ops.pad(truth[..., :2], ((0, 0), (0, 0), (0, 0), (0, 1)))
+        return others(nucleus_and_distance, maps[..., :2]) + rays
 
     return star_loss
 

@@ -5,7 +5,7 @@
 DIR holds dsb2018/ as for benchmarks/classic.py, whose validation images are used: nothing that is
 reported elsewhere. Each is made smaller and larger, and segmented as the model's rule says by a
 first look, and at a scale of 1. Kaggle mAP, mean over images, by the median diameter of the nuclei
-that the first look finds.
+that are found at a scale of 1.
 """
 
 from __future__ import annotations

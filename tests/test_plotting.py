@@ -209,9 +209,11 @@ def test_ap_plot_draws_its_curves_beside_published_ones(tmp_path: Path) -> None:
 
 
 def test_a_long_name_leaves_the_curves_room(tmp_path: Path) -> None:
-    long = "/data/microscope/2026/plate-0017/" + "nuclei-" * 20
-    ap_plot([0.5, 0.7, 0.9], {long: [1, 0.8, 0.3]}, tmp_path / "ap.svg")
-    assert "/data/microscope/2026/plate-" in (tmp_path / "ap.svg").read_text()
+    long = "/data/microscope/2026/plate-0017/" + "nuclei-" * 200
+    curves = {f"{long}: {which}": [1, 0.8, 0.3] for which in ("mean", "pooled")}
+    ap_plot([0.5, 0.7, 0.9], curves, tmp_path / "ap.svg")
+    text = (tmp_path / "ap.svg").read_text()
+    assert all(part in text for part in ("/data/microscope/2026/plate-", ": mean", ": pooled"))
 
 
 def test_a_figure_of_an_unknown_format_is_an_error(tmp_path: Path) -> None:

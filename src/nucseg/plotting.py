@@ -397,7 +397,8 @@ def _finish(axes: Axes) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     legend = axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
     for text in legend.get_texts():  # the path of a folder would leave the curves no room
-        text.set_text(textwrap.fill(text.get_text(), _LEGEND_WIDTH))
+        lines = textwrap.wrap(text.get_text(), _LEGEND_WIDTH)
+        text.set_text("\n".join(lines if len(lines) <= 6 else [*lines[:2], "…", *lines[-3:]]))
 
 
 def _save(figure: Figure, path: Path) -> None:

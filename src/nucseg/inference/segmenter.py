@@ -144,8 +144,12 @@ class Model:
     def _look(
         self, image: Windowed, limits: Limits, scaling: Scaling
     ) -> tuple[float, tuple[Labels, FloatImage] | None]:
-        """Find out at what scale to see an image, with labels and maps where it was seen whole."""
-        windows, areas, found = look_windows((image.shape[0], image.shape[1])), [], None
+        """Find out at what scale to see an image.
+
+        With labels and maps, where one run of the network at full size showed all of it.
+        """
+        windows = look_windows((image.shape[0], image.shape[1]))
+        areas, found = [], None
         for window in windows:
             sizes, found = self._look_at(image[window], limits, scaling)
             areas.append(sizes)
@@ -155,7 +159,7 @@ class Model:
     def _look_at(
         self, part: npt.NDArray[Any], limits: Limits, scaling: Scaling
     ) -> tuple[npt.NDArray[np.number[Any]], tuple[Labels, FloatImage] | None]:
-        """Areas of nuclei in a part of an image, with labels and maps where it was seen whole."""
+        """Areas of nuclei in a part of an image, with labels and maps as `_look` gives them."""
         prepared = prepare(part, self.card.preprocessing, limits=limits)
         if (large := self._large_areas(prepared, scaling)) is not None:
             return large, None
