@@ -25,8 +25,8 @@ Window = tuple[slice, slice]
 
 # The network takes colours with alpha, or as many channels.
 MAX_CHANNELS = 4
-# No microscope takes more; a header that is damaged may tell of any number.
-_MAX_PLANES = 2**20
+# No microscope takes more; a damaged header may tell of any number, and each takes a kilobyte.
+_MAX_PLANES = 2**17
 COLOURS = ("red", "green", "blue", "alpha")
 # Axes of which files do not say what they are; a stack without any is often one of slices.
 _UNKNOWN = "IQ"
