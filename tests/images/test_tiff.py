@@ -417,12 +417,13 @@ def test_pages_that_lead_in_a_circle_are_damage(tmp_path: Path):
         open_image(path)
 
 
-def test_a_size_with_a_sign_is_damage(tmp_path: Path):
-    # Of a negative height, tifffile would look for pages for ever.
+@pytest.mark.parametrize("size", ["ImageLength", "SamplesPerPixel"])
+def test_a_size_with_a_sign_is_damage(tmp_path: Path, size: str):
+    # Of a negative one, tifffile would look for pages for ever.
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, GREY)
     with tifffile.TiffFile(path) as file:
-        tag = file.pages[0].tags["ImageLength"]
+        tag = file.pages[0].tags[size]
     data = bytearray(path.read_bytes())
     struct.pack_into("<HIi", data, tag.offset + 2, 9, 1, -1)
     path.write_bytes(data)

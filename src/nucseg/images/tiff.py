@@ -41,8 +41,8 @@ _MAX_CHANNELS_LAST = 4
 _LARGE, _MOST_PIXELS_PER_BYTE = 2**28, 2**16
 
 _MINISWHITE, _MINISBLACK, _PALETTE = 0, 1, 3
-# Tags for width, height and depth, and types of numbers with a sign, which these never are.
-_SIZES, _SIGNED = frozenset({256, 257, 32997}), frozenset({6, 8, 9, 17})
+# Tags for width, height, depth and samples; types of numbers with a sign, which these never are.
+_SIZES, _SIGNED = frozenset({256, 257, 277, 32997}), frozenset({6, 8, 9, 17})
 
 
 @dataclass(frozen=True)
