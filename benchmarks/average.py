@@ -46,11 +46,16 @@ def average(models: list[str], out: Path) -> None:
 def average_and_judge(data: Path, out: Path, models: list[str], split: Path) -> None:
     """Average, tune, and print what all reach on the validation images."""
     average(models, out)
+    tune_and_judge(data, out, models, split)
+
+
+def tune_and_judge(data: Path, out: Path, others: list[str], split: Path) -> None:
+    """Tune a model on the validation images and print what it and others reach there."""
     dataset = open_dataset(data)
     validation = read_split(split, dataset.image_ids).validation
     write_card(out, tuned(load_model(out), dataset, validation).card)
     samples = [dataset.read(image_id) for image_id in validation]
-    for name in (*models, out):
+    for name in (*others, out):
         model = load_model(name)
         maps = [
             kaggle_map(overlap(each.labels, model.segment(each.pixels).labels)) for each in samples

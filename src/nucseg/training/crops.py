@@ -152,15 +152,7 @@ def crop_batches(images: Images, settings: Training, *, epochs: range) -> tf.dat
     crops = _crops(settings)
 
     def cut(epoch: Any, place: Any) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        rng = np.random.default_rng((settings.seed, int(epoch), int(place)))
-        if rng.random() < crops.clutter:
-            drawn = clutter_image(rng, crops.size)
-            whole, numbered = _scaled(drawn, settings.preprocessing), np.zeros(drawn.shape[:2], int)
-        else:
-            chosen = int(rng.choice(len(images.images), p=images.chances))
-            whole, numbered = images.images[chosen], images.labels[chosen]
-        image, labels = random_crop(whole, numbered, rng, settings.augmentation, crops)
-        return image, training_targets(labels, settings.network.outputs)
+        return cut_crop(images, settings, int(epoch), int(place))
 
     def read(epoch: tf.Tensor, place: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         image, maps = tf.numpy_function(cut, (epoch, place), (tf.float32, tf.float32))
@@ -175,6 +167,36 @@ def crop_batches(images: Images, settings: Training, *, epochs: range) -> tf.dat
 
     numbers = tf.data.Dataset.range(epochs.start, epochs.stop)
     return numbers.flat_map(one_epoch).prefetch(tf.data.AUTOTUNE)
+
+
+def cut_crop(
+    images: Images, settings: Training, epoch: int, place: int
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Draw one random crop with its maps, by the seed, the epoch and the place in it alone.
+
+    Parameters
+    ----------
+    images : Images
+    settings : Training
+        Of the instance recipe.
+    epoch, place : int
+
+    Returns
+    -------
+    crop : ndarray, shape (size, size, 3), float32, in [0, 1]
+    maps : ndarray, shape (size, size, outputs + 1), float32
+        As `nucseg.targets.training_targets` gives them.
+    """
+    crops = _crops(settings)
+    rng = np.random.default_rng((settings.seed, epoch, place))
+    if rng.random() < crops.clutter:
+        drawn = clutter_image(rng, crops.size)
+        whole, numbered = _scaled(drawn, settings.preprocessing), np.zeros(drawn.shape[:2], int)
+    else:
+        chosen = int(rng.choice(len(images.images), p=images.chances))
+        whole, numbered = images.images[chosen], images.labels[chosen]
+    image, labels = random_crop(whole, numbered, rng, settings.augmentation, crops)
+    return image, training_targets(labels, settings.network.outputs)
 
 
 def fixed_crops(images: Images, settings: Training) -> Arrays:

@@ -80,7 +80,7 @@ def write_model(
             scaling=Scaling() if settings.recipe == "instance" else None,
             training=record,
             figures={"validation": history[record["kept_epoch"] - 1]},
-            versions=_versions(),
+            versions=versions(),
             files={KERAS: "", ONNX: ""},
         ),
     )
@@ -155,6 +155,7 @@ def save_model(folder: Path, model: keras.Model, card: ModelCard) -> None:
     write_card(folder, card)
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Name what a model was made with."""
     names = ("nucseg", "keras", "tensorflow", "numpy", "onnx", "opencv-python-headless")
     return {"python": platform.python_version(), **{name: version(name) for name in names}}
