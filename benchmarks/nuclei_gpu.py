@@ -29,6 +29,8 @@ import cv2
 import numpy as np
 
 from nucseg.config import RECIPES, Scaling
+from nucseg.datasets.reading import open_dataset
+from nucseg.datasets.splits import read_split
 from nucseg.models.zoo import KERAS, ONNX, ModelCard
 from nucseg.training.crops import Images, cut_crop
 
@@ -52,8 +54,6 @@ LOSSLESS = (cv2.IMWRITE_WEBP_QUALITY, 101)
 
 def pack(options: argparse.Namespace) -> None:
     """Write the new network and the prepared images of a training to a folder."""
-    from nucseg.datasets.reading import open_dataset
-    from nucseg.datasets.splits import read_split
     from nucseg.models.unet import build_unet
     from nucseg.training.crops import load_images
 
@@ -211,7 +211,21 @@ def finish(options: argparse.Namespace) -> None:
     model = build_unet(RECIPE.network)
     for name, weights in read_network(options.folder / f"{TRAINED}.npz")[1].items():
         model.get_layer(name).set_weights(weights)
-    told = json.loads((options.folder / f"{TRAINED}.json").read_text())
+    split = read_split(options.split, open_dataset(options.data).image_ids)
+    subsets = ("train", "validation", "test")
+    told = {
+        "data": options.data.name,
+        "images": {name: len(getattr(split, name)) for name in subsets},
+        **json.loads((options.folder / f"{TRAINED}.json").read_text()),
+    }
+    settings = RECIPE.model_copy(
+        update={
+            "batch_size": told.pop("batch"),
+            "learning_rate": told.pop("learning_rate"),
+            "seed": told.pop("seed"),
+            "split": options.split.name,
+        }
+    )
     card = ModelCard(
         name=options.out.name,
         description="U-Net with a MobileNetV2 encoder, instance recipe, trained on a GPU.",
@@ -221,7 +235,7 @@ def finish(options: argparse.Namespace) -> None:
         postprocessing=RECIPE.postprocessing,
         scoring=None,
         scaling=Scaling(),
-        training=told,
+        training={**told, "settings": settings.model_dump(mode="json")},
         figures={},
         versions=versions(),
         files={KERAS: "", ONNX: ""},

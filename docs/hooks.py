@@ -135,8 +135,7 @@ def model_card(name: str) -> Iterator[str]:
         else "images at their own resolution",
         "maps that its network gives": ", ".join(card.network.outputs),
         "images it was trained on": _images(training["images"]),
-        "epochs": f"{training['epochs']}, of which number {training['kept_epoch']} was kept; "
-        f"{training['seconds'] / 60:.0f} minutes",
+        "length of the training": _length(training),
         "encoder started from": "ImageNet weights"
         if "imagenet" in settings["encoder_weights"]
         else settings["encoder_weights"],
@@ -149,6 +148,14 @@ def model_card(name: str) -> Iterator[str]:
     yield from (f"| about | {name} |", "|---|---|")
     yield from (f"| {key} | {_cell(value)} |" for key, value in facts.items() if value)
     yield from _figures(card.figures)
+
+
+def _length(training: Mapping[str, Any]) -> str:
+    if "crops" in training:
+        seen = f"{training['crops']:,} crops"
+    else:
+        seen = f"{training['epochs']} epochs, of which number {training['kept_epoch']} was kept"
+    return f"{seen}; {training['seconds'] / 60:.0f} minutes"
 
 
 def _images(numbers: Mapping[str, int]) -> str:
