@@ -1,4 +1,4 @@
-"""Train a model like the bundled `nuclei` from scratch, in one command.
+"""Train a model of the instance recipe from scratch without a GPU, in one command.
 
     python benchmarks/nuclei.py DATA OUT --encoder-weights PATH [--precision float32]
 

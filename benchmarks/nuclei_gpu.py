@@ -4,12 +4,13 @@
     python benchmarks/nuclei_gpu.py train FOLDER --seconds 500
     python benchmarks/nuclei_gpu.py finish DATA OUT FOLDER --split FILE
 
-The machine with the GPU needs torch and what nucseg draws crops with, neither Keras nor the data:
-`pack` writes the new network and the images of the training, prepared, to a folder before, and
+The machine with the GPU needs torch and what nucseg draws crops with, neither Keras nor the data
+set: `pack` writes the new network and the images of the training, prepared, to a folder before, and
 `finish` makes a model folder of the weights after, tuned on the validation images.
 
 `train` follows the instance recipe but for larger batches. It ends after --crops crops or after
 --seconds, whichever comes first, and the learning rate falls by which of the two is further on.
+Batches come in the order in which processes have drawn them, so no run is like another to the bit.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import math
 import mmap
 import multiprocessing
 import os
+import queue
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,6 +33,7 @@ import numpy as np
 from nucseg.config import RECIPES, Scaling
 from nucseg.datasets.reading import open_dataset
 from nucseg.datasets.splits import read_split
+from nucseg.files import whole_file
 from nucseg.models.zoo import KERAS, ONNX, ModelCard
 from nucseg.training.crops import Images, cut_crop
 
@@ -43,17 +46,22 @@ SAVED = 20
 WARMUP = 8000
 # A batch is handed over in half precision, which halves what goes to the GPU.
 HANDED = np.float16
-IMAGES, NETWORK, TRAINED = "images.npz", "network.npz", "trained"
+# Seconds to wait for a batch: the processes that draw them have ended if it takes longer.
+PATIENCE = 120
+IMAGES, NETWORK, PACKED, TRAINED = "images.npz", "network.npz", "packed.json", "trained"
 # What tells how a layer of Keras computes.
 SETTINGS = (
-    "strides", "padding", "momentum", "epsilon", "max_value", "scale", "offset", "size",
-    "activation",
+    "strides", "padding", "momentum", "epsilon", "max_value", "scale", "offset", "activation",
 )  # fmt: skip
+# What of the recipe is followed to the letter.
+USED = {"recipe", "weight_decay", "preprocessing", "network", "augmentation", "crops"}
 LOSSLESS = (cv2.IMWRITE_WEBP_QUALITY, 101)
 
 
 def pack(options: argparse.Namespace) -> None:
     """Write the new network and the prepared images of a training to a folder."""
+    import keras
+
     from nucseg.models.unet import build_unet
     from nucseg.training.crops import load_images
 
@@ -66,7 +74,10 @@ def pack(options: argparse.Namespace) -> None:
         arrays[f"labels{number}"] = labels.astype(np.uint16)
     options.folder.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(options.folder / IMAGES, **arrays)
+    keras.utils.set_random_seed(RECIPE.seed)
     model = build_unet(RECIPE.network, encoder_weights=options.encoder_weights)
+    packed = {"encoder_weights": Path(options.encoder_weights).name}
+    (options.folder / PACKED).write_text(json.dumps(packed) + "\n", encoding="utf-8")
     weights = {layer.name: layer.get_weights() for layer in model.layers}
     write_network(options.folder / NETWORK, layers_of(model), weights)
 
@@ -102,7 +113,8 @@ def layers_of(model: Any) -> list[dict[str, Any]]:
 def write_network(path: Path, layers: list[dict[str, Any]], weights: dict[str, list[Any]]) -> None:
     """Write layers and the weights of each, as Keras holds them, to one file."""
     named = {f"{name}/{i}": array for name, held in weights.items() for i, array in enumerate(held)}
-    np.savez(path, layers=json.dumps(layers), **named)
+    with whole_file(path) as partial:
+        np.savez(partial, layers=json.dumps(layers), **named)
 
 
 def read_network(path: Path) -> tuple[list[dict[str, Any]], dict[str, list[Any]]]:
@@ -129,7 +141,7 @@ class Feed:
         self._slots = np.frombuffer(self._memory, HANDED).reshape(shape)
         self.shape = shape[1:]
         context = multiprocessing.get_context("fork")
-        self._free, self._filled = context.SimpleQueue(), context.SimpleQueue()
+        self._free, self._filled = context.Queue(), context.Queue()
         for slot in range(len(self._slots)):
             self._free.put(slot)
         self._number = context.Value("q", 0)
@@ -152,7 +164,10 @@ class Feed:
     def __iter__(self) -> Iterator[Any]:
         """Give batches without end, crops and maps in one array that holds until the next."""
         while True:
-            slot = self._filled.get()
+            try:
+                slot = self._filled.get(timeout=PATIENCE)
+            except queue.Empty:
+                raise SystemExit("No crops are drawn any more.") from None
             yield self._slots[slot]
             self._free.put(slot)
 
@@ -168,6 +183,7 @@ def train(options: argparse.Namespace) -> None:
     begun = time.monotonic()
     # Before torch is imported: its threads do not survive the start of processes.
     feed = Feed(unpack(options.folder / IMAGES), options.batch, options.workers, options.seed)
+    import torch
     from torch_training import Network, Trainer
 
     layers, weights = read_network(options.folder / NETWORK)
@@ -180,6 +196,7 @@ def train(options: argparse.Namespace) -> None:
         write_network(options.folder / f"{TRAINED}.npz", layers, network.weights())
         told = {key: getattr(options, key) for key in ("batch", "learning_rate", "seed")}
         told |= {"crops": crops, "seconds": round(time.monotonic() - begun)}
+        told["torch"] = torch.__version__
         (options.folder / f"{TRAINED}.json").write_text(json.dumps(told) + "\n")
 
     crops, done, last = 0, 0.0, time.monotonic()
@@ -212,20 +229,23 @@ def finish(options: argparse.Namespace) -> None:
     for name, weights in read_network(options.folder / f"{TRAINED}.npz")[1].items():
         model.get_layer(name).set_weights(weights)
     split = read_split(options.split, open_dataset(options.data).image_ids)
-    subsets = ("train", "validation", "test")
-    told = {
+    told = json.loads((options.folder / f"{TRAINED}.json").read_text())
+    training = {
         "data": options.data.name,
-        "images": {name: len(getattr(split, name)) for name in subsets},
-        **json.loads((options.folder / f"{TRAINED}.json").read_text()),
-    }
-    settings = RECIPE.model_copy(
-        update={
-            "batch_size": told.pop("batch"),
-            "learning_rate": told.pop("learning_rate"),
-            "seed": told.pop("seed"),
+        "images": {name: len(getattr(split, name)) for name in ("train", "validation", "test")},
+        "crops": told["crops"],
+        "seconds": told["seconds"],
+        "settings": {
+            **RECIPE.model_dump(mode="json", include=USED),
+            **json.loads((options.folder / PACKED).read_text()),
             "split": options.split.name,
-        }
-    )
+            "precision": "bfloat16",
+            "batch_size": told["batch"],
+            "learning_rate": told["learning_rate"],
+            "warmup_crops": WARMUP,
+            "seed": told["seed"],
+        },
+    }
     card = ModelCard(
         name=options.out.name,
         description="U-Net with a MobileNetV2 encoder, instance recipe, trained on a GPU.",
@@ -235,9 +255,9 @@ def finish(options: argparse.Namespace) -> None:
         postprocessing=RECIPE.postprocessing,
         scoring=None,
         scaling=Scaling(),
-        training={**told, "settings": settings.model_dump(mode="json")},
+        training=training,
         figures={},
-        versions=versions(),
+        versions={**versions(), "torch": told["torch"]},
         files={KERAS: "", ONNX: ""},
     )
     options.out.mkdir(parents=True)
@@ -273,6 +293,8 @@ def main() -> None:
     finishing.add_argument("--split", type=Path, required=True)
     finishing.set_defaults(run=finish)
     options = parser.parse_args()
+    if options.run is train and math.isinf(min(options.crops, options.seconds)):
+        training.error("give --crops or --seconds")
     options.run(options)
 
 

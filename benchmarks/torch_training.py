@@ -57,7 +57,10 @@ class Network(nn.Module):
         made: dict[str, Tensor] = {}
         for layer in self.layers:
             given = [made[name] for name in layer["inputs"]]
-            made[layer["name"]] = _compute(layer, self._of(layer), given or [images], self.training)
+            # The input layer alone takes nothing in.
+            made[layer["name"]] = (
+                _compute(layer, self._of(layer), given, self.training) if given else images
+            )
         return made[self.layers[-1]["name"]]
 
 
@@ -92,6 +95,8 @@ def _compute(
         case "Conv2DTranspose":
             with torch.autocast(x.device.type, enabled=False):
                 x = F.conv_transpose2d(x.float(), *held, stride=tuple(layer["strides"]))
+        case _:
+            raise NotImplementedError(layer["kind"])
     return torch.sigmoid(x) if layer.get("activation") == "sigmoid" else x
 
 
@@ -198,7 +203,7 @@ class Trainer:
             self._device.type, torch.bfloat16, enabled=self._gpu, cache_enabled=False
         ):
             maps = self._network(images)
-        loss = instance_loss(crops[:, 3:], maps)
+        loss = instance_loss(crops[:, 3:], maps.float())
         loss.backward()
         self._optimizer.step()
         self.loss.add_(loss.detach())

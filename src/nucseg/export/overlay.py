@@ -26,8 +26,7 @@ _DISPLAYED_PERCENTILES = (1.0, 99.8)
 _THICK_FROM = 1024
 # Longest side of the picture of an image that is not in memory, and rows worked on at once.
 _REDUCED_SIDE, _BAND = 4096, 512
-# For fluorescence a third less room than by OpenCV's own choice, in less time; for stained tissue a
-# quarter more.
+# For fluorescence less room than by OpenCV's own choice, in less time; for stained tissue more.
 _COMPRESSION = [
     cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE
 ]  # fmt: skip

@@ -27,7 +27,8 @@ Indices = npt.NDArray[np.intp]
 # The encoder halves an image five times: windows begin where its positions do.
 STRIDE = 32
 # Pixels around a core that its window sees too. What is further away hardly changes the maps: 1 of
-# 1,450 nuclei differs from the whole image (benchmarks/tiles.py); with 128, 4 of 518 did.
+# 1,450 nuclei differs from the whole image (benchmarks/tiles.py); with 128, 4 of 518 did, by
+# another model.
 MARGIN = 192
 # What a window takes in the network and in the step to nuclei, in bytes per pixel, and what is
 # taken whatever its size.
