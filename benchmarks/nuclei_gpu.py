@@ -196,7 +196,8 @@ def train(options: argparse.Namespace) -> None:
         write_network(options.folder / f"{TRAINED}.npz", layers, network.weights())
         told = {key: getattr(options, key) for key in ("batch", "learning_rate", "seed")}
         told |= {"crops": crops, "seconds": round(time.monotonic() - begun)}
-        told["torch"] = torch.__version__
+        precision = "bfloat16" if options.device == "cuda" else "float32"
+        told |= {"precision": precision, "torch": torch.__version__}
         (options.folder / f"{TRAINED}.json").write_text(json.dumps(told) + "\n")
 
     crops, done, last = 0, 0.0, time.monotonic()
@@ -239,7 +240,7 @@ def finish(options: argparse.Namespace) -> None:
             **RECIPE.model_dump(mode="json", include=USED),
             **json.loads((options.folder / PACKED).read_text()),
             "split": options.split.name,
-            "precision": "bfloat16",
+            "precision": told["precision"],
             "batch_size": told["batch"],
             "learning_rate": told["learning_rate"],
             "warmup_crops": WARMUP,

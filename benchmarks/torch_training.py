@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
+from torch.nn import functional
 
 from nucseg.config import INSTANCE_MAPS, OFFSET_RANGE
 
@@ -74,29 +74,31 @@ def _compute(
             x = x * layer["scale"] + layer["offset"]
         case "ZeroPadding2D":
             (top, bottom), (left, right) = layer["padding"]
-            x = F.pad(x, (left, right, top, bottom))
+            x = functional.pad(x, (left, right, top, bottom))
         case "Conv2D" | "DepthwiseConv2D":
             x = _padded(x, held[0].shape[-1], layer)
             groups = x.shape[1] if layer["kind"] == "DepthwiseConv2D" else 1
-            x = F.conv2d(x, *held, stride=tuple(layer["strides"]), groups=groups)
+            x = functional.conv2d(x, *held, stride=tuple(layer["strides"]), groups=groups)
         case "BatchNormalization":
             scale, shift, mean, variance = held
             momentum = 1 - layer["momentum"]
-            x = F.batch_norm(x, mean, variance, scale, shift, learns, momentum, layer["epsilon"])
+            x = functional.batch_norm(
+                x, mean, variance, scale, shift, learns, momentum, layer["epsilon"]
+            )
         case "ReLU":
-            x = F.relu6(x) if layer["max_value"] == 6 else F.relu(x)
+            x = functional.relu6(x) if layer["max_value"] == 6 else functional.relu(x)
         case "Add":
             x = given[0] + given[1]
         case "Concatenate":
             x = torch.cat(given, dim=1)
         case "UpSampling2D":
             # In half precision its gradient would be slow.
-            x = F.interpolate(x.float(), scale_factor=2, mode="bilinear").to(x.dtype)
+            x = functional.interpolate(x.float(), scale_factor=2, mode="bilinear").to(x.dtype)
         case "Conv2DTranspose":
             with torch.autocast(x.device.type, enabled=False):
-                x = F.conv_transpose2d(x.float(), *held, stride=tuple(layer["strides"]))
+                x = functional.conv_transpose2d(x.float(), *held, stride=tuple(layer["strides"]))
         case _:
-            raise NotImplementedError(layer["kind"])
+            raise ValueError(f"No layer of kind {layer['kind']} is known here.")
     return torch.sigmoid(x) if layer.get("activation") == "sigmoid" else x
 
 
@@ -107,7 +109,7 @@ def _padded(x: Tensor, kernel: int, layer: dict[str, Any]) -> Tensor:
     stride = layer["strides"][0]
     whole = [max((-(-side // stride) - 1) * stride + kernel - side, 0) for side in x.shape[-2:]]
     (top, bottom), (left, right) = ((each // 2, each - each // 2) for each in whole)
-    return F.pad(x, (left, right, top, bottom)) if any(whole) else x
+    return functional.pad(x, (left, right, top, bottom)) if any(whole) else x
 
 
 def instance_loss(truth: Tensor, maps: Tensor) -> Tensor:
