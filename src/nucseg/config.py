@@ -160,6 +160,13 @@ class Scoring(Frozen):
         description="Weights of the features that `nucseg.inference.scores.FEATURES` names."
     )
     bias: float = Field(description="Logit of a nucleus whose features are all 0.")
+    confident_from: float = Field(
+        0.74,
+        ge=0,
+        le=1,
+        description="Median score of the nuclei found in an image below which it is of low "
+        "confidence; benchmarks/confidence.py shows what a limit catches.",
+    )
 
 
 class Scaling(Frozen):

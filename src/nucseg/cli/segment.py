@@ -193,6 +193,11 @@ def _summary(outcomes: list[Outcome], output: Path, seconds: float) -> dict[str,
             for outcome in outcomes
             if outcome.warnings
         ],
+        "low_confidence": [
+            {"path": each.path, "plane": each.plane, "median_score": each.median_score}
+            for each in sorted(outcomes, key=lambda each: each.median_score or 0.0)
+            if each.low_confidence
+        ],
         "to_look_at": sum(each.status == "empty" or bool(each.warnings) for each in outcomes),
         "kept": len(outcomes) - done,
         "nuclei": sum(outcome.nuclei for outcome in outcomes),
@@ -217,6 +222,7 @@ def _tell(summary: dict[str, Any]) -> None:
             typer.echo(f"  {name}", err=True)
         if len(names) > NAMED:
             typer.echo(f"  and {len(names) - NAMED:,} more: see images.csv", err=True)
+    _tell_low_confidence(summary["low_confidence"])
     if summary["to_look_at"]:
         where = "the report" if summary["report"] else "the warnings in images.csv"
         odd = _count(summary["to_look_at"], "image")
@@ -224,6 +230,20 @@ def _tell(summary: dict[str, Any]) -> None:
     typer.echo(f"Results: {summary['output']}")
     if summary["report"]:
         typer.echo(f"Report: {summary['report']} (opens in a browser)")
+
+
+def _tell_low_confidence(images: list[dict[str, Any]]) -> None:
+    if not images:
+        return
+    count = _count(len(images), "image")
+    typer.secho(
+        f"{count} of low confidence, look at these first (median score):", err=True, fg="yellow"
+    )
+    for each in images[:NAMED]:
+        name = f"{each['path']} {each['plane']}".rstrip()
+        typer.echo(f"  {name} ({each['median_score']:.2f})", err=True)
+    if len(images) > NAMED:
+        typer.echo(f"  and {len(images) - NAMED:,} more: see images.csv", err=True)
 
 
 def _count(number: int, noun: str) -> str:

@@ -105,6 +105,7 @@ def write_report(path: Path, images: Iterable[ReportImage], *, facts: Mapping[st
         sections = [
             _summary(batch),
             _failures(batch.images),
+            _low_confidence(batch),
             _wrong(batch),
             _distributions(batch),
             _others(batch),
@@ -130,7 +131,11 @@ def _summary(batch: Batch) -> str:
         ("#nuclei", sum(image.nuclei for image in images), "nuclei"),
         ("#failed", status["failed"], "failed"),
         ("#wrong", status["empty"], "empty: no nucleus was found"),
-        ("#wrong", batch.wrong.seen, "to look at: empty, or something looks wrong"),
+        (
+            "#low" if batch.low.seen else "#wrong",
+            batch.low.seen + batch.wrong.seen,
+            "to look at: empty, of low confidence, or something looks wrong",
+        ),
     )
     items = [
         f'<li><b>{count:,}</b> <a href="{place}">{text}</a></li>'
@@ -157,6 +162,17 @@ def _failures(images: Sequence[ReportImage]) -> str:
             f"<ul>{items}</ul></details>"
         )
     return section("failed", "Failed images", *pieces)
+
+
+def _low_confidence(batch: Batch) -> str:
+    if not batch.low.seen:
+        return ""
+    text = (
+        "The model gave most of their nuclei low scores: of such images many are segmented badly. "
+        "Those with the lowest median score come first."
+    )
+    pictures = _pictures(batch.low, "images of low confidence", text)
+    return section("low", "Images of low confidence", *pictures)
 
 
 def _wrong(batch: Batch) -> str:
@@ -195,9 +211,15 @@ def _pictures(kept: Evenly[ReportImage], what: str, text: str) -> list[str]:
             warnings=image.remarks,
             link=image.link,
         )
-        for image in sorted(images, key=lambda image: image.nuclei > 0)
+        for image in sorted(images, key=_urgency)
     ]
     return [paragraph(text), '<ul class="pictures">', *figures, "</ul>"]
+
+
+def _urgency(image: ReportImage) -> tuple[bool, float]:
+    """Order of pictures: without nuclei first, then those of low confidence by their score."""
+    score = image.median_score if image.low_confidence and image.median_score is not None else 1.0
+    return image.nuclei > 0, score
 
 
 def _distributions(batch: Batch) -> str:
@@ -256,12 +278,14 @@ def _images(batch: Batch) -> str:
         )
     units = sorted({image.unit for image, area in rows if area is not None})
     has_planes = any(image.plane for image, _ in rows)
+    has_scores = any(image.median_score is not None for image, _ in rows)
     columns = {
         "Image": False,
         **({"Plane": False} if has_planes else {}),
         "Status": False,
         "Nuclei": True,
         **{f"Median area ({unit})": True for unit in units},
+        **({"Median score": True} if has_scores else {}),
         "Remarks": False,
     }
     shared = _shared_folder(image.path for image, _ in rows)
@@ -269,7 +293,8 @@ def _images(batch: Batch) -> str:
     for image, area in rows:
         plane = [image.plane] if has_planes else []
         areas = [area if image.unit == unit else None for unit in units]
-        counts = [image.nuclei if image.status != "failed" else None, *areas]
+        scores = [image.median_score] if has_scores else []
+        counts = [image.nuclei if image.status != "failed" else None, *areas, *scores]
         remark = without_name(image.error, image.path) or " ".join(image.remarks)
         name = image.path.removeprefix(shared)
         cells = [name, *plane, image.status, *counts, remark]

@@ -14,7 +14,7 @@ import numpy.typing as npt
 Numbers = npt.NDArray[Any]
 Item = TypeVar("Item")
 
-# Images that look wrong of which pictures are kept, and as many others.
+# Images of low confidence of which pictures are kept, as many that look wrong, and as many others.
 PICTURES = 200
 # Of so many nuclei a histogram looks as that of all.
 NUCLEI = 100_000
@@ -46,6 +46,10 @@ class ReportImage:
         Area and mean intensity of each nucleus.
     unit : {"pixels", "µm²"}
         Of the areas.
+    median_score : float or None
+        Of the nuclei that were found; None where it is not known.
+    low_confidence : bool
+        Whether it is so low that somebody should look at the image.
     """
 
     path: str
@@ -59,6 +63,8 @@ class ReportImage:
     areas: Numbers = field(default_factory=lambda: np.zeros(0))
     intensities: Numbers = field(default_factory=lambda: np.zeros(0))
     unit: Literal["pixels", "µm²"] = "pixels"
+    median_score: float | None = None
+    low_confidence: bool = False
 
     @property
     def name(self) -> str:
@@ -101,6 +107,7 @@ class Batch:
     def __init__(self) -> None:
         # Each image without what takes room, and the median area of its nuclei.
         self.rows: list[tuple[ReportImage, float | None]] = []
+        self.low: Evenly[ReportImage] = Evenly(PICTURES)
         self.wrong: Evenly[ReportImage] = Evenly(PICTURES)
         self.others: Evenly[ReportImage] = Evenly(PICTURES)
         self.areas: defaultdict[str, Evenly[float]] = defaultdict(lambda: Evenly(NUCLEI))
@@ -110,7 +117,9 @@ class Batch:
         """Keep what the page shows of an image."""
         none = np.zeros(0)
         small = replace(image, areas=none, intensities=none)
-        if image.remarks:
+        if image.low_confidence:
+            self.low.add([small])
+        elif image.remarks:
             self.wrong.add([small])
         elif image.thumbnail is not None:
             self.others.add([small])

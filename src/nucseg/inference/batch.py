@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import cv2
@@ -329,6 +329,7 @@ def _segment(
         "nuclei": segmentation.count,
         "error": "",
         "quality": quality,
+        "confidence": segmentation.confidence and asdict(segmentation.confidence),
         "sha256": run.files.sha256(image.path),
         "channel": source.channel,
         "fingerprint": fingerprint,

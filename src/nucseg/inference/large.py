@@ -19,6 +19,7 @@ import numpy.typing as npt
 from nucseg.errors import InputError
 from nucseg.export.format import Part, Windowed
 from nucseg.files import PARTIAL
+from nucseg.inference.confidence import Confidence
 from nucseg.inference.filters import keep_nuclei
 from nucseg.inference.segmenter import Model
 from nucseg.inference.tiling import Slices, Stitcher
@@ -121,6 +122,8 @@ class LargeSegmentation:
     pixel_size : tuple of float or None
         Micrometres from pixel to pixel along rows and columns, where known.
     kept_probability : Windowed or None, shape (H, W), float32
+    confidence : Confidence or None
+        As of `nucseg.Segmentation`.
     """
 
     image: Windowed
@@ -129,6 +132,7 @@ class LargeSegmentation:
     boxes: npt.NDArray[np.int64]
     pixel_size: tuple[float, float] | None = None
     kept_probability: Windowed | None = None
+    confidence: Confidence | None = None
 
     @property
     def count(self) -> int:
@@ -261,12 +265,19 @@ def segment_large(
             probability = FileCanvas(scratch / f"{PARTIAL}probability", shape, np.float32)
             stack.callback(probability.close)
         limits = _limits(model, image)
-        stitcher, scores = model.for_image(image, limits=limits).stitch(
+        model = model.for_image(image, limits=limits)
+        stitcher, scores = model.stitch(
             image, canvas, limits=limits, probability=probability, progress=progress
         )
         keep, labels = _kept(model, canvas, stitcher, scores)
         yield LargeSegmentation(
-            image, labels, scores[keep], stitcher.boxes[keep], pixel_size, probability
+            image,
+            labels,
+            scores[keep],
+            stitcher.boxes[keep],
+            pixel_size,
+            probability,
+            model.confidence(scores, int(np.count_nonzero(keep))),
         )
 
 

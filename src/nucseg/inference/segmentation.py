@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from nucseg.config import Segmenting
 from nucseg.export.format import InMemory
+from nucseg.inference.confidence import Confidence
 from nucseg.measure import Columns, measure
 from nucseg.preprocess import FloatImage
 
@@ -33,6 +34,9 @@ class Segmentation(InMemory):
         Of each pixel to lie in a nucleus.
     pixel_size : tuple of float or None
         Micrometres from pixel to pixel along rows and columns, where known.
+    confidence : Confidence or None
+        How sure the model is of the image as a whole, and at what scale it saw it; None where the
+        nuclei do not come from a model.
     """
 
     image: npt.NDArray[Any]
@@ -40,6 +44,7 @@ class Segmentation(InMemory):
     scores: FloatImage
     probability: FloatImage
     pixel_size: tuple[float, float] | None = None
+    confidence: Confidence | None = None
 
     @property
     def count(self) -> int:

@@ -14,26 +14,41 @@ from pydantic import ValidationError
 from nucseg.config import Scaling, Segmenting
 from nucseg.errors import InputError
 from nucseg.export.format import Windowed
+from nucseg.inference.confidence import Confidence, View, confidence
 from nucseg.inference.filters import kept_nuclei
 from nucseg.inference.instances import Labels, label_image
 from nucseg.inference.network import run_network
 from nucseg.inference.runtimes import Runtime
-from nucseg.inference.scaling import (
-    LOOK_AREA,
-    LOOK_SCALE,
-    at_scale,
-    look_windows,
-    mostly_large,
-    scale_for,
-    seems_large,
-    typical_diameter,
-    whole_areas,
-)
+from nucseg.inference.scale_estimate import estimate_view
+from nucseg.inference.scaling import scale_for
 from nucseg.inference.scores import expected_iou, mean_scores, nucleus_features
 from nucseg.inference.segmentation import Segmentation
 from nucseg.inference.tiling import Canvas, Stitcher, tiles, window_and_margin, window_size
 from nucseg.models.zoo import ModelCard
 from nucseg.preprocess import FloatImage, Limits, prepare, prepared_limits, resize_image
+
+
+@dataclass(frozen=True)
+class Found:
+    """The nuclei of an image or of a part of it, before any is dropped.
+
+    Attributes
+    ----------
+    labels : ndarray, shape (H, W), int32
+        0 background, 1…N nuclei, every number used.
+    scores : ndarray, shape (N,), float32
+    probability : ndarray, shape (H, W), float32
+        Of each pixel to lie in a nucleus.
+    """
+
+    labels: Labels
+    scores: FloatImage
+    probability: FloatImage
+
+    @property
+    def areas(self) -> npt.NDArray[np.int64]:
+        """Pixels of each nucleus, shape (N,)."""
+        return np.bincount(self.labels.ravel(), minlength=len(self.scores) + 1)[1:]
 
 
 @dataclass(frozen=True)
@@ -52,12 +67,15 @@ class Model:
     scale : float or None
         Factor by which images are resized for the network. None estimates it for each image from
         the nuclei of a first look, where the card says what the network likes.
+    view : View or None
+        Where the scale comes from, if it was estimated or follows from a diameter.
     """
 
     card: ModelCard
     runtime: Runtime
     window: int = window_size(Segmenting().max_memory)
     scale: float | None = None
+    view: View | None = None
 
     def with_postprocessing(self, **changes: Any) -> Model:
         """Return the same model with other settings of its step from maps to nuclei.
@@ -118,7 +136,8 @@ class Model:
                 f"The model {self.card.name} sees each image at {self.card.preprocessing.size}, "
                 "whatever the diameter of its nuclei. Leave the diameter out."
             )
-        return replace(self, scale=scale_for(diameter, self.card.scaling or Scaling()))
+        scale = scale_for(diameter, self.card.scaling or Scaling())
+        return replace(self, scale=scale, view=View(scale, "diameter", diameter))
 
     def for_image(self, image: Windowed, *, limits: Limits | None = None) -> Model:
         """Return the same model with the scale that suits an image, estimated if need be.
@@ -138,49 +157,8 @@ class Model:
             return self
         if limits is None:
             limits = prepared_limits(np.asarray(image), self.card.preprocessing)
-        scale, _ = self._look(image, limits, self.card.scaling)
-        return replace(self, scale=scale)
-
-    def _look(
-        self, image: Windowed, limits: Limits, scaling: Scaling
-    ) -> tuple[float, tuple[Labels, FloatImage] | None]:
-        """Find out at what scale to see an image.
-
-        With labels and maps, where one run of the network at full size showed all of it.
-        """
-        windows = look_windows((image.shape[0], image.shape[1]))
-        areas, found = [], None
-        for window in windows:
-            sizes, found = self._look_at(image[window], limits, scaling)
-            areas.append(sizes)
-        scale = scale_for(typical_diameter(np.concatenate(areas)), scaling)
-        return scale, found if len(windows) == 1 else None
-
-    def _look_at(
-        self, part: npt.NDArray[Any], limits: Limits, scaling: Scaling
-    ) -> tuple[npt.NDArray[np.number[Any]], tuple[Labels, FloatImage] | None]:
-        """Areas of nuclei in a part of an image, with labels and maps as `_look` gives them."""
-        prepared = prepare(part, self.card.preprocessing, limits=limits)
-        if (large := self._large_areas(prepared, scaling)) is not None:
-            return large, None
-        first, labels = replace(self, scale=1.0), np.zeros(part.shape[:2], np.int32)
-        if not first._fits(part.shape):
-            first.stitch(part, labels, limits=limits)
-            return whole_areas(labels), None
-        maps = first._maps(prepared)
-        labels = label_image(maps, self.card.postprocessing)
-        return whole_areas(labels), (labels, maps)
-
-    def _large_areas(
-        self, prepared: FloatImage, scaling: Scaling
-    ) -> npt.NDArray[np.float64] | None:
-        """Areas of nuclei from a look at the image made smaller, None where that does not do."""
-        if not seems_large(prepared, scaling):
-            return None
-        maps = run_network(self.runtime, self.card, at_scale(prepared, LOOK_SCALE))
-        settings = self.card.postprocessing.model_copy(update={"min_area": LOOK_AREA})
-        areas = whole_areas(label_image(maps, settings)) / LOOK_SCALE**2
-        return areas if mostly_large(areas, scaling) else None
+        view, _ = estimate_view(self, image, limits, self.card.scaling)
+        return replace(self, scale=view.scale, view=view)
 
     def network_maps(self, image: npt.NDArray[Any]) -> FloatImage:
         """Run the network on an image, at the size that it works at, without estimating a scale.
@@ -296,16 +274,49 @@ class Model:
         progress: Callable[[int, int], None] | None,
     ) -> Segmentation:
         limits = prepared_limits(image, self.card.preprocessing)
-        scale, found = self._look(image, limits, scaling)
-        if scale != 1 or found is None:
-            model = replace(self, scale=scale)
+        view, found = estimate_view(self, image, limits, scaling, progress=progress)
+        model = replace(self, scale=view.scale, view=view)
+        if found is None:
             return model.segment(image, pixel_size=pixel_size, progress=progress)
-        # The first look is the last: most images are seen as they are.
-        labels, maps = found
-        scores = self._scores(labels, maps)
-        return self._segmentation(
-            image, labels, scores, np.ascontiguousarray(maps[..., 0]), pixel_size
+        return model._segmentation(image, found.labels, found.scores, found.probability, pixel_size)
+
+    def find(
+        self,
+        part: npt.NDArray[Any],
+        *,
+        limits: Limits,
+        scale: float,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Found:
+        """Find the nuclei in a part of an image, at a scale, without dropping any.
+
+        Parameters
+        ----------
+        part : ndarray, shape (h, w) or (h, w, C), any real dtype
+        limits : (low, high)
+            Of the image, see `nucseg.preprocess.prepared_limits`.
+        scale : float
+            A multiple of 1/32.
+        progress : callable, optional
+            ``progress(done, total)``, of the windows where there are several.
+
+        Raises
+        ------
+        ModelError
+            The network does not give what the model's description says.
+        """
+        model = replace(self, scale=scale)
+        if model._fits(part.shape):
+            maps = model._maps(prepare(part, self.card.preprocessing, limits=limits))
+            labels = label_image(maps, self.card.postprocessing)
+            probability = np.ascontiguousarray(maps[..., 0])
+            return Found(labels, model._scores(labels, maps), probability)
+        labels = np.zeros(part.shape[:2], np.int32)
+        probability = np.zeros(part.shape[:2], np.float32)
+        _, scores = model.stitch(
+            part, labels, limits=limits, probability=probability, progress=progress
         )
+        return Found(labels, scores, probability)
 
     def _fits(self, shape: tuple[int, ...]) -> bool:
         """Whether an image is one window."""
@@ -401,6 +412,13 @@ class Model:
     ) -> Segmentation:
         if pixel_size is not None and not all(0 < each < np.inf for each in pixel_size):
             raise InputError(f"Expected a pixel size above 0 µm, got {pixel_size}.")
-        labels, scores = kept_nuclei(labels, scores, self.card.postprocessing)
+        found = scores
+        labels, scores = kept_nuclei(labels, found, self.card.postprocessing)
         dtype = np.uint16 if len(scores) <= np.iinfo(np.uint16).max else np.uint32
-        return Segmentation(image, labels.astype(dtype), scores, probability, pixel_size)
+        sureness = self.confidence(found, len(scores))
+        return Segmentation(image, labels.astype(dtype), scores, probability, pixel_size, sureness)
+
+    def confidence(self, scores: FloatImage, kept: int) -> Confidence:
+        """Sum up the scores of all nuclei found in an image, of which so many are kept."""
+        limit = None if self.card.scoring is None else self.card.scoring.confident_from
+        return confidence(scores, kept, limit, self.view or View(self.scale or 1.0))

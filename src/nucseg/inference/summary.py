@@ -23,6 +23,7 @@ from nucseg.export.parquet import write_parquet
 from nucseg.export.report import ReportImage, write_report
 from nucseg.export.tables import write_table
 from nucseg.inference import records
+from nucseg.inference.confidence import Confidence, confidence_from
 from nucseg.inference.inputs import Input
 from nucseg.inference.records import MeasurementParts, Record
 from nucseg.inference.segmenter import Model
@@ -63,6 +64,8 @@ class Outcome:
         What looks wrong with the image, in sentences; see `nucseg.quality.warnings_of`.
     kept : bool
         Whether it was done by an earlier run.
+    confidence : Confidence or None
+        How sure the model is of the image; None where it failed.
     """
 
     path: str
@@ -73,17 +76,36 @@ class Outcome:
     plane: str = ""
     warnings: tuple[str, ...] = ()
     kept: bool = False
+    confidence: Confidence | None = None
+
+    @property
+    def median_score(self) -> float | None:
+        """Median score of the nuclei found, where it is known."""
+        return None if self.confidence is None else self.confidence.median_score
+
+    @property
+    def low_confidence(self) -> bool:
+        """Whether somebody should look at the image first."""
+        return self.confidence is not None and self.confidence.low
 
 
 def outcome_of(image: Input, record: Record) -> Outcome:
     """Tell by its record how it went with an image."""
+    sureness = confidence_from(record.get("confidence"))
     return Outcome(
         path=str(image.path),
         plane=image.plane,
-        warnings=tuple(warnings_of(record["quality"])) if "quality" in record else (),
+        warnings=_warnings(record, sureness),
         kept=record.get("kept", False),
+        confidence=sureness,
         **{key: record[key] for key in _OUTCOME},
     )
+
+
+def _warnings(record: Record, sureness: Confidence | None) -> tuple[str, ...]:
+    """Sentences on what looks wrong with an image, the gravest first."""
+    doubts = [] if sureness is None else sureness.warnings()
+    return (*doubts, *(warnings_of(record["quality"]) if "quality" in record else ()))
 
 
 def write_tables(
@@ -106,7 +128,20 @@ def write_tables(
     columns = ("path", *plane, *_OUTCOME)
     rows = {name: [getattr(outcome, name) for outcome in outcomes] for name in columns}
     rows["warnings"] = [" ".join(outcome.warnings) for outcome in outcomes]
+    rows |= _confidence_columns(outcomes)
     write_table(folder / IMAGES, [rows])
+
+
+def _confidence_columns(outcomes: Sequence[Outcome]) -> dict[str, list[Any]]:
+    """Columns of ``images.csv`` that say how sure the model is; empty where that is not known."""
+    known = [outcome.confidence for outcome in outcomes]
+    return {
+        "median_score": [each and each.median_score for each in known],
+        "dropped": [each and each.dropped for each in known],
+        "diameter": [each and each.view.diameter for each in known],
+        "scale": [each and each.view.scale for each in known],
+        "scale_source": [each and each.view.source for each in known],
+    }
 
 
 def write_run_report(
@@ -151,6 +186,8 @@ def _shown(
             areas=columns.get(_AREA_UM2 if has_size else _AREA, _NONE),
             intensities=_mean_of_channels(columns),
             unit="µm²" if has_size else "pixels",
+            median_score=outcome.median_score,
+            low_confidence=outcome.low_confidence,
         )
 
 
@@ -181,11 +218,12 @@ def describe_run(
 
 
 def what_was_read(folder: Path, images: Sequence[Input]) -> Record:
-    """Hashes of the inputs, and which of their channels were chosen."""
+    """Hashes of the inputs, which of their channels were chosen, and how sure the model is."""
+    known = [(image, records.read_record(folder, image)) for image in images]
     hashes: dict[str, str | None] = {}
     channels: dict[str, list[str]] = {}
-    for image in images:
-        record, path = records.read_record(folder, image), str(image.path)
+    for image, record in known:
+        path = str(image.path)
         hashes[path] = hashes.get(path) or record.get("sha256")
         chosen = channels.setdefault(path, [])
         if record.get("channel") not in (None, *chosen):
@@ -193,4 +231,9 @@ def what_was_read(folder: Path, images: Sequence[Input]) -> Record:
     return {
         "inputs": hashes,
         "channels": {path: ", ".join(chosen) for path, chosen in channels.items()},
+        "confidence": [
+            {"path": str(image.path), "plane": image.plane, **record["confidence"]}
+            for image, record in known
+            if record.get("confidence")
+        ],
     }

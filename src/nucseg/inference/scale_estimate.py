@@ -1,0 +1,144 @@
+"""At what scale a network should see an image: estimated from the nuclei of a first look.
+
+The first look is at the image as it is or, where its nuclei seem large, made smaller; of a large
+image, at some windows of it. Where the nuclei found then have low scores, a few other scales are
+tried on the same pixels, and one is taken if it is clearly better.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nucseg.config import Scaling
+from nucseg.export.format import Windowed
+from nucseg.inference.confidence import CREDIBLE, View, clearly_better, is_low
+from nucseg.inference.instances import label_image
+from nucseg.inference.network import run_network
+from nucseg.inference.scaling import (
+    LOOK_AREA,
+    LOOK_SCALE,
+    at_scale,
+    look_windows,
+    mostly_large,
+    scale_for,
+    seems_large,
+    typical_diameter,
+    whole_areas,
+)
+from nucseg.preprocess import FloatImage, Limits, prepare
+
+if TYPE_CHECKING:
+    from nucseg.inference.segmenter import Found, Model
+
+# What is tried where scores are low, and how near the estimate is not worth a try.
+_TRIED, _NEAR = (0.25, 0.5, 1.0, 2.0), 1.2
+
+
+def estimate_view(
+    model: Model,
+    image: Windowed,
+    limits: Limits,
+    scaling: Scaling,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[View, Found | None]:
+    """Find out at what scale to see an image.
+
+    Parameters
+    ----------
+    model : Model
+    image : Windowed, shape (H, W) or (H, W, C), any real dtype
+    limits : (low, high)
+        Of the image, see `nucseg.preprocess.prepared_limits`.
+    scaling : Scaling
+    progress : callable, optional
+        ``progress(done, total)``, of the windows of an image that is looked at as a whole, but has
+        to be cut into several.
+
+    Returns
+    -------
+    view : View
+    found : Found or None
+        The nuclei of all of the image at that scale, where they are known by now.
+    """
+    windows = look_windows((image.shape[0], image.shape[1]))
+    whole = len(windows) == 1
+    parts = [image[window] for window in windows]
+    find = partial(model.find, limits=limits, progress=progress if whole else None)
+    looks = [_first_look(model, part, limits, scaling, find) for part in parts]
+    diameter = typical_diameter(np.concatenate([areas for areas, _ in looks]))
+    scale = scale_for(diameter, scaling)
+    view = View(scale, "none" if diameter is None else "estimate", diameter)
+    seen = [nuclei if scale == 1 else None for _, nuclei in looks]
+    if model.card.scoring is None:
+        return view, seen[0] if whole else None
+    found = [
+        find(part, scale=scale) if nuclei is None else nuclei
+        for part, nuclei in zip(parts, seen, strict=True)
+    ]
+    scores = np.concatenate([each.scores for each in found])
+    if len(scores) and is_low(float(np.median(scores)), model.card.scoring.confident_from):
+        view, found = _best_of_several(model, parts, limits, view, found)
+    return view, found[0] if whole else None
+
+
+def _first_look(
+    model: Model,
+    part: npt.NDArray[Any],
+    limits: Limits,
+    scaling: Scaling,
+    find: Callable[..., Found],
+) -> tuple[npt.NDArray[np.number[Any]], Found | None]:
+    """Areas of the nuclei in a part of an image; the nuclei too where they were seen as it is."""
+    prepared = prepare(part, model.card.preprocessing, limits=limits)
+    large = _large_areas(model, prepared, scaling)
+    if large is not None:
+        return large, None
+    nuclei = find(part, scale=1.0)
+    return whole_areas(nuclei.labels), nuclei
+
+
+def _large_areas(
+    model: Model, prepared: FloatImage, scaling: Scaling
+) -> npt.NDArray[np.float64] | None:
+    """Areas of nuclei from a look at the image made smaller, None where that does not do."""
+    if not seems_large(prepared, scaling):
+        return None
+    maps = run_network(model.runtime, model.card, at_scale(prepared, LOOK_SCALE))
+    settings = model.card.postprocessing.model_copy(update={"min_area": LOOK_AREA})
+    areas = whole_areas(label_image(maps, settings)) / LOOK_SCALE**2
+    return areas if mostly_large(areas, scaling) else None
+
+
+def _best_of_several(
+    model: Model,
+    parts: Sequence[npt.NDArray[Any]],
+    limits: Limits,
+    view: View,
+    found: Sequence[Found],
+) -> tuple[View, list[Found]]:
+    """Try other scales; take the best of those that are clearly better, if any."""
+    scaling = model.card.scaling or Scaling()
+    best, chosen = 0.0, (view, list(found))
+    for scale in _TRIED:
+        near = max(scale / view.scale, view.scale / scale) < _NEAR
+        if near or not scaling.least <= scale <= scaling.most:
+            continue
+        tried = [model.find(part, limits=limits, scale=scale) for part in parts]
+        worth = clearly_better(_joined(tried), _joined(found))
+        if worth is not None and worth > best:
+            scores, areas = _joined(tried)
+            diameter = typical_diameter(areas[scores >= CREDIBLE])
+            best, chosen = worth, (View(scale, "scores", diameter), tried)
+    return chosen
+
+
+def _joined(found: Sequence[Found]) -> tuple[FloatImage, npt.NDArray[np.int64]]:
+    """Scores and areas of the nuclei of all parts."""
+    scores = np.concatenate([each.scores for each in found])
+    return scores, np.concatenate([each.areas for each in found])
