@@ -474,3 +474,11 @@ def test_what_nobody_thought_of_is_told(browser: Browser, monkeypatch: pytest.Mo
     assert reply.status_code == 500
     assert "unforeseen went wrong (ZeroDivisionError)" in reply.json()["error"]
     assert "picture failed" in caplog.text
+
+
+def test_low_confidence_is_said_with_the_nuclei(browser: Browser):
+    image = browser.upload()["id"]
+    told = browser.post(f"/api/images/{image}/segment", json={}).json()["confidence"]
+    # The scores of this model do not tell.
+    assert 0 < told["median_score"] <= 1
+    assert (told["scale"], told["scale_source"], told["warnings"]) == (1, "none", [])

@@ -59,6 +59,8 @@ class Document:
     found : int
         Nuclei that the network found, with the numbers 1 to `found`. Those with larger numbers
         were made by hand: they have the score 1, and no filter drops them.
+    confidence : Confidence or None
+        How sure the model is of the image, as it was found.
     table : dict of str to ndarray
         Measurements of all nuclei, in the order of their numbers.
     edited : int
@@ -69,6 +71,7 @@ class Document:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.found = segmentation.count
+        self.confidence = segmentation.confidence
         self.shape = segmentation.labels.shape
         np.save(folder / IMAGE, segmentation.image)
         np.save(folder / LABELS, segmentation.labels.astype(np.int32))

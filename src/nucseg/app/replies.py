@@ -18,6 +18,7 @@ from nucseg.app.uploads import UPLOAD_SUFFIXES
 from nucseg.config import Segmenting
 from nucseg.datasets.synthetic import SAMPLES
 from nucseg.export import FORMATS
+from nucseg.inference.confidence import Confidence
 from nucseg.measure import Columns
 
 # As many digits as the page can show.
@@ -67,9 +68,23 @@ def of_nuclei(image: OpenImage, document: Document) -> dict[str, Any]:
         "found": document.found,
         "seconds": round(image.seconds, 3),
         "pixel_size": pixel_size_of(image, None),
+        "confidence": _of_confidence(document.confidence),
         "columns": of_columns(document.table),
         "image": of_image(image),
         **_history(document),
+    }
+
+
+def _of_confidence(found: Confidence | None) -> dict[str, Any]:
+    """Say how sure the model is of the image, and at what scale it saw it."""
+    if found is None:
+        return {"median_score": None, "warnings": []}
+    return {
+        "median_score": found.median_score,
+        "scale": found.view.scale,
+        "scale_source": found.view.source,
+        "diameter": found.view.diameter,
+        "warnings": found.warnings(),
     }
 
 

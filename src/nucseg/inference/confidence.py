@@ -68,7 +68,9 @@ class Confidence:
     @property
     def low(self) -> bool:
         """Whether the median score is below the limit."""
-        return is_low(self.median_score, self.limit)
+        if self.median_score is None or self.limit is None:
+            return False
+        return self.median_score < self.limit
 
     def warnings(self) -> list[str]:
         """Say in words that somebody should look at the image; empty where not."""
@@ -77,7 +79,7 @@ class Confidence:
         return [
             f"Low confidence: the median score of the nuclei found is {self.median_score:.2f}, and "
             f"images below {self.limit:.2f} are often segmented badly. Look at this image first; "
-            "where nuclei were taken for larger or smaller ones, --diameter helps."
+            "where nuclei were taken for larger or smaller ones, give their diameter."
         ]
 
 
@@ -86,9 +88,9 @@ def confidence_from(values: Mapping[str, Any] | None) -> Confidence | None:
     return None if values is None else Confidence(**{**values, "view": View(**values["view"])})
 
 
-def is_low(median_score: float | None, limit: float | None) -> bool:
-    """Whether the median score of an image is below a limit; False where one is not known."""
-    return median_score is not None and limit is not None and median_score < limit
+def median_is_low(scores: FloatImage, limit: float) -> bool:
+    """Whether the median of some scores is below a limit; False of none."""
+    return bool(len(scores)) and float(np.median(scores)) < limit
 
 
 def confidence(scores: FloatImage, kept: int, limit: float | None, view: View) -> Confidence:

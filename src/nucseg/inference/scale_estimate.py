@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from nucseg.config import Scaling
 from nucseg.export.format import Windowed
-from nucseg.inference.confidence import CREDIBLE, View, clearly_better, is_low
+from nucseg.inference.confidence import CREDIBLE, View, clearly_better, median_is_low
 from nucseg.inference.instances import label_image
 from nucseg.inference.network import run_network
 from nucseg.inference.scaling import (
@@ -82,7 +82,9 @@ def estimate_view(
         for part, nuclei in zip(parts, seen, strict=True)
     ]
     scores = np.concatenate([each.scores for each in found])
-    if len(scores) and is_low(float(np.median(scores)), model.card.scoring.confident_from):
+    # Where the first look found nuclei and nothing is left of them, its scale was wrong.
+    lost = not len(scores) and scale != 1
+    if lost or _is_doubtful(model, scores):
         view, found = _best_of_several(model, parts, limits, view, found)
     return view, found[0] if whole else None
 
@@ -123,19 +125,34 @@ def _best_of_several(
     found: Sequence[Found],
 ) -> tuple[View, list[Found]]:
     """Try other scales; take the best of those that are clearly better, if any."""
-    scaling = model.card.scaling or Scaling()
     best, chosen = 0.0, (view, list(found))
-    for scale in _TRIED:
-        near = max(scale / view.scale, view.scale / scale) < _NEAR
-        if near or not scaling.least <= scale <= scaling.most:
-            continue
+    before = _joined(found)
+    for scale in _other_scales(view.scale, model.card.scaling or Scaling()):
         tried = [model.find(part, limits=limits, scale=scale) for part in parts]
-        worth = clearly_better(_joined(tried), _joined(found))
+        scores, areas = _joined(tried)
+        # Where there was nothing, a few doubtful nuclei are no gain.
+        if not len(before[0]) and _is_doubtful(model, scores):
+            continue
+        worth = clearly_better((scores, areas), before)
         if worth is not None and worth > best:
-            scores, areas = _joined(tried)
             diameter = typical_diameter(areas[scores >= CREDIBLE])
             best, chosen = worth, (View(scale, "scores", diameter), tried)
     return chosen
+
+
+def _other_scales(scale: float, scaling: Scaling) -> list[float]:
+    """Scales to try that a model allows and that are not near the one it has tried."""
+    return [
+        other
+        for other in _TRIED
+        if max(other / scale, scale / other) >= _NEAR and scaling.least <= other <= scaling.most
+    ]
+
+
+def _is_doubtful(model: Model, scores: FloatImage) -> bool:
+    """Whether the median score is below the limit of a model."""
+    scoring = model.card.scoring
+    return scoring is not None and median_is_low(scores, scoring.confident_from)
 
 
 def _joined(found: Sequence[Found]) -> tuple[FloatImage, npt.NDArray[np.int64]]:

@@ -162,7 +162,7 @@ export class BatchPanel {
     const head = ["File", "Nuclei", "Seconds", "Remark"].map((title) => element("th", { scope: "col", textContent: title }));
     const rows = images.slice(0, SHOWN).map((each) => {
       const failed = each.status === "failed";
-      const remark = failed ? `Failed: ${each.error}` : each.status === "empty" ? "No nuclei" : "";
+      const remark = failed ? `Failed: ${each.error}` : [each.status === "empty" ? "No nuclei." : "", ...each.warnings].filter(Boolean).join(" ");
       const values = [each.plane ? `${each.path} ${each.plane}` : each.path, failed ? "–" : each.nuclei, each.seconds, remark];
       return element("tr", { className: failed ? "bad" : "" }, ...values.map((value) => element("td", { textContent: value })));
     });

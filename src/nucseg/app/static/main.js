@@ -102,7 +102,7 @@ function queued(entry, work) {
       entry.info = reply.image;
       entry.nuclei = new Nuclei(reply);
       entry.nuclei.filter(controls.filters);
-      Object.assign(entry, { seconds: reply.seconds, pixelSize: reply.pixel_size, shape: reply.shape, ...history(reply) });
+      Object.assign(entry, { seconds: reply.seconds, confidence: reply.confidence, pixelSize: reply.pixel_size, shape: reply.shape, ...history(reply) });
     } catch (error) {
       entry.failed = error.message;
       complain(error);
@@ -166,6 +166,9 @@ function refresh() {
   $("count-noun").textContent = ready && nuclei.kept.length === 1 ? "nucleus" : "nuclei";
   const dropped = ready ? nuclei.size - nuclei.kept.length : 0;
   $("count-more").textContent = ready ? `${dropped} dropped by the filters · ${current.edited} changed by hand` : "";
+  const doubts = (ready && current.confidence.warnings.join(" ")) || "";
+  $("confidence").textContent = doubts;
+  $("confidence").hidden = !doubts;
   $("download").disabled = !ready;
   if (ready) {
     if (viewer.selected && !nuclei.has(viewer.selected)) viewer.select(0);
