@@ -59,6 +59,30 @@ def whole_file(path: Path) -> Iterator[Path]:
             partial.unlink(missing_ok=True)
 
 
+def check_writable(folder: Path) -> None:
+    """Check that files can be written in a folder, and leave nothing behind.
+
+    Parameters
+    ----------
+    folder : Path
+        It need not exist.
+
+    Raises
+    ------
+    InputError
+        It cannot be made or written.
+    """
+    made = [each for each in (folder, *folder.parents) if not each.exists()]
+    try:
+        with whole_file(folder / f"{PARTIAL}{os.getpid()}-check") as partial:
+            partial.touch()
+        (folder / f"{PARTIAL}{os.getpid()}-check").unlink()
+    finally:
+        for each in made:  # the deepest first
+            with suppress(OSError):
+                each.rmdir()
+
+
 def walk(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
     """Go through a folder and all folders below, those behind links too, but each only once.
 

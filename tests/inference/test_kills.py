@@ -58,11 +58,12 @@ def clean(bright_model: Path, images: Path) -> Path:
     return output
 
 
-# A run names a file or folder 21 times: run.json; labels, masks, measurements, thumbnail and record
-# of each whole image and the record of the bad one; the two tables, the report, and run.json again.
+# A run names a file or folder 25 times: run.json; of each whole image a record that it is begun,
+# labels, masks, measurements, thumbnail and its record; both records of the bad one; the two
+# tables, the report, and run.json again.
 @pytest.mark.parametrize(
     ("fatal", "after"),
-    [(0, True), (2, True), (4, True), (5, False), (8, False), (15, True), (18, True), (19, False)],
+    [(0, True), (2, True), (4, True), (5, False), (8, False), (18, True), (22, True), (23, False)],
 )
 def test_a_killed_run_is_gone_on_with(
     fatal: int, after: bool, bright_model: Path, images: Path, clean: Path, tmp_path: Path
@@ -72,7 +73,7 @@ def test_a_killed_run_is_gone_on_with(
     killed = subprocess.run([sys.executable, "-c", KILLED, *given], check=False)
     assert killed.returncode == -signal.SIGKILL
     assert [name for name in broken(output) if ".partial" not in name] == []
-    assert (output / "images.csv").exists() == (fatal >= 18)
+    assert (output / "images.csv").exists() == (fatal >= 22)
     model = load_model(bright_model, threads=1)
     outcomes = segment_files([images], output, model, formats=FORMATS, resume=True)
     assert [outcome.status == "failed" for outcome in outcomes] == [False, True, False, False]

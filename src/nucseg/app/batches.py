@@ -27,8 +27,6 @@ _ACTIVE = ("waiting", "running", "cancelling")
 _TEXT = (".csv", ".json")
 # Seconds between two looks at whether a run that waits is cancelled.
 _TICK = 0.2
-# Threads of `segment_files` are called so; after it was stopped they end with their image.
-_WORKERS = "nucseg_"
 
 # Runs share the network, and each uses all threads.
 _one_at_a_time = threading.Lock()
@@ -218,7 +216,6 @@ class Batch:
                     files, self.output, model, progress=self._progress, **options
                 )
             finally:
-                _wait_for_workers()
                 _one_at_a_time.release()
             self.state = "done"
         except _Cancelled:
@@ -245,10 +242,3 @@ class Batch:
         """End the run and delete all files."""
         self.close()
         shutil.rmtree(self.folder, ignore_errors=True)
-
-
-def _wait_for_workers() -> None:
-    """Wait for the threads that a stopped run left behind with the images they had begun."""
-    for thread in threading.enumerate():
-        if thread.name.startswith(_WORKERS):
-            thread.join()

@@ -98,6 +98,7 @@ def evaluate(
     from nucseg.evaluation import evaluate as run
     from nucseg.evaluation import read_groups
     from nucseg.export.run_record import write_run_record
+    from nucseg.files import check_writable
     from nucseg.inference.records import FOLDER as RECORDS
 
     if (output / RECORDS).is_dir():
@@ -110,7 +111,7 @@ def evaluate(
     image_ids = None if split is None else _subset(split, subset, dataset)
     group_of = None if groups is None else read_groups(groups)
     # Before the work, so that an output that cannot be written costs no time.
-    write_run_record(output / "run.json", {"command": sys.argv})
+    check_writable(output)
     with progress_bar("Evaluating") as progress:
         evaluation = run(
             dataset,
@@ -121,6 +122,7 @@ def evaluate(
             progress=progress,
         )
     evaluation.save(output, plots=drawn)
+    write_run_record(output / "run.json", {"command": sys.argv})
     if as_json:
         typer.echo(json.dumps(evaluation.summary(), indent=2))
     else:

@@ -27,6 +27,7 @@ __all__ = [
     "Segmented",
     "check_formats",
     "output_files",
+    "output_path",
     "save_formats",
     "split_formats",
     "to_label_image",
@@ -112,7 +113,21 @@ def output_files(folder: Path, name: str, formats: Sequence[str]) -> list[Path]:
 
     For the formats ``masks`` and ``zarr`` that is a folder.
     """
-    return [folder / each.name / f"{name}{each.suffix}" for each in check_formats(formats)]
+    return [output_path(folder, name, each.name) for each in check_formats(formats)]
+
+
+def output_path(folder: Path, name: str, form: str) -> Path:
+    """Where the file of a format of an image lies, whether or not the format can be written here.
+
+    Parameters
+    ----------
+    folder : Path
+    name : str
+        Of the image.
+    form : str
+        One of `FORMATS`.
+    """
+    return folder / form / f"{name}{FORMATS[form].suffix}"
 
 
 def save_formats(

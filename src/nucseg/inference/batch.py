@@ -22,14 +22,14 @@ import cv2
 
 from nucseg.config import Reading, Segmenting
 from nucseg.errors import InputError, MissingExtraError
-from nucseg.export import FORMATS, output_files, save_formats, split_formats
+from nucseg.export import FORMATS, output_files, output_path, save_formats, split_formats
 from nucseg.export.folders import remove
 from nucseg.export.probability import PROBABILITY_TIFF
 from nucseg.export.report import thumbnail
 from nucseg.export.run_record import write_run_record
 from nucseg.files import PARTIAL, UnfitFileError
 from nucseg.images import Source, read_plane
-from nucseg.inference import records
+from nucseg.inference import leftovers, records
 from nucseg.inference.inputs import Input, find_inputs
 from nucseg.inference.large import LargeSegmentation, segment_large
 from nucseg.inference.records import InputFiles, Record
@@ -95,6 +95,8 @@ class _Run:
         Images that are worked on side by side.
     single : Model
         The same model for each of them.
+    replace : bool
+        Whether what earlier runs wrote and this one does not is removed at the end.
     """
 
     folder: Path
@@ -106,6 +108,7 @@ class _Run:
     workers: int
     single: Model
     budget: Budget
+    replace: bool = False
     stop: threading.Event = field(default_factory=threading.Event)
 
 
@@ -124,8 +127,9 @@ def segment_files(
 
     Writes ``<format>/<name>`` for each image and format, ``measurements.csv`` (a row per nucleus),
     ``images.csv`` (a row per image), ``run.json`` and, if asked for, ``measurements.parquet`` and
-    ``report.html``, each whole or not at all. Results of an earlier run with the same names are
-    replaced, all else in the folder is left alone.
+    ``report.html``, each whole or not at all. Results of an earlier run in the folder are replaced:
+    what this run does not write again is removed at its end. Files that are not nucseg's are left
+    alone. When this function returns or raises, nothing is written any more.
 
     Parameters
     ----------
@@ -141,7 +145,8 @@ def segment_files(
         Which channel, and what becomes of slices. Each plane of a file is an image of its own.
     resume : bool
         Keep the results of images that an earlier run has done with the same model, settings and
-        version of nucseg, and that did not change since; failed ones are tried again.
+        version of nucseg, and that did not change since; failed ones are tried again. Results of
+        images that are not among the inputs stay.
     progress : callable, optional
         ``progress(done, total)``, of the images; a large one that is being worked on counts by
         its windows. Called by the calling thread; what it raises ends the run.
@@ -167,6 +172,7 @@ def segment_files(
     reading = reading or Reading()
     images = find_inputs(inputs, folder, reading)
     _check_own(folder, images, of_each)
+    replaces = leftovers.begin(folder, resume=resume)
     _make_ready(folder)
     about = describe_run(model, images, formats, command) | {"reading": reading.model_dump()}
     write_run_record(folder / RUN, about)
@@ -182,6 +188,7 @@ def segment_files(
         workers=workers,
         single=model if workers == 1 else replace(model, runtime=model.runtime.on_one_thread()),
         budget=Budget(_WINDOWS * model.window**2),
+        replace=replaces,
     )
     step(0, len(images))
     with closing(_each(images, run, lambda done: step(done, len(images)))) as done:
@@ -193,6 +200,7 @@ def segment_files(
     write_tables(folder, images, outcomes, parquet="parquet" in of_all)
     if "report" in of_all:
         write_run_report(folder, images, outcomes, model, of_each)
+    leftovers.remove_replaced(folder, images, of_each, replace=replaces)
     write_run_record(folder / RUN, {**about, "finished": True, **what_was_read(folder, images)})
     return outcomes
 
@@ -210,7 +218,7 @@ def _each(
         for image in images:
             yield _process(image, run, shares.of_one(report))
         return
-    with ThreadPoolExecutor(run.workers, thread_name_prefix="nucseg") as pool:
+    with ThreadPoolExecutor(run.workers) as pool:
         waiting = [pool.submit(_process, image, run, shares.of_one()) for image in images]
         try:
             for each in waiting:
@@ -221,7 +229,7 @@ def _each(
                 report(shares.sum)
         finally:  # at an error or an interrupt those not begun are not begun, large ones stop
             run.stop.set()
-            pool.shutdown(wait=False, cancel_futures=True)
+            pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _check_own(folder: Path, images: Sequence[Input], formats: Sequence[str]) -> None:
@@ -282,12 +290,16 @@ def _if_still_there(image: Input, record: Record, run: _Run) -> Record:
 def _anew(image: Input, run: _Run, report: Callable[[float], None]) -> Record:
     """Segment one image, write its results and then its record."""
     results = output_files(run.folder, image.name, run.formats)
-    kept = (records.record_path, records.measurements_path, records.thumbnail_path)
+    before = _begun(image, run)
+    kept = (records.measurements_path, records.thumbnail_path)
     _remove([*(place(run.folder, image) for place in kept), *results])
     start = time.perf_counter()
     record: Record = {"status": "failed", "nuclei": 0}
+    record |= {key: before[key] for key in ("name", "written")}
     try:
         record |= _segment(image, results, run, report)
+        valid = _still_valid(image, run, before, record["fingerprint"])
+        record["formats"] = [*run.formats, *valid]
     except (_ImageError, OSError, *_UNEXPECTED) as error:
         logger.debug("%s failed", image.path, exc_info=True)
         _remove(results)
@@ -296,6 +308,32 @@ def _anew(image: Input, run: _Run, report: Callable[[float], None]) -> Record:
     record["seconds"] = round(time.perf_counter() - start, 3)
     records.write_record(run.folder, image, record)
     return record
+
+
+def _begun(image: Input, run: _Run) -> Record:
+    """Replace the record of an image by one that says what may be there while it is worked on.
+
+    What an earlier run wrote stays known, so that it is removed in the end, also after a kill.
+    """
+    old = records.read_record(run.folder, image)
+    written = dict.fromkeys([*old.get("written", []), *old.get("formats", []), *run.formats])
+    earlier = {name: old.get(name) for name in ("fingerprint", "formats")}
+    about: Record = {
+        "name": image.name,
+        "written": list(written),
+        "earlier": old.get("earlier", earlier),
+    }
+    records.write_record(run.folder, image, about)
+    return about
+
+
+def _still_valid(image: Input, run: _Run, before: Record, fingerprint: Record) -> list[str]:
+    """List formats of the same result that only an earlier run, which this one completes, wrote."""
+    earlier = before["earlier"]
+    if run.replace or earlier["fingerprint"] != fingerprint:
+        return []
+    others = [name for name in earlier["formats"] or [] if name not in run.formats]
+    return [name for name in others if output_path(run.folder, image.name, name).exists()]
 
 
 def _segment(
