@@ -34,7 +34,7 @@ def spread(images, number):
 def write_overlay(result, image, path):
     """Draw one image and count its errors."""
     sample = result.read(image.image_id)
-    labels, _ = result.predict(sample)
+    labels = result.predict(sample).labels
     write_png(path, error_overlay(sample.pixels, sample.labels, labels))
     errors = find_errors(overlap(sample.labels, labels))
     return {kind: int(chosen.size) for kind, chosen in errors._asdict().items()}

@@ -175,16 +175,27 @@ def test_the_output_of_nucseg_segment_is_found(data: Path, tmp_path: Path) -> No
 
 
 def test_unusable_label_images_are_named(data: Path, tmp_path: Path) -> None:
-    found = write_labels(tmp_path / "found", {"a": TWO[:32], "b": TRUTH["b"] * 255})
+    found = write_labels(tmp_path / "found", {"a": TWO[:32], "b": TRUTH["b"] + 0.5})
     failures = evaluate(data, labels=found).failures
     assert r"expected a label image of integers of shape (64, 64)" in failures["a"]
-    assert "it is a mask and not a label image" in failures["b"]
+    assert "b.tif cannot be used: Expected whole numbers, got fractions" in failures["b"]
     assert "Expected one label image for empty, found none in" in failures["empty"]
     write_labels(found / "again", {"a": TWO})
     tifffile.imwrite(found / "empty.tif", np.zeros((64, 64), np.float32))
-    failures = evaluate(data, labels=found).failures
-    assert "again/a.tif" in failures["a"].replace("\\", "/")
-    assert "holds float32" in failures["empty"]
+    judged = evaluate(data, labels=found)
+    assert "again/a.tif" in judged.failures["a"].replace("\\", "/")
+    assert "empty" not in judged.failures  # whole numbers as floats are read, as in the truth
+
+
+def test_a_mask_is_judged_by_its_pieces_and_named(data: Path, tmp_path: Path) -> None:
+    masks = {name: ((labels > 0) * 255).astype(np.uint8) for name, labels in TRUTH.items()}
+    judged = evaluate(data, labels=write_labels(tmp_path / "found", masks))
+    assert judged.failures == {}
+    assert {image.image_id: image.problems for image in judged.images} == {
+        "a": ("prediction: mask instead of labels",),
+        "b": (),
+        "empty": (),
+    }
 
 
 def test_what_to_judge_must_be_said_once(data: Path, bright_model: Path) -> None:

@@ -39,7 +39,8 @@ def convert(
 
     A label image is a TIFF or PNG file of whole numbers: 0 is background, each other number a
     nucleus, which keeps it. Where all nuclei have the same number, each connected piece is taken
-    for one. Results go to a folder for each format, as those of nucseg segment do, and replace
+    for one. Grey levels (JPEG, resized or smoothed masks), classes, colours and inverted masks are
+    refused. Results go to a folder for each format, as those of nucseg segment do, and replace
     files of the same name.
 
     Exits with 0 when all is done, 1 when some files could not be read (all others are written), 2
@@ -109,21 +110,14 @@ def _find(labels: list[str], output: Path, formats: tuple[str, ...]) -> list[Inp
 
 
 def _read(file: Input) -> LabelImage:
-    """Read a label image; the pieces of a mask, in which all nuclei are one, become nuclei."""
-    from nucseg.datasets.folders import to_labels
+    """Read a label image, and say what had to be guessed."""
     from nucseg.export import to_label_image
     from nucseg.images import open_image, read_plane
+    from nucseg.labelling import read_labels
 
-    planes = {source.plane: source for source in open_image(file.path)}
+    planes = {source.plane: source for source in open_image(file.path, as_labels=True)}
     image = read_plane(planes[file.plane])
-    found = to_label_image(image.pixels, image.pixel_size)
-    highest = found.labels.max()
-    if ((found.labels == 0) | (found.labels == highest)).all():
-        pieces, was_mask = to_labels(found.labels)
-        if was_mask:
-            typer.echo(
-                f"{file.path} has one number for all nuclei; each connected piece becomes one.",
-                err=True,
-            )
-            return to_label_image(pieces, image.pixel_size)
-    return found
+    labels, doubts = read_labels(image.pixels, str(file.path))
+    for doubt in doubts:
+        typer.echo(f"{file.path} {doubt.message}", err=True)
+    return to_label_image(labels, image.pixel_size)

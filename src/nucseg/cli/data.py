@@ -27,7 +27,7 @@ Data = Annotated[
     typer.Argument(
         metavar="DATA",
         help="Folder or zip file: Kaggle's layout (&lt;id&gt;/images, &lt;id&gt;/masks), or "
-        "images/ and labels/.",
+        "images/ and labels/ (or masks/ with files named as the images).",
     ),
 ]
 

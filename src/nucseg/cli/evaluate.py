@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -43,7 +44,8 @@ def evaluate(
     data: Annotated[
         Path,
         typer.Argument(
-            metavar="DATA", help="Data set: Kaggle's layout (folder or zip), or images/ + labels/."
+            metavar="DATA",
+            help="Data set: Kaggle's layout (folder or zip), or images/ + labels/ (or masks/).",
         ),
     ],
     output: Annotated[
@@ -177,6 +179,10 @@ def _report(evaluation: Evaluation, output: Path) -> None:
             table.add_row(title, *shown)
         Console().print(table)
         typer.echo(f"Nuclei: {overall['predicted_nuclei']} found, {overall['true_nuclei']} true.")
+    problems = Counter(kind for image in evaluation.images for kind in image.problems)
+    if problems:
+        listed = ", ".join(f"{kind} ({count})" for kind, count in problems.most_common())
+        typer.secho(f"Problems of label images: {listed}. images.csv names the images.", err=True)
     failures = evaluation.failures
     if failures:
         typer.secho(f"Not judged: {len(failures)} of {len(evaluation.images)} images.", err=True)

@@ -18,7 +18,8 @@ def train(
     data: Annotated[
         Path,
         typer.Argument(
-            metavar="DATA", help="Data set: Kaggle's layout (folder or zip), or images/ + labels/."
+            metavar="DATA",
+            help="Data set: Kaggle's layout (folder or zip), or images/ + labels/ (or masks/).",
         ),
     ],
     output: Annotated[

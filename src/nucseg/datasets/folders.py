@@ -1,11 +1,12 @@
-"""The layout ``images/`` + ``labels/``: a label image beside each image, paired by their names."""
+"""The layout ``images/`` + ``labels/`` or ``masks/``: a label image for each image, by its name."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import PurePosixPath
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -13,10 +14,11 @@ from nucseg.datasets.samples import Dataset, Labels, Pixels, Problem, Sample
 from nucseg.datasets.storage import Files, read_rgb
 from nucseg.errors import InputError, NucsegError
 from nucseg.images import IMAGE_SUFFIXES, decode_image
+from nucseg.labelling import Doubt, read_labels
 
 
 def open_folders(files: Files) -> Dataset | None:
-    """Open a data set of ``images/`` and ``labels/`` side by side.
+    """Open a data set of ``images/`` and ``labels/``, or ``masks/``, side by side.
 
     Parameters
     ----------
@@ -25,33 +27,34 @@ def open_folders(files: Files) -> Dataset | None:
     Returns
     -------
     Dataset or None
-        None where the files are not in this layout.
+        None where the files are not in this layout. A folder ``masks/`` whose files are not named
+        as the images is one of Kaggle's layout, with a mask for each nucleus.
 
     Raises
     ------
     InputError
         There are several such pairs of folders, or two files of one folder differ only by suffix.
     """
-    folders = {PurePosixPath(name).parent.parts for name in files.names}
-    roots = {
-        PurePosixPath(*parts[: parts.index("images")]) for parts in folders if "images" in parts
-    }
-    labelled = {
-        PurePosixPath(*parts[:place])
-        for parts in folders
-        for place, part in enumerate(parts)
-        if part == "labels"
-    }
-    pairs = sorted(roots & labelled)
+    images_in = _by_root(files, "images")
+    labels_in = _by_root(files, "labels")
+    pairs = [(root, root / "labels") for root in sorted(images_in.keys() & labels_in.keys())]
+    guess: Problem | None = None
+    if not pairs:
+        masks_in = _by_root(files, "masks")
+        roots = sorted(images_in.keys() & masks_in.keys())
+        named = [root for root in roots if images_in[root].keys() & masks_in[root].keys()]
+        pairs = [(root, root / "masks") for root in named if len(images_in[root]) > 1]
+        if not pairs and len(roots) == len(named) == 1:
+            guess = _guess(files, named[0], images_in[named[0]], masks_in[named[0]])
+            pairs = [(named[0], named[0] / "masks")] * (guess is not None)
     if not pairs:
         return None
     if len(pairs) > 1:
-        listed = ", ".join(str(files.path / root) for root in pairs)
+        listed = ", ".join(str(files.path / root) for root, _ in pairs)
         raise InputError(f"{files.path} holds several data sets: {listed}. Give one of them.")
-    images = _by_stem(files, pairs[0] / "images")
-    labels = _by_stem(files, pairs[0] / "labels")
-    if not images or not labels:
-        return None
+    root, label_folder = pairs[0]
+    images = _by_stem(files, root / "images")
+    labels = _by_stem(files, label_folder)
     problems = tuple(
         Problem(
             stem,
@@ -62,7 +65,8 @@ def open_folders(files: Files) -> Dataset | None:
     )
 
     def read(image_id: str) -> Sample:
-        return _read(files, image_id, images, labels)
+        sample = _read(files, image_id, images[image_id], labels.get(image_id), label_folder.name)
+        return sample if guess is None else replace(sample, problems=(guess, *sample.problems))
 
     def read_pixels(image_id: str) -> Pixels:
         return read_rgb(files, images[image_id])
@@ -70,52 +74,82 @@ def open_folders(files: Files) -> Dataset | None:
     return Dataset(files.path, "folders", tuple(sorted(images)), read, read_pixels, problems)
 
 
-def to_labels(values: npt.NDArray[np.generic]) -> tuple[Labels, bool]:
+def to_labels(values: npt.NDArray[np.generic], name: str = "") -> tuple[Labels, tuple[Doubt, ...]]:
     """Bring the pixels of a label image to labels without gaps.
 
     Parameters
     ----------
     values : ndarray, shape (H, W), or (H, W, C) with equal channels, whole numbers from 0
+    name : str
+        Name of the file, if any: see `nucseg.labelling.read_labels`.
 
     Returns
     -------
     labels : ndarray, shape (H, W), int32
         0 background, 1…N in the order of the values.
-    was_mask : bool
-        All nuclei had the same value in several pieces; each piece has become a label.
+    doubts : tuple of Doubt
+        What `nucseg.labelling.read_labels` had to guess.
 
     Raises
     ------
     InputError
-        The values are colours, fractions or negative.
+        It is no label image: see `nucseg.labelling.read_labels`.
 
     Examples
     --------
     >>> import numpy as np
     >>> to_labels(np.array([[0, 9, 0, 4]]))[0].tolist()
     [[0, 2, 0, 1]]
-    >>> to_labels(np.array([[255, 0, 255]]))
-    (array([[1, 0, 2]], dtype=int32), True)
+    >>> labels, (doubt,) = to_labels(np.array([[255, 0, 255]]))
+    >>> labels.tolist(), doubt.kind
+    ([[1, 0, 2]], 'mask instead of labels')
     """
-    if values.ndim == 3 and (values[..., :3] == values[..., :1]).all():
-        values = values[..., 0]
-    if values.ndim != 2:
-        raise InputError(
-            f"expected one whole number per pixel, got an array of shape {values.shape}"
-        )
-    if values.dtype.kind not in "buif":
-        raise InputError(f"expected whole numbers, got {values.dtype}")
-    if values.dtype.kind == "f" and not (values == np.floor(values)).all():
-        raise InputError(f"expected whole numbers, got fractions ({values.dtype})")
-    if values.size and values.min() < 0:
-        raise InputError(f"expected numbers from 0 (background), got {values.min()}")
-    present, inverse = np.unique(values, return_inverse=True)
-    labels = inverse.reshape(values.shape).astype(np.int32) + np.int32(present[0] != 0)
-    if labels.max() == 1:
-        pieces, separate = cv2.connectedComponents(labels.astype(np.uint8), connectivity=8)
-        if pieces > 2:
-            return np.asarray(separate, np.int32), True
-    return labels, False
+    numbers, doubts = read_labels(values, name)
+    present, inverse = np.unique(numbers, return_inverse=True)
+    labels = inverse.reshape(numbers.shape).astype(np.int32) + np.int32(present[0] != 0)
+    return labels, doubts
+
+
+def _by_root(files: Files, folder: str) -> dict[PurePosixPath, dict[str, str]]:
+    """Image files below each folder of this name, as `_by_stem`, by the folder that holds it."""
+    found: defaultdict[PurePosixPath, dict[str, str]] = defaultdict(dict)
+    for name in files.names:
+        path = PurePosixPath(name)
+        if path.suffix.lower() in IMAGE_SUFFIXES and folder in path.parts[:-1]:
+            place = path.parts.index(folder)
+            stem = PurePosixPath(*path.parts[place + 1 :]).with_suffix("").as_posix()
+            found[PurePosixPath(*path.parts[:place])][stem] = name
+    return found
+
+
+def _guess(
+    files: Files, root: PurePosixPath, images: Mapping[str, str], masks: Mapping[str, str]
+) -> Problem | None:
+    """Say that the one mask named as the one image shows all nuclei; None where it may show one.
+
+    In Kaggle's layout the folder is named as the image, and each mask shows one nucleus.
+    """
+    (stem,) = images
+    folder = root.name or files.path.name
+    alone = len(masks) == 1 and folder not in (stem, f"{stem}.zip")
+    if not alone and not _has_labels(files, masks[stem]):
+        return None
+    reason = "is the only mask" if alone else "has more than one number above 0"
+    message = (
+        f"{masks[stem]} is named as its image and {reason}; it is taken for a label image of all "
+        "nuclei, not for the mask of one."
+    )
+    return Problem(stem, "guessed layout", message)
+
+
+def _has_labels(files: Files, name: str) -> bool:
+    """Tell whether a mask has several numbers above 0 that are nuclei."""
+    try:
+        numbers, doubts = read_labels(decode_image(files.read(name), name, as_labels=True), name)
+    except NucsegError:
+        return False
+    cut = any(doubt.kind == "mask instead of labels" for doubt in doubts)
+    return not cut and len(np.unique(numbers[numbers > 0])) > 1
 
 
 def _by_stem(files: Files, folder: PurePosixPath) -> dict[str, str]:
@@ -135,18 +169,17 @@ def _by_stem(files: Files, folder: PurePosixPath) -> dict[str, str]:
 
 
 def _read(
-    files: Files, image_id: str, images: Mapping[str, str], labels: Mapping[str, str]
+    files: Files, image_id: str, name: str, label_name: str | None, label_folder: str
 ) -> Sample:
-    name = images[image_id]
     pixels = read_rgb(files, name)
     height, width = pixels.shape[0], pixels.shape[1]
     nothing = np.zeros((height, width), np.int32)
-    if image_id not in labels:
-        message = f"{name} has no label image of the same name in labels/."
+    if label_name is None:
+        message = f"{name} has no label image of the same name in {label_folder}/."
         return Sample(image_id, pixels, nothing, (Problem(image_id, "no label image", message),))
-    label_name = labels[image_id]
     try:
-        found, was_mask = to_labels(decode_image(files.read(label_name), label_name))
+        values = decode_image(files.read(label_name), label_name, as_labels=True)
+        found, doubts = to_labels(values, label_name)
         if found.shape != nothing.shape:
             raise InputError(
                 f"it is {found.shape[0]} by {found.shape[1]} pixels (height by width), its image "
@@ -156,10 +189,5 @@ def _read(
         message = f"{label_name} cannot be used: {str(error).rstrip('.')}."
         problem = Problem(image_id, "unusable label image", message)
         return Sample(image_id, pixels, nothing, (problem,))
-    problems: tuple[Problem, ...] = ()
-    if was_mask:
-        message = (
-            f"{label_name} has one value for all nuclei; each connected piece is taken for one."
-        )
-        problems = (Problem(image_id, "mask instead of labels", message),)
-    return Sample(image_id, pixels, found, problems)
+    problems = [Problem(image_id, each.kind, f"{label_name} {each.message}") for each in doubts]
+    return Sample(image_id, pixels, found, tuple(problems))

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -18,11 +18,22 @@ from nucseg.datasets.storage import Files, read_rgb
 from nucseg.errors import InputError, NucsegError
 from nucseg.files import png_fault
 from nucseg.images import IMAGE_SUFFIXES, decode_image
+from nucseg.labelling import has_grey_edges, is_background, read_labels
 from nucseg.preprocess import to_rgb
 
 Mask = npt.NDArray[np.bool_]
 
+
+class _Placed(NamedTuple):
+    """A mask, the place of the image that it fills, and its file."""
+
+    name: str
+    place: tuple[slice, slice]
+    mask: Mask
+
+
 PNG_START = b"\x89PNG\r\n\x1a\n"
+_PALETTE = 3  # as the type of colours in byte 25 of a PNG file
 
 
 @dataclass
@@ -153,6 +164,9 @@ def _read(files: Files, image_id: str, entry: _Entry) -> Sample:
     shape = (pixels.shape[0], pixels.shape[1])
     faults: list[Problem] = []
     labels, problems = merge_masks(_masks(files, image_id, entry, shape, faults), shape, image_id)
+    if faults and not labels.any():
+        message = f"None of the masks of {name} can be used; it is of no use for training."
+        problems.append(Problem(image_id, "no masks", message))
     if not entry.masks:
         message = f"{name} has no mask files beside it; it is of no use for training."
         problems.append(Problem(image_id, "no masks", message))
@@ -161,35 +175,73 @@ def _read(files: Files, image_id: str, entry: _Entry) -> Sample:
 
 def _masks(
     files: Files, image_id: str, entry: _Entry, shape: tuple[int, int], faults: list[Problem]
-) -> Iterator[tuple[str, tuple[slice, slice], Mask]]:
+) -> Iterator[_Placed]:
     """Give the usable masks, each with the place that it fills; the faulty ones go to `faults`."""
     for name in sorted(entry.masks):
         try:
-            size, place, mask = _decode_mask(files.read(name), name)
+            values = _grey(files.read(name), name)
+            if values.shape != shape:
+                message = (
+                    f"{name} is {values.shape[0]} by {values.shape[1]} pixels (height by width), "
+                    f"its image {shape[0]} by {shape[1]}; it is left out."
+                )
+                faults.append(Problem(image_id, "mask of another size", message))
+                continue
+            placed = _place(values, name)
+            if placed.mask.shape == shape and is_background(placed.mask):
+                if values.dtype != bool:
+                    message = (
+                        f"{name} marks most of the image and of its border, as an inverted mask "
+                        "does; it is left out. Invert it: what is not the nucleus has to be 0."
+                    )
+                    faults.append(Problem(image_id, "inverted mask", message))
+                    continue
+                # Programs do not agree on which of the values of 1 bit is white.
+                values = ~values
+                placed = _place(values, name)
+            yield from _nuclei(values, placed, image_id, faults, alone=len(entry.masks) == 1)
         except NucsegError as error:
             message = f"{name} is left out: {error}"
             faults.append(Problem(image_id, "unreadable mask", message))
-            continue
-        if size != shape:
-            message = (
-                f"{name} is {size[0]} by {size[1]} pixels (height by width), its image "
-                f"{shape[0]} by {shape[1]}; it is left out."
-            )
-            faults.append(Problem(image_id, "mask of another size", message))
-            continue
-        yield name, place, mask
 
 
-def _decode_mask(data: bytes, name: str) -> tuple[tuple[int, int], tuple[slice, slice], Mask]:
-    """Give the size of a mask, the box around what it marks, and what it marks there."""
-    values = _grey(data, name)
-    size = values.shape[0], values.shape[1]
+def _place(values: npt.NDArray[Any], name: str) -> _Placed:
+    """Find the box around what a mask marks, and what it marks there."""
     left, top, width, height = cv2.boundingRect((values > 0).view(np.uint8))
     place = (slice(top, top + height), slice(left, left + width))
     values = values[place]
     # Half of the brightest takes 0/1, 0/255 and 16-bit masks alike, and JPEG's soft edges.
-    mask: Mask = values > values.max(initial=0) / 2
-    return size, place, mask
+    return _Placed(name, place, values > values.max(initial=0) / 2)
+
+
+def _nuclei(
+    values: npt.NDArray[Any],
+    placed: _Placed,
+    image_id: str,
+    faults: list[Problem],
+    *,
+    alone: bool,
+) -> Iterator[_Placed]:
+    """Give the one nucleus of a mask, or all that are in it against the layout."""
+    name, place, mask = placed
+    marked = values[place]
+    several = bool(((marked > 0) & (marked < marked.max(initial=0))).any())
+    if several and not (_is_jpeg(name) or has_grey_edges(values)):
+        numbers, _ = read_labels(values, name)
+        message = f"{name} has several numbers above 0; each is taken for a nucleus."
+        faults.append(Problem(image_id, "label image as mask", message))
+    elif alone and cv2.connectedComponents(mask.view(np.uint8))[0] > 2:
+        numbers, doubts = read_labels((values > values.max() / 2).view(np.uint8))
+        faults += [Problem(image_id, each.kind, f"{name} {each.message}") for each in doubts]
+    else:
+        yield placed
+        return
+    whole = (slice(None), slice(None))
+    yield from (_Placed(name, whole, numbers == n) for n in np.unique(numbers[numbers > 0]))
+
+
+def _is_jpeg(name: str) -> bool:
+    return PurePosixPath(name).suffix.lower() in (".jpg", ".jpeg")
 
 
 def _grey(data: bytes, name: str) -> npt.NDArray[Any]:
@@ -200,6 +252,7 @@ def _grey(data: bytes, name: str) -> npt.NDArray[Any]:
         with contextlib.suppress(cv2.error):
             flags = cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
             values = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-            if values is not None:
+            # The colours of a palette may be alike in grey; of more than two its numbers tell.
+            if values is not None and (data[25] != _PALETTE or len(np.unique(values)) < 3):
                 return np.asarray(values)
-    return np.asarray(to_rgb(decode_image(data, name)).max(axis=2))
+    return np.asarray(to_rgb(decode_image(data, name, as_labels=True)).max(axis=2))

@@ -21,8 +21,8 @@ def open_dataset(path: Path | str) -> Dataset:
     path : Path or str
         A folder or zip file in one of two layouts, possibly inside further folders:
         ``<id>/images/<id>.png`` with ``<id>/masks/*.png``, one mask per nucleus, as Kaggle's 2018
-        Data Science Bowl has it; or ``images/`` and ``labels/``, where an image and its label image
-        (integers, 0 background) have the same name but for the suffix.
+        Data Science Bowl has it; or ``images/`` and ``labels/`` (or ``masks/``), where an image and
+        its label image (integers, 0 background) have the same name but for the suffix.
 
     Raises
     ------
@@ -41,7 +41,7 @@ def open_dataset(path: Path | str) -> Dataset:
         raise InputError(
             f"{path} is no data set that nucseg knows: among its {len(files.names)} files "
             f"(the first is {files.names[0]}) there is neither <id>/images/<id>.png with "
-            "<id>/masks/*.png (Kaggle's layout) nor images/ with labels/ beside it. "
-            "Arrange the files in one of these ways."
+            "<id>/masks/*.png (Kaggle's layout) nor images/ with labels/ beside it, or masks/ with "
+            "files named as the images. Arrange the files in one of these ways."
         )
     return dataset

@@ -185,7 +185,7 @@ def describe(report: Report) -> str:
         Some lines for people; of many problems the first `LISTED`, and how many more there are.
     """
     facts = summary(report)
-    layout = "Kaggle's layout" if report.layout == "kaggle" else "images/ and labels/"
+    layout = "Kaggle's layout" if report.layout == "kaggle" else "images/ and label images"
     per_image, diameter = facts["nuclei_per_image"], facts["diameter"]
     unmarked = facts["images"] - facts["images_with_nuclei_marked"]
     lines = [

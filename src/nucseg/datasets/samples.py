@@ -26,6 +26,12 @@ Kind = Literal[
     "no label image",
     "unusable label image",
     "mask instead of labels",
+    "mask turned over",
+    "labels in pieces",
+    "background in doubt",
+    "inverted mask",
+    "label image as mask",
+    "guessed layout",
     "label image without image",
 ]
 

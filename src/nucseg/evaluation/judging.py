@@ -143,7 +143,8 @@ def _judge(sample: Sample, predict: Predict, group: str) -> ImageResult:
     if not sample.labelled:
         reasons = " ".join(problem.message for problem in sample.problems)
         raise InputError(f"There is no truth to compare with. {reasons}")
-    labels, mask = predict(sample)
+    prediction = predict(sample)
+    labels, mask = prediction.labels, prediction.mask
     table = overlap(sample.labels, labels)
     truth, found = sample.labels > 0, labels > 0
     if mask is not None:
@@ -151,7 +152,10 @@ def _judge(sample: Sample, predict: Predict, group: str) -> ImageResult:
     return ImageResult(
         sample.image_id,
         group,
-        problems=tuple(problem.kind for problem in sample.problems),
+        problems=(
+            *(problem.kind for problem in sample.problems),
+            *(f"prediction: {doubt.kind}" for doubt in prediction.doubts),
+        ),
         pixels=pixel_counts(truth, found),
         matchings=tuple(match(table, threshold) for threshold in KAGGLE_THRESHOLDS),
         aji=aggregated_jaccard(table),

@@ -4,33 +4,53 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 import numpy.typing as npt
 
+from nucseg.datasets.folders import to_labels
 from nucseg.datasets.reading import Sample
 from nucseg.errors import InputError
 from nucseg.images import IMAGE_SUFFIXES, read_image
 from nucseg.inference.segmenter import Model
+from nucseg.labelling import Doubt
 
 Labels = npt.NDArray[np.integer]
-Predict = Callable[[Sample], tuple[Labels, npt.NDArray[np.bool_] | None]]
-"""A sample to its label image, and its mask at the network's size where there is a network."""
+Predict = Callable[[Sample], "Prediction"]
 
-_WHITE = 255
+
+@dataclass(frozen=True)
+class Prediction:
+    """What was found in an image.
+
+    Attributes
+    ----------
+    labels : ndarray, shape (H, W), integer
+        0 background, other numbers nuclei.
+    mask : ndarray of bool or None
+        At the network's size, where there is a network.
+    doubts : tuple of Doubt
+        What had to be guessed to read a label image.
+    """
+
+    labels: Labels
+    mask: npt.NDArray[np.bool_] | None = None
+    doubts: tuple[Doubt, ...] = ()
 
 
 def by_model(model: Model) -> Predict:
     """Predict with a model."""
     threshold = model.card.postprocessing.threshold
 
-    def predict(sample: Sample) -> tuple[Labels, npt.NDArray[np.bool_]]:
+    def predict(sample: Sample) -> Prediction:
         if model.card.preprocessing.size is None:
             found = model.segment(sample.pixels)
-            return found.labels, found.probability >= threshold
+            return Prediction(found.labels, found.probability >= threshold)
         maps = model.network_maps(sample.pixels)
-        return model.nuclei(sample.pixels, maps).labels, maps[..., 0] >= threshold
+        labels = model.nuclei(sample.pixels, maps).labels
+        return Prediction(labels, maps[..., 0] >= threshold)
 
     return predict
 
@@ -66,26 +86,25 @@ def by_files(folder: Path, image_ids: Collection[str]) -> Predict:
             f"images, such as {min(image_ids)}.tif."
         )
 
-    def predict(sample: Sample) -> tuple[Labels, None]:
+    def predict(sample: Sample) -> Prediction:
         found = files.get(sample.image_id, [])
         if len(found) != 1:
             listed = ", ".join(map(str, found)) or f"none in {folder}"
             raise InputError(f"Expected one label image for {sample.image_id}, found {listed}.")
-        return _read_label_image(found[0], sample.labels.shape), None
+        return _read_label_image(found[0], sample.labels.shape)
 
     return predict
 
 
-def _read_label_image(path: Path, shape: tuple[int, ...]) -> Labels:
-    labels = read_image(path).pixels
-    if labels.shape != shape or labels.dtype.kind not in "ui":
+def _read_label_image(path: Path, shape: tuple[int, ...]) -> Prediction:
+    values = read_image(path, as_labels=True).pixels
+    if values.shape[:2] != shape:
         raise InputError(
-            f"{path} holds {labels.dtype} of shape {labels.shape}; expected a label image of "
+            f"{path} holds {values.dtype} of shape {values.shape}; expected a label image of "
             f"integers of shape {shape}."
         )
-    if set(np.unique(labels)) == {0, _WHITE}:
-        raise InputError(
-            f"{path} holds only 0 and {_WHITE}, so it is a mask and not a label image. "
-            "Give each nucleus its own number."
-        )
-    return labels
+    try:
+        labels, doubts = to_labels(values, str(path))
+    except InputError as error:
+        raise InputError(f"{path} cannot be used: {error}") from error
+    return Prediction(labels, doubts=doubts)

@@ -97,7 +97,7 @@ def _write_panels(evaluation: Evaluation, folder: Path) -> None:
     for rank, images in picked.items():
         for number, image in enumerate(images, start=1):
             sample = evaluation.read(image.image_id)
-            labels, _ = evaluation.predict(sample)
+            labels = evaluation.predict(sample).labels
             name = f"{rank}_{number}_{image.image_id.replace('/', '_')}"
             write_png(folder / f"{name}.png", panel(sample.pixels, sample.labels, labels))
             overlay = error_overlay(sample.pixels, sample.labels, labels)

@@ -29,7 +29,8 @@ class ImageResult:
     error : str
         Why the image could not be judged; then all else is empty.
     problems : tuple of str
-        Kinds of faults of its true masks, which were judged as they are.
+        Kinds of faults of its true masks, which were judged as they are, and behind
+        ``prediction:`` of the label image that was judged.
     pixels : PixelCounts or None
         Agreement of the masks.
     matchings : tuple of Matching

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from nucseg.errors import InputError
 from nucseg.export.format import InMemory
 from nucseg.export.runs import column_runs
+from nucseg.labelling import whole_numbers
 
 UnsignedLabels = npt.NDArray[np.unsignedinteger[Any]]
 
@@ -92,17 +93,7 @@ def to_label_image(
             f"Expected one number per pixel, got colours or channels: shape {values.shape}. "
             "Give a grey image whose values are the labels."
         )
-    if values.dtype.kind not in "buif":
-        raise InputError(f"Expected whole numbers, got {values.dtype}.")
-    if values.dtype.kind == "f" and not (values == np.floor(values)).all():
-        raise InputError(
-            f"Expected whole numbers, got fractions ({values.dtype}). Is it a probability map? "
-            "Give a label image, in which each nucleus has a number of its own."
-        )
-    low, high = (values.min(), values.max()) if values.size else (0, 0)
-    if low < 0:
-        raise InputError(f"Expected numbers from 0 (background), got {low}.")
-    if high > np.iinfo(np.uint32).max:
-        raise InputError(f"Expected labels up to {np.iinfo(np.uint32).max}, got {high}.")
+    values = whole_numbers(values)
+    high = values.max() if values.size else 0
     dtype = np.uint16 if high <= np.iinfo(np.uint16).max else np.uint32
     return LabelImage(values.astype(dtype), pixel_size)

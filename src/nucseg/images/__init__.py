@@ -81,7 +81,11 @@ class Image:
 
 
 def open_image(
-    path: str | Path, *, channel: Channel = None, project: Projection = "none"
+    path: str | Path,
+    *,
+    channel: Channel = None,
+    project: Projection = "none",
+    as_labels: bool = False,
 ) -> list[Source]:
     """Open an image file of any kind, to be read by windows.
 
@@ -100,6 +104,10 @@ def open_image(
         it shows nuclei (see `nuclear_channel`), else all, which may be 4. Of colours, their name.
     project : {"none", "max"}
         Whether the slices of a z-stack become one plane, their largest values.
+    as_labels : bool
+        Whether the pixels are numbers, as of a label image: of a palette the numbers, not the
+        colours, and of TIFF files what is stored, although they say that 0 is white. TIFF files of
+        1 bit give bool.
 
     Returns
     -------
@@ -128,7 +136,7 @@ def open_image(
     True
     """
     path = Path(path)
-    return sources(path, _scenes(path), channel, project)
+    return sources(path, _scenes(path, as_labels=as_labels), channel, project)
 
 
 def channels_of(path: str | Path) -> list[str]:
@@ -160,7 +168,7 @@ def channels_of(path: str | Path) -> list[str]:
     return channel_names(_scenes(Path(path))[0])
 
 
-def read_image(path: str | Path, *, channel: Channel = None) -> Image:
+def read_image(path: str | Path, *, channel: Channel = None, as_labels: bool = False) -> Image:
     """Read an image file of one plane.
 
     Parameters
@@ -168,6 +176,8 @@ def read_image(path: str | Path, *, channel: Channel = None) -> Image:
     path : str or Path
         A file as for `open_image`.
     channel : str, int or None
+        As for `open_image`.
+    as_labels : bool
         As for `open_image`.
 
     Returns
@@ -183,7 +193,7 @@ def read_image(path: str | Path, *, channel: Channel = None) -> Image:
         The file needs the ``formats`` extra.
     """
     path = Path(path)
-    return read_plane(_only(path, _scenes(path), channel))
+    return read_plane(_only(path, _scenes(path, as_labels=as_labels), channel))
 
 
 def read_plane(source: Source) -> Image:
@@ -203,7 +213,7 @@ def read_plane(source: Source) -> Image:
     return Image(source[:, :], source.pixel_size, source.path)
 
 
-def decode_image(data: bytes, name: str) -> Pixels:
+def decode_image(data: bytes, name: str, *, as_labels: bool = False) -> Pixels:
     """Pixels of an image whose file is in memory, such as a member of a zip archive.
 
     Parameters
@@ -212,6 +222,8 @@ def decode_image(data: bytes, name: str) -> Pixels:
         Content of a PNG, JPEG, BMP or TIFF file of one plane.
     name : str
         What error messages call it.
+    as_labels : bool
+        As for `open_image`.
 
     Returns
     -------
@@ -224,7 +236,7 @@ def decode_image(data: bytes, name: str) -> Pixels:
         As `read_image`.
     """
     with quiet(name), reading(name):
-        scenes = _decodable(lambda: io.BytesIO(data), name)
+        scenes = _decodable(lambda: io.BytesIO(data), name, as_labels=as_labels)
     return read_plane(_only(Path(name), scenes, None)).pixels
 
 
@@ -250,7 +262,7 @@ def files_of(path: Path) -> list[Path]:
     return [path]
 
 
-def _scenes(path: Path) -> list[Scene]:
+def _scenes(path: Path, *, as_labels: bool = False) -> list[Scene]:
     with quiet(str(path)), reading(str(path)):
         if path.is_dir():
             if is_zarr(path):
@@ -265,16 +277,17 @@ def _scenes(path: Path) -> list[Scene]:
             return open_slide(path)
         if reader := vendor_reader(start):
             return reader(path)
-        return _decodable(lambda: path.open("rb"), str(path))
+        return _decodable(lambda: path.open("rb"), str(path), as_labels=as_labels)
 
 
-def _decodable(open_file: Opener, name: str) -> list[Scene]:
+def _decodable(open_file: Opener, name: str, *, as_labels: bool) -> list[Scene]:
     """Scenes of a TIFF, PNG, JPEG or BMP file."""
     with open_file() as file:
         start = file.read(4)
     if not start:
         raise InputError(f"{name} is empty: it has zero bytes. Copy it again from its source.")
-    return (open_tiff if start in TIFF_STARTS else open_raster)(open_file, name)
+    opener = open_tiff if start in TIFF_STARTS else open_raster
+    return opener(open_file, name, as_labels=as_labels)
 
 
 def _only(path: Path, scenes: list[Scene], channel: Channel) -> Source:

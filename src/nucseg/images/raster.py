@@ -26,7 +26,7 @@ _MODES: dict[str, tuple[str, int]] = {
 }
 
 
-def open_raster(open_file: Opener, name: str) -> list[Scene]:
+def open_raster(open_file: Opener, name: str, *, as_labels: bool = False) -> list[Scene]:
     """Read the header of a PNG, JPEG or BMP file; its pixels follow with the first window.
 
     Parameters
@@ -35,6 +35,8 @@ def open_raster(open_file: Opener, name: str) -> list[Scene]:
         Gives the file, opened for reading.
     name : str
         What errors call it.
+    as_labels : bool
+        Whether to give the numbers of a palette and not its colours.
 
     Returns
     -------
@@ -50,12 +52,13 @@ def open_raster(open_file: Opener, name: str) -> list[Scene]:
         head = file.read(26)
         file.seek(0)
         picture = _open(file, name)
-        mode, (width, height) = _mode(picture), picture.size
+        indexed = as_labels and picture.mode == "P"
+        mode, (width, height) = "L" if indexed else _mode(picture), picture.size
     if head.startswith(b"\x89PNG") and head[24] == 16 and head[25] != 0:
         # Pillow keeps 8 of the 16 bits of each colour.
         decode, dtype, samples = _decode_deep_png, "u2", 3 if head[25] == 2 else 4
     else:
-        decode = _decode
+        decode = _decode_numbers if indexed else _decode
         dtype, samples = _MODES.get(mode, ("u2" if mode[:2] == "I;" else "u1", 1))
 
     @lru_cache(maxsize=1)
@@ -103,6 +106,15 @@ def _decode(open_file: Opener, name: str) -> Pixels:
         picture = _open(file, name)
         picture.load()
         return to_pixels(picture)
+
+
+def _decode_numbers(open_file: Opener, name: str) -> Pixels:
+    """Give the numbers of the colours in a palette."""
+    with quiet(name), open_file() as file:
+        _check_png(file, name)
+        picture = _open(file, name)
+        picture.load()
+        return np.array(picture)
 
 
 def _check_png(file: BinaryIO, name: str) -> None:

@@ -77,7 +77,7 @@ class _Decoded:
     stored: bool = True
 
 
-def open_tiff(open_file: Opener, name: str) -> list[Scene]:
+def open_tiff(open_file: Opener, name: str, *, as_labels: bool = False) -> list[Scene]:
     """Read the structure of a TIFF file; its pixels follow window by window.
 
     Parameters
@@ -86,6 +86,9 @@ def open_tiff(open_file: Opener, name: str) -> list[Scene]:
         Gives the file, opened for reading.
     name : str
         What errors call it.
+    as_labels : bool
+        Whether to give the numbers that are stored, without regard to a palette or to what is
+        white; of 1 bit, bool.
 
     Returns
     -------
@@ -108,7 +111,7 @@ def open_tiff(open_file: Opener, name: str) -> list[Scene]:
         if not shown:
             raise InputError(f"{name} is a TIFF file without an image. Copy it again.")
         size = file.seek(0, io.SEEK_END)
-        return [_scene(tiff, each, open_file, name, size) for each in shown]
+        return [_scene(tiff, each, open_file, name, size, as_labels=as_labels) for each in shown]
 
 
 def _check_pages(tiff: tifffile.TiffFile, file: BinaryIO, name: str) -> None:
@@ -141,10 +144,15 @@ def _scene(
     open_file: Opener,
     name: str,
     size: int,
+    *,
+    as_labels: bool,
 ) -> Scene:
     axes = _axes(series, name)
     decoded = _decoded(tiff, series, axes, open_file, name, size)
-    finish = _finisher(series, axes)
+    if as_labels:
+        finish = _number_finisher(series, stored=decoded.stored)
+    else:
+        finish = _finisher(series, axes)
     finished = finish(np.zeros((1, 1), series.dtype))
     if finished.ndim == 3:  # a palette
         samples = finished.shape[2]
@@ -157,7 +165,7 @@ def _scene(
         samples=samples,
         dtype=finished.dtype,
         pixel_size=tiff_pixel_size(tiff, series),
-        read=_reader(axes, decoded.window, finish if decoded.stored else np.asarray),
+        read=_reader(axes, decoded.window, finish if decoded.stored or as_labels else np.asarray),
         channels=channel_names(tiff, series),
         lazy=decoded.lazy,
         name=series.name,
@@ -250,6 +258,23 @@ def _finisher(series: tifffile.TiffPageSeries, axes: _Axes) -> Callable[[Pixels]
             pixels = pixels.astype(np.uint8) * np.uint8(255)
         if page.photometric == _MINISWHITE and pixels.dtype.kind == "u":
             pixels = np.iinfo(pixels.dtype).max - pixels
+        return pixels
+
+    return finish
+
+
+def _number_finisher(
+    series: tifffile.TiffPageSeries, *, stored: bool
+) -> Callable[[Pixels], Pixels]:
+    """From pixels, as stored or as Pillow shows them, to the numbers of a label image."""
+    page = series.keyframe
+
+    def finish(pixels: Pixels) -> Pixels:
+        if page.bitspersample == 1:
+            # Programs do not agree on which of the two is white; tifffile writes True as black.
+            return pixels.astype(bool)
+        if not stored and page.photometric == _MINISWHITE and pixels.dtype == np.uint8:
+            pixels = np.iinfo(np.uint8).max - pixels
         return pixels
 
     return finish
