@@ -17,6 +17,10 @@ INSTANCE_MAPS = ("nucleus", "border", "distance", *OFFSET_MAPS)
 OFFSET_RANGE = 64
 
 
+# Micrometres from pixel to pixel of light microscope images in which nuclei can be seen.
+PIXEL_SIZES = (0.01, 10.0)
+
+
 class Frozen(BaseModel):
     """A settings group: immutable, no unknown keys."""
 
@@ -209,9 +213,10 @@ class Reading(Frozen):
     )
     pixel_size: float | None = Field(
         None,
-        gt=0,
-        description="Micrometres from pixel to pixel, for measurements; by default what the file "
-        "says.",
+        ge=PIXEL_SIZES[0],
+        le=PIXEL_SIZES[1],
+        description="Micrometres from pixel to pixel, for measurements, from 0.01 to 10; by "
+        "default what the file says.",
     )
 
 

@@ -15,7 +15,7 @@ from nucseg.errors import InputError
 PARTIAL = ".partial-"
 
 # What file systems say of a name, a path or a size that they do not take.
-_UNFIT = frozenset({errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ, errno.EFBIG})
+UNFIT = frozenset({errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ, errno.EFBIG})
 
 
 class UnfitFileError(InputError):
@@ -52,7 +52,7 @@ def whole_file(path: Path) -> Iterator[Path]:
         yield partial
         partial.replace(path)
     except OSError as error:
-        kind = UnfitFileError if error.errno in _UNFIT else InputError
+        kind = UnfitFileError if error.errno in UNFIT else InputError
         raise kind(f"Cannot write {path}: {error.strerror or error}.") from error
     finally:
         with suppress(OSError):

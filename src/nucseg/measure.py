@@ -40,6 +40,7 @@ def measure(
         0 background, nuclei above 0.
     image : ndarray, shape (H, W) or (H, W, C), real
         Where the intensities are measured. With 2 or 4 channels the last is alpha and left out.
+        Grey that was saved as colour, in equal channels, is measured once.
     scores : ndarray, shape (N,), optional
         One per nucleus, in the order of the labels.
     pixel_size : tuple of float, optional
@@ -83,11 +84,36 @@ def measure(
     >>> table["area"].tolist(), table["intensity_mean"].tolist()
     ([4, 1], [25.0, 7.0])
     """
+    image = image[..., 0] if is_grey(image) else image
     table = measure_tile(
         labels, image, origin=(0, 0), shape=labels.shape, scores=scores, pixel_size=pixel_size
     )
     centres = table["centroid_row"], table["centroid_column"]
     return table | nearest_neighbours(*centres, pixel_size=pixel_size)
+
+
+def is_grey(image: npt.NDArray[Any]) -> bool:
+    """Tell grey that was saved as colour: all channels but alpha are equal.
+
+    Parameters
+    ----------
+    image : ndarray, shape (H, W) or (H, W, C), real
+
+    Examples
+    --------
+    >>> colour = np.zeros((4, 5, 3), np.uint8)
+    >>> colour[1, 1] = 7
+    >>> is_grey(colour)
+    True
+    >>> colour[1, 1, 2] = 8
+    >>> is_grey(colour)
+    False
+    """
+    if image.ndim != 3 or image.shape[2] < 3:
+        return False
+    first = image[..., 0]
+    others = range(1, image.shape[2] - (image.shape[2] == 4))
+    return all(np.array_equal(first, image[..., channel]) for channel in others)
 
 
 def measure_tile(
@@ -244,13 +270,9 @@ def _intensities(image: npt.NDArray[Any], runs: Runs) -> Columns:
     pixels += np.arange(len(pixels))
     area = runs.sums(length)
     columns: Columns = {}
-    last, figures = None, {}
     for channel in range(channels.shape[1]):
         ending = f"_{channel}" if channels.shape[1] > 1 else ""
-        values = channels[pixels, channel]
-        # Grey that was saved as colour is looked at but once.
-        if last is None or not np.array_equal(values, last):
-            last, figures = values, _statistics(values.astype(np.float64), area)
+        figures = _statistics(channels[pixels, channel].astype(np.float64), area)
         columns |= {f"intensity_{name}{ending}": each for name, each in figures.items()}
     return columns
 

@@ -26,6 +26,8 @@ LEAST_CONTRAST = 1.2
 MOST_SATURATED = 0.2
 # Medians per image lie between 7 and 94 pixels (single nuclei between 5 and 120).
 SMALLEST_DIAMETER, LARGEST_DIAMETER = 6.0, 100.0
+# Micrometres; outside, the pixel size is wrong rather than the nuclei unusual.
+SMALLEST_UM, LARGEST_UM = 2.0, 60.0
 
 # An image of more pixels is judged by windows of it, in so many rows and columns.
 _WHOLE_PIXELS, _WINDOWS, _WINDOW_SIDE = 200_000, 4, 112
@@ -116,13 +118,17 @@ def image_quality(image: Pixels, areas: npt.NDArray[np.number[Any]]) -> dict[str
     }
 
 
-def warnings_of(quality: Mapping[str, float]) -> list[str]:
+def warnings_of(
+    quality: Mapping[str, float], *, pixel_size: Sequence[float] | None = None
+) -> list[str]:
     """Say in words what looks wrong with an image.
 
     Parameters
     ----------
     quality : mapping of str to float
         As `image_quality` gives it.
+    pixel_size : sequence of two floats, optional
+        Micrometres from pixel to pixel along rows and columns.
 
     Returns
     -------
@@ -154,7 +160,21 @@ def warnings_of(quality: Mapping[str, float]) -> list[str]:
             f"{side} nuclei: their median diameter is {diameter:.0f} pixels, and the bundled model "
             f"was trained on {SMALLEST_DIAMETER:.0f} to {LARGEST_DIAMETER:.0f}."
         )
-    return found
+    return [*found, *_pixel_size_warnings(diameter, pixel_size)]
+
+
+def _pixel_size_warnings(diameter: float, pixel_size: Sequence[float] | None) -> list[str]:
+    """Say that nuclei are too small or too large for what they are in micrometres."""
+    if not diameter or pixel_size is None:
+        return []
+    wide = diameter * math.sqrt(pixel_size[0] * pixel_size[1])
+    if SMALLEST_UM <= wide <= LARGEST_UM:
+        return []
+    return [
+        f"Pixel size: by {pixel_size[0]:.4g} by {pixel_size[1]:.4g} µm per pixel the median "
+        f"nucleus is {wide:.3g} µm wide, and nuclei have {SMALLEST_UM:g} to {LARGEST_UM:g}. Is it "
+        "that of the camera, without the objective? Give --pixel-size."
+    ]
 
 
 def _windows(shape: tuple[int, int], factor: int) -> list[tuple[slice, slice]]:

@@ -431,7 +431,10 @@ def test_a_pixel_size_is_given_or_refused(images: Path, bright_model: Path, tmp_
     arguments = ("segment", images, "-o", tmp_path / "out", "--model", bright_model)
     result = run(*arguments, "--pixel-size", 0)
     assert result.exit_code == 2
-    assert "Wrong value of --pixel-size: Input should be greater than 0." in result.stderr
+    assert (
+        "Wrong value of --pixel-size: Input should be greater than or equal to 0.01."
+        in result.stderr
+    )
     assert run(*arguments, "--pixel-size", 0.5).exit_code == 0
     with (tmp_path / "out" / "measurements.csv").open(newline="") as file:
         row = next(csv.DictReader(file))

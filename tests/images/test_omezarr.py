@@ -148,7 +148,10 @@ def test_an_image_without_any_chunk(tmp_path: Path):
     [("micrometer", 1), ("nanometer", 1e-3), ("millimeter", 1e3), (None, None), ("parsec", None)],
 )
 def test_units(unit: str | None, expected: float | None, tmp_path: Path):
-    write(tmp_path / "a.zarr", noise(20, 40), "yx", unit=unit)
+    # So that it is plausible in any unit.
+    grown = [{"type": "scale", "scale": [1 / (expected or 1)] * 2}]
+    write(tmp_path / "a.zarr", noise(20, 40), "yx", unit=unit, coordinateTransformations=grown)
+    expected = expected and 1
     (source,) = open_image(tmp_path / "a.zarr")
     size = None if expected is None else pytest.approx((0.5 * expected, 0.25 * expected))
     assert source.pixel_size == size

@@ -92,7 +92,7 @@ def test_nan_is_refused(model: Model):
 
 @pytest.mark.parametrize("pixel_size", [(0.0, 1.0), (1.0, np.nan), (np.inf, 1.0)])
 def test_impossible_pixel_size(model: Model, pixel_size):
-    with pytest.raises(InputError, match="pixel size above 0"):
+    with pytest.raises(InputError, match=r"pixel size of 0.01 to 10 µm, got"):
         model.segment(two_squares(), pixel_size=pixel_size)
 
 

@@ -20,7 +20,7 @@ from nucseg.config import Filtering
 from nucseg.errors import InputError
 from nucseg.inference.filters import keep_nuclei
 from nucseg.inference.segmentation import Segmentation
-from nucseg.measure import Columns, measure_tile
+from nucseg.measure import Columns, is_grey, measure_tile
 
 IMAGE, LABELS, PROBABILITY = "image.npy", "labels.npy", "probability.npy"
 # Changes that can be undone; each holds the pixels of a few nuclei.
@@ -73,12 +73,13 @@ class Document:
         self.found = segmentation.count
         self.confidence = segmentation.confidence
         self.shape = segmentation.labels.shape
+        self._grey = is_grey(segmentation.image)
         np.save(folder / IMAGE, segmentation.image)
         np.save(folder / LABELS, segmentation.labels.astype(np.int32))
         np.save(folder / PROBABILITY, segmentation.probability)
         self.table = _measured(
             segmentation.labels.astype(np.int32),
-            segmentation.image,
+            self._measurable(segmentation.image),
             (0, 0),
             self.shape,
             segmentation.scores,
@@ -225,7 +226,12 @@ class Document:
         labels = np.where(np.isin(change.after, change.added), change.after, 0)
         scores = np.full(len(change.added), _BY_HAND, np.float32)
         origin = (change.row, change.column)
-        return _measured(labels, self.image()[change.window], origin, self.shape, scores)
+        pixels = self._measurable(self.image()[change.window])
+        return _measured(labels, pixels, origin, self.shape, scores)
+
+    def _measurable(self, pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Grey that was saved as colour, once."""
+        return pixels[..., 0] if self._grey else pixels
 
 
 def _measured(

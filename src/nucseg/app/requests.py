@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from nucseg.config import Filtering, Frozen, Reading
+from nucseg.config import PIXEL_SIZES, Filtering, Frozen, Reading
 
 Coordinate = Annotated[float, Field(ge=-1e7, le=1e7)]
 Path2D = Annotated[list[tuple[Coordinate, Coordinate]], Field(max_length=100_000)]
@@ -39,7 +39,9 @@ class Chosen(Frozen):
 
     filters: Filtering
     formats: Formats = ()
-    pixel_size: float | None = Field(None, gt=0, description="Micrometres from pixel to pixel.")
+    pixel_size: float | None = Field(
+        None, ge=PIXEL_SIZES[0], le=PIXEL_SIZES[1], description="Micrometres from pixel to pixel."
+    )
 
 
 class Wanted(Frozen):
@@ -47,7 +49,7 @@ class Wanted(Frozen):
 
     image: str = Field(max_length=100)
     filters: Filtering
-    pixel_size: float | None = Field(None, gt=0)
+    pixel_size: float | None = Field(None, ge=PIXEL_SIZES[0], le=PIXEL_SIZES[1])
 
 
 class Download(Frozen):

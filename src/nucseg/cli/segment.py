@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -198,6 +199,7 @@ def _summary(outcomes: list[Outcome], output: Path, seconds: float) -> dict[str,
             for each in sorted(outcomes, key=lambda each: each.median_score or 0.0)
             if each.low_confidence
         ],
+        "warnings": [text for outcome in outcomes for text in outcome.warnings],
         "to_look_at": sum(each.status == "empty" or bool(each.warnings) for each in outcomes),
         "kept": len(outcomes) - done,
         "nuclei": sum(outcome.nuclei for outcome in outcomes),
@@ -227,6 +229,9 @@ def _tell(summary: dict[str, Any]) -> None:
         where = "the report" if summary["report"] else "the warnings in images.csv"
         odd = _count(summary["to_look_at"], "image")
         typer.secho(f"{odd} to look at, empty or odd: see {where}.", err=True, fg="yellow")
+        kinds = Counter(text.partition(":")[0] for text in summary["warnings"])
+        for kind, count in kinds.most_common():
+            typer.echo(f"  {kind}: {count}", err=True)
     typer.echo(f"Results: {summary['output']}")
     if summary["report"]:
         typer.echo(f"Report: {summary['report']} (opens in a browser)")

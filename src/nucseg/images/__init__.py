@@ -13,7 +13,6 @@ from nucseg.images.planes import (
     Channel,
     Opener,
     Pixels,
-    PixelSize,
     Projection,
     Scene,
     Source,
@@ -25,6 +24,7 @@ from nucseg.images.planes import (
 from nucseg.images.raster import KINDS, open_raster
 from nucseg.images.slides import SLIDE_SUFFIXES, open_slide
 from nucseg.images.tiff import TIFF_STARTS, open_tiff
+from nucseg.images.units import PixelSize
 from nucseg.images.vendors import VENDOR_SUFFIXES, vendor_reader
 
 __all__ = [

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nucseg.errors import InputError, MissingExtraError
-from nucseg.images.planes import Pixels, PixelSize, Scene
-from nucseg.images.units import micrometres, pixel_size
+from nucseg.images.planes import Pixels, Scene
+from nucseg.images.units import PixelSize, micrometres, pixel_size
 
 if TYPE_CHECKING:
     import zarr

@@ -15,9 +15,9 @@ import numpy.typing as npt
 
 from nucseg.errors import InputError
 from nucseg.images.faults import damaged, reading
+from nucseg.images.units import PixelSize, implausible_warning, plausible
 
 Pixels = npt.NDArray[Any]
-PixelSize = tuple[float, float]
 Opener = Callable[[], BinaryIO]
 Channel = str | int | None
 Projection = Literal["none", "max"]
@@ -62,12 +62,14 @@ class Source:
         Of the file, in the byte order of this computer.
     pixel_size : tuple of float or None
         Micrometres from one pixel to the next along rows (downwards) and columns; None where the
-        file does not tell.
+        file does not state one that is plausible.
     channel : str
         What was chosen of the file's channels: a name, a number counted from 0, or ``all``.
     lazy : bool
         Whether a window costs about as much memory as it has pixels. Else the first one decodes
         the whole plane, which stays in memory, as the format has no smaller parts.
+    warnings : tuple of str
+        What the file states and is not used, in sentences.
     """
 
     path: Path
@@ -78,6 +80,7 @@ class Source:
     channel: str
     lazy: bool
     read: Callable[[slice, slice], Pixels] = field(repr=False, compare=False)
+    warnings: tuple[str, ...] = ()
 
     def __getitem__(self, window: Window) -> Pixels:
         """Read a window.
@@ -377,8 +380,15 @@ def _source(path: Path, scene: Scene, chosen: _Choice, plane: str, index: _Index
         plane=plane,
         shape=(*scene.size, channels) if channels > 1 else scene.size,
         dtype=scene.dtype,
-        pixel_size=scene.pixel_size,
+        pixel_size=plausible(scene.pixel_size),
         channel=chosen.name,
         lazy=scene.lazy,
         read=read,
+        warnings=_doubts(scene),
     )
+
+
+def _doubts(scene: Scene) -> tuple[str, ...]:
+    if scene.pixel_size is None or plausible(scene.pixel_size) is not None:
+        return ()
+    return (implausible_warning(scene.pixel_size),)

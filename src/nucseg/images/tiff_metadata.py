@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from nucseg.images.planes import PixelSize
-from nucseg.images.units import micrometres, pixel_size, plausible
+from nucseg.images.units import PixelSize, micrometres, pixel_size, plausible
 
 if TYPE_CHECKING:
     import tifffile
+
+
+_INCHES = ("inch", "inches", "in")
 
 
 def tiff_pixel_size(tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> PixelSize | None:
@@ -24,7 +26,8 @@ def tiff_pixel_size(tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries) ->
     Returns
     -------
     (down, across) in micrometres, or None
-        Resolution tags count where they are plausible for a microscope.
+        As stated; resolution tags only where they are plausible, since most are of a screen or a
+        printer.
     """
     import tifffile
 
@@ -39,8 +42,11 @@ def tiff_pixel_size(tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries) ->
     if not across or not down:
         return None
     if tiff.is_imagej:
-        unit = micrometres((tiff.imagej_metadata or {}).get("unit"))
-        return None if unit is None else (unit / down, unit / across)
+        name = (tiff.imagej_metadata or {}).get("unit")
+        unit = micrometres(name)
+        size = None if unit is None else (unit / down, unit / across)
+        # Inches are of a screen or a printer, as in the tags below: ImageJ copies them.
+        return plausible(size) if str(name).strip().lower() in _INCHES else size
     unit = {2: 25_400.0, 3: 10_000.0}.get(int(page.tags.valueof("ResolutionUnit", 1)))
     return None if unit is None else plausible((unit / down, unit / across))
 

@@ -1,10 +1,12 @@
-"""Units of length, and what is plausible as a pixel's size."""
+"""Units of length, and which pixel sizes are believed."""
 
 from __future__ import annotations
 
 import math
 
-from nucseg.images.planes import PixelSize
+from nucseg.config import PIXEL_SIZES
+
+PixelSize = tuple[float, float]
 
 _MICROMETRES = {
     "å": 1e-4,
@@ -27,9 +29,6 @@ _MICROMETRES = {
     "inch": 25_400.0,
     "in": 25_400.0,
 }
-# Resolution tags often say no more than the dots per inch of a screen or a printer. Outside of
-# this range no light microscope image shows nuclei, so that such a tag is no pixel size.
-_PLAUSIBLE_MICROMETRES = (0.01, 10.0)
 
 
 def micrometres(unit: object) -> float | None:
@@ -58,6 +57,28 @@ def pixel_size(down: object, across: object) -> PixelSize | None:
 
 
 def plausible(size: PixelSize | None) -> PixelSize | None:
-    """Pixel size, if it can be one of a light microscope image of nuclei."""
-    low, high = _PLAUSIBLE_MICROMETRES
+    """Pixel size, if it can be one of a light microscope image of nuclei.
+
+    This is the one rule for what a pixel size is believed to be, wherever it comes from.
+
+    Parameters
+    ----------
+    size : tuple of float or None
+        In micrometres.
+
+    Returns
+    -------
+    tuple of float or None
+        None where it is not between 0.01 and 10 µm, as the resolution of a screen or a printer is.
+    """
+    low, high = PIXEL_SIZES
     return size if size is not None and all(low <= each <= high for each in size) else None
+
+
+def implausible_warning(size: PixelSize) -> str:
+    """Say that a pixel size that a file states is not used."""
+    low, high = PIXEL_SIZES
+    return (
+        f"Pixel size: the file states {size[0]:.4g} by {size[1]:.4g} µm, and images that show "
+        f"nuclei have {low:g} to {high:g}. It is not used. Give --pixel-size."
+    )

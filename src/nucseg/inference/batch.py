@@ -367,6 +367,8 @@ def _segment(
         "nuclei": segmentation.count,
         "error": "",
         "quality": quality,
+        "pixel_size": source.pixel_size,
+        "reading_warnings": list(source.warnings),
         "confidence": segmentation.confidence and asdict(segmentation.confidence),
         "sha256": run.files.sha256(image.path),
         "channel": source.channel,

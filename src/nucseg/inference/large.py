@@ -21,15 +21,22 @@ from nucseg.export.format import Part, Windowed
 from nucseg.files import PARTIAL
 from nucseg.inference.confidence import Confidence
 from nucseg.inference.filters import keep_nuclei
+from nucseg.inference.scaling import sampled_windows
 from nucseg.inference.segmenter import Model
 from nucseg.inference.tiling import Slices, Stitcher
-from nucseg.measure import Columns, measure_tile, nearest_neighbours
+from nucseg.measure import Columns, is_grey, measure_tile, nearest_neighbours
 from nucseg.preprocess import FloatImage, Limits, prepared_limits, sample_step
 
 # Side of the parts in which nuclei are measured and written, and the nuclei in one at most.
 _PART, _NUCLEI = 2048, 65_536
+# Side of the windows by which an image is taken for grey.
+_SAMPLE = 64
 # Height of the parts in which pixels are sampled.
 _BAND = 512
+
+
+class _ColourError(Exception):
+    """An image that seemed to be grey is not."""
 
 
 class FileCanvas:
@@ -178,17 +185,32 @@ class LargeSegmentation:
 
     @cached_property
     def _table(self) -> Columns:
-        parts = [self._measured(first, last) for first, last in _divided(self.boxes)]
+        try:
+            parts = [self._measured(*part, grey=self._seems_grey()) for part in self._divisions]
+        except _ColourError:
+            parts = [self._measured(*part, grey=False) for part in self._divisions]
         columns = {name: np.concatenate([part.pop(name) for part in parts]) for name in [*parts[0]]}
         rows, across = columns["centroid_row"], columns["centroid_column"]
         return columns | nearest_neighbours(rows, across, pixel_size=self.pixel_size)
 
-    def _measured(self, first: int, last: int) -> Columns:
+    @property
+    def _divisions(self) -> list[tuple[int, int]]:
+        return list(_divided(self.boxes))
+
+    def _seems_grey(self) -> bool:
+        """Whether all of a sample of the image is grey that was saved as colour."""
+        windows = sampled_windows((self.image.shape[0], self.image.shape[1]), _SAMPLE)
+        return all(is_grey(self.image[window]) for window in windows)
+
+    def _measured(self, first: int, last: int, *, grey: bool) -> Columns:
         part = self._part(first, last)
         (top, left), (height, width) = part.origin, part.labels.shape
+        pixels = self.image[slice(top, top + height), slice(left, left + width)]
+        if grey and not is_grey(pixels):
+            raise _ColourError
         return measure_tile(
             part.labels,
-            self.image[slice(top, top + height), slice(left, left + width)],
+            pixels[..., 0] if grey else pixels,
             origin=part.origin,
             shape=self.image.shape[:2],
             scores=self.scores[first:last],

@@ -17,7 +17,7 @@ from typing import Any
 from nucseg.errors import InputError
 from nucseg.export import FORMATS, output_path
 from nucseg.export.folders import remove
-from nucseg.files import whole_file
+from nucseg.files import UNFIT, whole_file
 from nucseg.inference import records
 from nucseg.inference.inputs import KEPT, RECORD, Input
 from nucseg.inference.records import Record
@@ -126,9 +126,12 @@ def _remove_formats(
 def _remove_files(folder: Path, files: Sequence[Path]) -> None:
     """Remove files, or folders that are formats, and the folders that are empty then."""
     for file in files:
-        if len(os.fsencode(file.name)) > records.LONGEST_NAME:
-            continue  # it was never written
-        remove(file)
+        try:
+            remove(file)
+        except OSError as error:
+            if error.errno not in UNFIT:  # else it was never written
+                raise
+            continue
         for parent in file.parents:
             if parent == folder:
                 break

@@ -78,7 +78,9 @@ class InputFiles:
         for source in sources:
             if source.plane == image.plane:
                 given = self.reading.pixel_size
-                return source if given is None else replace(source, pixel_size=(given, given))
+                if given is None:
+                    return source
+                return replace(source, pixel_size=(given, given), warnings=())
         raise InputError(f"{image.path} has changed since the run began. Start the run again.")
 
 

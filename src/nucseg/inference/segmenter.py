@@ -11,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ValidationError
 
-from nucseg.config import Scaling, Segmenting
+from nucseg.config import PIXEL_SIZES, Scaling, Segmenting
 from nucseg.errors import InputError
 from nucseg.export.format import Windowed
+from nucseg.images.units import plausible
 from nucseg.inference.confidence import Confidence, View, confidence
 from nucseg.inference.filters import kept_nuclei
 from nucseg.inference.instances import Labels, label_image
@@ -249,7 +250,7 @@ class Model:
         Raises
         ------
         InputError
-            The array is no image of finite real numbers, or a pixel size is not above 0.
+            The array is no image of finite real numbers, or a pixel size is not plausible.
         ModelError
             The network does not give what the model's description says.
         """
@@ -392,7 +393,7 @@ class Model:
         Raises
         ------
         InputError
-            A pixel size is not above 0.
+            A pixel size is not plausible.
         """
         image = np.asarray(image)
         # Resizing drops the axis of a single map.
@@ -410,8 +411,12 @@ class Model:
         probability: FloatImage,
         pixel_size: tuple[float, float] | None,
     ) -> Segmentation:
-        if pixel_size is not None and not all(0 < each < np.inf for each in pixel_size):
-            raise InputError(f"Expected a pixel size above 0 µm, got {pixel_size}.")
+        if pixel_size is not None and plausible(pixel_size) is None:
+            low, high = PIXEL_SIZES
+            raise InputError(
+                f"Expected a pixel size of {low:g} to {high:g} µm, got {pixel_size}. Give it in "
+                "micrometres from pixel to pixel, or leave it out."
+            )
         found = scores
         labels, scores = kept_nuclei(labels, found, self.card.postprocessing)
         dtype = np.uint16 if len(scores) <= np.iinfo(np.uint16).max else np.uint32

@@ -105,7 +105,10 @@ def outcome_of(image: Input, record: Record) -> Outcome:
 def _warnings(record: Record, sureness: Confidence | None) -> tuple[str, ...]:
     """Sentences on what looks wrong with an image, the gravest first."""
     doubts = [] if sureness is None else sureness.warnings()
-    return (*doubts, *(warnings_of(record["quality"]) if "quality" in record else ()))
+    doubts += record.get("reading_warnings", [])
+    if "quality" in record:
+        doubts += warnings_of(record["quality"], pixel_size=record.get("pixel_size"))
+    return tuple(doubts)
 
 
 def write_tables(

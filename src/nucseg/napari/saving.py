@@ -14,6 +14,7 @@ from nucseg.errors import InputError
 from nucseg.export import FORMATS, Format, check_formats, save_formats, to_label_image
 from nucseg.export.format import InMemory
 from nucseg.export.tables import write_table
+from nucseg.images.units import plausible
 from nucseg.inference.summary import MEASUREMENTS
 from nucseg.measure import Columns, measure
 from nucseg.napari.finding import Labels, PixelSize
@@ -179,7 +180,8 @@ def pixel_size(scale: Sequence[float], units: Sequence[Any]) -> PixelSize | None
     Returns
     -------
     tuple of float or None
-        Micrometres from pixel to pixel along rows and columns; None where nothing is known.
+        Micrometres from pixel to pixel along rows and columns; None where nothing plausible is
+        known.
 
     Examples
     --------
@@ -193,11 +195,11 @@ def pixel_size(scale: Sequence[float], units: Sequence[Any]) -> PixelSize | None
     down, across = float(scale[-2]), float(scale[-1])
     names = [str(unit) for unit in units[-2:]] or ["pixel", "pixel"]
     if names == ["pixel", "pixel"]:
-        return None if down == across == 1 else (down, across)
+        return None if down == across == 1 else plausible((down, across))
     factors = [_MICROMETRES.get(name) for name in names]
     if None in factors:
         return None
-    return down * float(factors[0] or 0), across * float(factors[1] or 0)
+    return plausible((down * float(factors[0] or 0), across * float(factors[1] or 0)))
 
 
 _MICROMETRES = {
