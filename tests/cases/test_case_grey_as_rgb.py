@@ -12,6 +12,8 @@ from nucseg.inference.large import segment_large
 from nucseg.inference.loading import load_model
 from nucseg.inference.segmenter import Model
 from nucseg.measure import measure
+from nucseg.napari.finding import find_nuclei, kept_nuclei
+from nucseg.napari.stacks import Stack
 
 
 @pytest.fixture(scope="module")
@@ -88,3 +90,31 @@ def test_changes_by_hand_are_measured_alike(model: Model, tmp_path: Path):
     document.edit("draw", points=[(30, 2), (38, 2), (38, 10), (30, 10)])
     assert intensities(document.table) == {"intensity_mean"}
     assert len(document.table["intensity_mean"]) == 3
+
+
+def test_a_stack_of_both_kinds_has_the_columns_of_both_in_napari(model: Model):
+    planes = np.stack([picture(0, 0, 1), picture(0, 0, 0), picture(0, 0, 0) * 0])
+    features = kept_nuclei(
+        find_nuclei(model, Stack(planes, rgb=True)), model.card.postprocessing
+    ).features
+    channels = {"intensity_mean_0", "intensity_mean_1", "intensity_mean_2"}
+    assert intensities(features) == {"intensity_mean", *channels}
+    coloured = features["plane_0"] == 0
+    assert coloured.tolist() == [True, True, False, False]
+    np.testing.assert_array_equal(np.isnan(features["intensity_mean"]), coloured)
+    np.testing.assert_array_equal(np.isnan(features["intensity_mean_2"]), ~coloured)
+    empty = find_nuclei(model, Stack(planes[2:], rgb=True))
+    assert len(kept_nuclei(empty, model.card.postprocessing).features["area"]) == 0
+
+
+def test_a_folder_of_both_kinds_has_the_columns_of_both(bright_model: Path, tmp_path: Path):
+    (tmp_path / "data").mkdir()
+    for name, more in (("colour", 1), ("grey", 0)):
+        image = PIL.Image.fromarray(picture(0, 0, more))
+        image.save(tmp_path / "data" / f"{name}.png")
+    nucseg("segment", tmp_path / "data", "-o", tmp_path / "out", "--model", bright_model)
+    rows = rows_of(tmp_path / "out" / "measurements.csv")
+    assert len(rows) == 4
+    for row in rows:
+        filled = intensities({name for name, value in row.items() if value})
+        assert len(filled) == (3 if row["image"].endswith("colour.png") else 1)
