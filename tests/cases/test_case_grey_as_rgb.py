@@ -8,6 +8,7 @@ import pytest
 from case_images import nucseg, rows_of
 
 from nucseg.app.document import Document
+from nucseg.inference import large
 from nucseg.inference.large import segment_large
 from nucseg.inference.loading import load_model
 from nucseg.inference.segmenter import Model
@@ -75,13 +76,16 @@ def test_images_read_by_windows_are_measured_alike(channels, model: Model, tmp_p
     )
 
 
-def test_colour_that_a_sample_does_not_show_is_found(model: Model, tmp_path: Path):
+@pytest.mark.parametrize("place", [(12, 12), (520, 333), (699, 699)])
+def test_a_coloured_pixel_anywhere_is_found(place, model: Model, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(large, "_PART", 64)
     image = np.full((700, 700, 3), 20, np.uint8)
     image[10:20, 10:20] = image[300:310, 300:310] = 230
-    image[12, 12] = (230, 230, 231)
+    image[place] += np.array([0, 0, 1], np.uint8)
     with segment_large(model, image, tmp_path) as found:
-        assert found._seems_grey()
-        assert len(intensities(found.measurements())) == 3
+        table = found.measurements()
+    assert intensities(table) == intensities(model.segment(image).measurements())
+    assert len(intensities(table)) == 3
 
 
 def test_changes_by_hand_are_measured_alike(model: Model, tmp_path: Path):
