@@ -28,6 +28,8 @@ MOST_SATURATED = 0.2
 SMALLEST_DIAMETER, LARGEST_DIAMETER = 6.0, 100.0
 # Micrometres; outside, the pixel size is wrong rather than the nuclei unusual.
 SMALLEST_UM, LARGEST_UM = 2.0, 60.0
+# Times that pixels are longer along one axis than along the other. Binning gives 2 or 4.
+MOST_OBLONG = 5.0
 
 # An image of more pixels is judged by windows of it, in so many rows and columns.
 _WHOLE_PIXELS, _WINDOWS, _WINDOW_SIDE = 200_000, 4, 112
@@ -167,13 +169,20 @@ def _pixel_size_warnings(diameter: float, pixel_size: Sequence[float] | None) ->
     """Say that nuclei are too small or too large for what they are in micrometres."""
     if not diameter or pixel_size is None:
         return []
+    found = []
+    if (longer := max(pixel_size) / min(pixel_size)) > MOST_OBLONG:
+        found.append(
+            f"Pixel size: pixels of {pixel_size[0]:.4g} by {pixel_size[1]:.4g} µm are {longer:.3g} "
+            "times longer along one axis than along the other. Give --pixel-size."
+        )
     wide = diameter * math.sqrt(pixel_size[0] * pixel_size[1])
     if SMALLEST_UM <= wide <= LARGEST_UM:
-        return []
+        return found
     return [
+        *found,
         f"Pixel size: by {pixel_size[0]:.4g} by {pixel_size[1]:.4g} µm per pixel the median "
         f"nucleus is {wide:.3g} µm wide, and nuclei have {SMALLEST_UM:g} to {LARGEST_UM:g}. Is it "
-        "that of the camera, without the objective? Give --pixel-size."
+        "that of the camera, without the objective? Give --pixel-size.",
     ]
 
 

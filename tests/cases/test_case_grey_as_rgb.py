@@ -8,10 +8,13 @@ import pytest
 from case_images import nucseg, rows_of
 
 from nucseg.app.document import Document
+from nucseg.inference import large
 from nucseg.inference.large import segment_large
 from nucseg.inference.loading import load_model
 from nucseg.inference.segmenter import Model
 from nucseg.measure import measure
+from nucseg.napari.finding import find_nuclei, kept_nuclei
+from nucseg.napari.stacks import Stack
 
 
 @pytest.fixture(scope="module")
@@ -73,13 +76,16 @@ def test_images_read_by_windows_are_measured_alike(channels, model: Model, tmp_p
     )
 
 
-def test_colour_that_a_sample_does_not_show_is_found(model: Model, tmp_path: Path):
+@pytest.mark.parametrize("place", [(12, 12), (520, 333), (699, 699)])
+def test_a_coloured_pixel_anywhere_is_found(place, model: Model, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(large, "_PART", 64)
     image = np.full((700, 700, 3), 20, np.uint8)
     image[10:20, 10:20] = image[300:310, 300:310] = 230
-    image[12, 12] = (230, 230, 231)
+    image[place] += np.array([0, 0, 1], np.uint8)
     with segment_large(model, image, tmp_path) as found:
-        assert found._seems_grey()
-        assert len(intensities(found.measurements())) == 3
+        table = found.measurements()
+    assert intensities(table) == intensities(model.segment(image).measurements())
+    assert len(intensities(table)) == 3
 
 
 def test_changes_by_hand_are_measured_alike(model: Model, tmp_path: Path):
@@ -88,3 +94,31 @@ def test_changes_by_hand_are_measured_alike(model: Model, tmp_path: Path):
     document.edit("draw", points=[(30, 2), (38, 2), (38, 10), (30, 10)])
     assert intensities(document.table) == {"intensity_mean"}
     assert len(document.table["intensity_mean"]) == 3
+
+
+def test_a_stack_of_both_kinds_has_the_columns_of_both_in_napari(model: Model):
+    planes = np.stack([picture(0, 0, 1), picture(0, 0, 0), picture(0, 0, 0) * 0])
+    features = kept_nuclei(
+        find_nuclei(model, Stack(planes, rgb=True)), model.card.postprocessing
+    ).features
+    channels = {"intensity_mean_0", "intensity_mean_1", "intensity_mean_2"}
+    assert intensities(features) == {"intensity_mean", *channels}
+    coloured = features["plane_0"] == 0
+    assert coloured.tolist() == [True, True, False, False]
+    np.testing.assert_array_equal(np.isnan(features["intensity_mean"]), coloured)
+    np.testing.assert_array_equal(np.isnan(features["intensity_mean_2"]), ~coloured)
+    empty = find_nuclei(model, Stack(planes[2:], rgb=True))
+    assert len(kept_nuclei(empty, model.card.postprocessing).features["area"]) == 0
+
+
+def test_a_folder_of_both_kinds_has_the_columns_of_both(bright_model: Path, tmp_path: Path):
+    (tmp_path / "data").mkdir()
+    for name, more in (("colour", 1), ("grey", 0)):
+        image = PIL.Image.fromarray(picture(0, 0, more))
+        image.save(tmp_path / "data" / f"{name}.png")
+    nucseg("segment", tmp_path / "data", "-o", tmp_path / "out", "--model", bright_model)
+    rows = rows_of(tmp_path / "out" / "measurements.csv")
+    assert len(rows) == 4
+    for row in rows:
+        filled = intensities({name for name, value in row.items() if value})
+        assert len(filled) == (3 if row["image"].endswith("colour.png") else 1)

@@ -131,3 +131,23 @@ def test_images_without_nuclei_tell_nothing_of_their_pixel_size(tmp_path: Path):
     nucseg("segment", tmp_path / "a.ome.tif", "-o", tmp_path / "out")
     (row,) = rows_of(tmp_path / "out" / "images.csv")
     assert "Pixel size" not in row["warnings"]
+
+
+@pytest.mark.parametrize(
+    ("down", "across", "warned"), [(3, 0.3, True), (0.3, 3, True), (1, 0.25, False)]
+)
+def test_very_oblong_pixels_are_a_warning(down: float, across: float, warned: bool, tmp_path: Path):
+    metadata = {"axes": "YX", "PhysicalSizeX": across, "PhysicalSizeY": down}
+    tifffile.imwrite(tmp_path / "a.ome.tif", discs()[0], metadata=metadata)
+    row, columns = segmented(tmp_path / "a.ome.tif", tmp_path / "out")
+    assert "area_um2" in columns
+    assert ("are 10 times longer along one axis than along the other" in row["warnings"]) == warned
+
+
+@pytest.mark.parametrize(
+    ("unit", "size"), [("micrometre", 0.5), ("nanometre", 0.0005), ("Metre", 5e5)]
+)
+def test_both_spellings_of_units_are_known(unit: str, size: float, tmp_path: Path):
+    (source,) = open_image(imagej(tmp_path / "a.tif", 2, unit))
+    assert (source.pixel_size is not None) == (size == 0.5)
+    assert bool(source.warnings) == (size != 0.5)

@@ -35,7 +35,7 @@ def micrometres(unit: object) -> float | None:
     """Micrometres in a unit of length; None where it is none."""
     # ImageJ writes the micro sign as an escape, and there are two characters that look like it.
     name = str(unit).replace("\\u00B5", "µ").replace("\u03bc", "µ").strip().lower()
-    return _MICROMETRES.get(name)
+    return _MICROMETRES.get(name.replace("metre", "meter"))
 
 
 def pixel_size(down: object, across: object) -> PixelSize | None:

@@ -21,7 +21,6 @@ from nucseg.export.format import Part, Windowed
 from nucseg.files import PARTIAL
 from nucseg.inference.confidence import Confidence
 from nucseg.inference.filters import keep_nuclei
-from nucseg.inference.scaling import sampled_windows
 from nucseg.inference.segmenter import Model
 from nucseg.inference.tiling import Slices, Stitcher
 from nucseg.measure import Columns, is_grey, measure_tile, nearest_neighbours
@@ -29,14 +28,8 @@ from nucseg.preprocess import FloatImage, Limits, prepared_limits, sample_step
 
 # Side of the parts in which nuclei are measured and written, and the nuclei in one at most.
 _PART, _NUCLEI = 2048, 65_536
-# Side of the windows by which an image is taken for grey.
-_SAMPLE = 64
 # Height of the parts in which pixels are sampled.
 _BAND = 512
-
-
-class _ColourError(Exception):
-    """An image that seemed to be grey is not."""
 
 
 class FileCanvas:
@@ -131,6 +124,8 @@ class LargeSegmentation:
     kept_probability : Windowed or None, shape (H, W), float32
     confidence : Confidence or None
         As of `nucseg.Segmentation`.
+    grey : bool
+        Whether all of the image is grey that was saved as colour, see `nucseg.measure.is_grey`.
     """
 
     image: Windowed
@@ -140,6 +135,7 @@ class LargeSegmentation:
     pixel_size: tuple[float, float] | None = None
     kept_probability: Windowed | None = None
     confidence: Confidence | None = None
+    grey: bool = False
 
     @property
     def count(self) -> int:
@@ -185,32 +181,18 @@ class LargeSegmentation:
 
     @cached_property
     def _table(self) -> Columns:
-        try:
-            parts = [self._measured(*part, grey=self._seems_grey()) for part in self._divisions]
-        except _ColourError:
-            parts = [self._measured(*part, grey=False) for part in self._divisions]
+        parts = [self._measured(first, last) for first, last in _divided(self.boxes)]
         columns = {name: np.concatenate([part.pop(name) for part in parts]) for name in [*parts[0]]}
         rows, across = columns["centroid_row"], columns["centroid_column"]
         return columns | nearest_neighbours(rows, across, pixel_size=self.pixel_size)
 
-    @property
-    def _divisions(self) -> list[tuple[int, int]]:
-        return list(_divided(self.boxes))
-
-    def _seems_grey(self) -> bool:
-        """Whether all of a sample of the image is grey that was saved as colour."""
-        windows = sampled_windows((self.image.shape[0], self.image.shape[1]), _SAMPLE)
-        return all(is_grey(self.image[window]) for window in windows)
-
-    def _measured(self, first: int, last: int, *, grey: bool) -> Columns:
+    def _measured(self, first: int, last: int) -> Columns:
         part = self._part(first, last)
         (top, left), (height, width) = part.origin, part.labels.shape
         pixels = self.image[slice(top, top + height), slice(left, left + width)]
-        if grey and not is_grey(pixels):
-            raise _ColourError
         return measure_tile(
             part.labels,
-            pixels[..., 0] if grey else pixels,
+            pixels[..., 0] if self.grey else pixels,
             origin=part.origin,
             shape=self.image.shape[:2],
             scores=self.scores[first:last],
@@ -286,7 +268,7 @@ def segment_large(
         if keep_probability:
             probability = FileCanvas(scratch / f"{PARTIAL}probability", shape, np.float32)
             stack.callback(probability.close)
-        limits = _limits(model, image)
+        limits, grey = _looked_through(model, image)
         model = model.for_image(image, limits=limits)
         stitcher, scores = model.stitch(
             image, canvas, limits=limits, probability=probability, progress=progress
@@ -300,21 +282,24 @@ def segment_large(
             pixel_size,
             probability,
             model.confidence(scores, int(np.count_nonzero(keep))),
+            grey,
         )
 
 
-def _limits(model: Model, image: Windowed) -> Limits:
-    """Intensities of 0 and 1 from evenly spaced pixels, as `prepared_limits` takes them."""
+def _looked_through(model: Model, image: Windowed) -> tuple[Limits, bool]:
+    """Intensities of 0 and 1 from evenly spaced pixels, as `prepared_limits`, and `is_grey`."""
     step = sample_step(image.shape)
     band = -(-_BAND // step) * step
     every = slice(None, None, step)
     columns = slice(0, image.shape[1])
-    # A view would keep all that was read.
-    sample = [
-        image[slice(row, min(row + band, image.shape[0])), columns][every, every].copy()
-        for row in range(0, image.shape[0], band)
-    ]
-    return prepared_limits(np.concatenate(sample), model.card.preprocessing)
+    sample, grey = [], True
+    for row in range(0, image.shape[0], band):
+        read = image[slice(row, min(row + band, image.shape[0])), columns]
+        # By all pixels, as of an image in memory: a few with colours may be between the nuclei.
+        grey = grey and is_grey(read)
+        # A view would keep all that was read.
+        sample.append(read[every, every].copy())
+    return prepared_limits(np.concatenate(sample), model.card.preprocessing), grey
 
 
 def _kept(

@@ -167,8 +167,17 @@ def kept_nuclei(found: Found, settings: Filtering) -> Kept:
 
 
 def joined(tables: Sequence[Columns]) -> Columns:
-    """Put tables of the same columns one below the other."""
-    return {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
+    """Put features of planes one below the other; a column that one lacks is NaN there.
+
+    Planes may differ: one that is grey has a single channel to measure.
+    """
+    some = [table for table in tables if len(table["index"])] or tables[:1]
+    return {
+        name: np.concatenate(
+            [table.get(name, np.full(len(table["index"]), np.nan)) for table in some]
+        )
+        for name in dict.fromkeys(name for table in some for name in table)
+    }
 
 
 def _features(
