@@ -9,6 +9,7 @@ from nucseg.errors import InputError
 from nucseg.preprocess import (
     intensity_limits,
     prepare,
+    prepared_limits,
     resize_image,
     resize_labels,
     stretch,
@@ -63,7 +64,7 @@ def test_limits_of_an_image_scale_its_parts_alike():
     limits = intensity_limits(image, (1, 99.8))
     whole = stretch(image, (1, 99.8))
     np.testing.assert_array_equal(stretch(image[:20], (1, 99.8), limits=limits), whole[:20])
-    prepared = prepare(image[5:, 9:], WHOLE, limits=intensity_limits(image, WHOLE.percentiles))
+    prepared = prepare(image[5:, 9:], WHOLE, limits=prepared_limits(image, WHOLE))
     np.testing.assert_array_equal(prepared, prepare(image, WHOLE)[5:, 9:])
 
 

@@ -24,6 +24,9 @@ from nucseg.shapes import (
 
 Columns = dict[str, npt.NDArray[Any]]
 
+# How the names of the columns of mean intensities begin.
+MEAN = "intensity_mean"
+
 
 def measure(
     labels: npt.NDArray[np.integer[Any]],
@@ -184,6 +187,23 @@ def measure_tile(
     if pixel_size is not None:
         columns |= _in_micrometres(columns, spread, pixel_size)
     return columns
+
+
+def mean_of_channels(columns: Columns) -> npt.NDArray[np.floating[Any]]:
+    """Mean intensity of each nucleus over all channels.
+
+    Parameters
+    ----------
+    columns : dict of str to ndarray, shape (N,)
+        As `measure` gives them.
+
+    Returns
+    -------
+    ndarray, shape (N,), float32
+        Empty where there are no intensities.
+    """
+    means = [values for name, values in columns.items() if name.startswith(MEAN)]
+    return np.stack(means).mean(axis=0, dtype=np.float32) if means else np.zeros(0, np.float32)
 
 
 def nearest_neighbours(

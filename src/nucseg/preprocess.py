@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from nucseg.config import Preprocessing
 from nucseg.errors import InputError
+from nucseg.outliers import SeenRange, despeckled, range_windows, without_outliers
 
 FloatImage = npt.NDArray[np.float32]
 Limits = tuple[float, float]
@@ -239,7 +240,7 @@ def resize_labels(labels: npt.NDArray[np.integer], size: tuple[int, int]) -> npt
 
 
 def prepare(
-    image: npt.NDArray[np.generic], settings: Preprocessing, *, limits: Limits | None = None
+    image: npt.NDArray[np.generic], settings: Preprocessing, *, limits: SeenRange | None = None
 ) -> FloatImage:
     """Turn the pixels of an image into the input of a network.
 
@@ -247,8 +248,9 @@ def prepare(
     ----------
     image : ndarray, shape (H, W) or (H, W, C), any real dtype
     settings : Preprocessing
-    limits : (low, high), optional
-        The intensities that become 0 and 1, for a part of an image: see `stretch`.
+    limits : SeenRange, optional
+        The intensities that become 0 and 1, for a part of an image: as `prepared_limits` gave them
+        for the image.
 
     Returns
     -------
@@ -266,30 +268,49 @@ def prepare(
     >>> prepare(np.zeros((10, 20), np.uint8), Preprocessing()).shape
     (128, 128, 3)
     """
-    scaled = stretch(_seen_channels(image), settings.percentiles, limits=limits)
+    seen = _seen_channels(image)
+    limits = limits or prepared_limits(image, settings)
+    if limits.isolated:
+        seen = despeckled(seen, limits)
+    scaled = stretch(seen, settings.percentiles, limits=(limits.low, limits.high))
     if settings.size is not None:
         scaled = resize_image(scaled, settings.size).reshape(*settings.size, -1)
     return np.ascontiguousarray(np.broadcast_to(scaled, (*scaled.shape[:2], 3)))
 
 
-def prepared_limits(image: npt.NDArray[np.generic], settings: Preprocessing) -> Limits:
+def prepared_limits(
+    image: npt.NDArray[np.generic],
+    settings: Preprocessing,
+    *,
+    windows: list[npt.NDArray[Any]] | None = None,
+) -> SeenRange:
     """Find the intensities that `prepare` turns to 0 and 1, to prepare parts of the image alike.
+
+    Percentiles of the image, unless a few much brighter pixels take the range from the rest: see
+    `nucseg.outliers`.
 
     Parameters
     ----------
     image : ndarray, shape (H, W) or (H, W, C), any real dtype
     settings : Preprocessing
+    windows : list of ndarray, optional
+        Where `image` is a sample of one that is not in memory: `range_windows` of that.
 
     Returns
     -------
-    (low, high) : floats
+    SeenRange
 
     Raises
     ------
     InputError
         The array is no image of finite real numbers.
     """
-    return intensity_limits(_seen_channels(image), settings.percentiles)
+    seen = _seen_channels(image)
+    limits = intensity_limits(seen, settings.percentiles)
+    if settings.percentiles is None:
+        return SeenRange(*limits)
+    parts = range_windows(image) if windows is None else windows
+    return without_outliers([_seen_channels(part) for part in parts], limits, settings.percentiles)
 
 
 def _seen_channels(image: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:

@@ -62,7 +62,11 @@ class Pixels(Protocol):
         """Pixels of some rows and columns."""
 
 
-def image_quality(image: Pixels, areas: npt.NDArray[np.number[Any]]) -> dict[str, float]:
+def image_quality(
+    image: Pixels,
+    areas: npt.NDArray[np.number[Any]],
+    levels: npt.NDArray[np.number[Any]] | None = None,
+) -> dict[str, float]:
     """Measure what tells that something is wrong with an image.
 
     Parameters
@@ -72,6 +76,8 @@ def image_quality(image: Pixels, areas: npt.NDArray[np.number[Any]]) -> dict[str
         windows, are looked at.
     areas : ndarray, shape (N,)
         Pixels of each nucleus that was found in it.
+    levels : ndarray, shape (N,), optional
+        Mean intensity of each, over channels too.
 
     Returns
     -------
@@ -82,7 +88,8 @@ def image_quality(image: Pixels, areas: npt.NDArray[np.number[Any]]) -> dict[str
           (after Zhuo and Sim 2011, doi:10.1016/j.patcog.2011.03.009), along the gradient under
           the former, so that noise cancels out;
         - ``contrast``: range of the smoothed intensities (percentiles 1 to 99.8) over the standard
-          deviation of the noise, at most 1000;
+          deviation of the noise, at most 1000; that of the nuclei to the background, where it is
+          larger: a few nuclei are not in that range;
         - ``saturated``: area of the pixels of the largest value over that of the nuclei, in [0, 1];
           0 unless they pile up there, and where the background is bright;
         - ``diameter``: of a circle with the median area of the nuclei, in pixels; 0 without nuclei.
@@ -108,13 +115,13 @@ def image_quality(image: Pixels, areas: npt.NDArray[np.number[Any]]) -> dict[str
     edges = min(outlines, _MOST_EDGES) if len(areas) else _EDGES
 
     parts = [image[window] for window in _windows((height, width), factor)]
-    windows, step = _in_grey(parts)
+    windows, step, scaled = _in_grey(parts, levels)
     saturated = _saturated(windows, step, covered)
     windows = [_shrunk(window, factor) for window in windows]
     coarse = [_smoothed(window, _COARSE) for window in windows]
     return {
         "edge_width": factor * _edge_width(windows, coarse, edges),
-        "contrast": _contrast(windows, coarse, step),
+        "contrast": _contrast(windows, coarse, step, scaled),
         "saturated": saturated,
         "diameter": diameter,
     }
@@ -202,7 +209,9 @@ def _starts(last: int, count: int) -> list[int]:
     return [int(last * (place + 0.5) / count) for place in range(count)] if last > 0 else [0]
 
 
-def _in_grey(parts: Sequence[npt.NDArray[Any]]) -> tuple[list[FloatImage], float]:
+def _in_grey(
+    parts: Sequence[npt.NDArray[Any]], levels: npt.NDArray[Any] | None
+) -> tuple[list[FloatImage], float, npt.NDArray[Any]]:
     """Bring parts of an image to [0, 1] in grey.
 
     Returns
@@ -210,14 +219,18 @@ def _in_grey(parts: Sequence[npt.NDArray[Any]]) -> tuple[list[FloatImage], float
     parts : list of ndarray, shape (h, w), float32
     step : float
         From one intensity to the next; 0 of floating-point images.
+    levels : ndarray, shape (N,)
+        Intensities of nuclei, brought to the same range.
     """
+    levels = np.zeros(0) if levels is None else np.asarray(levels, np.float64)
     grey = [_grey(part) for part in parts]
     low = min(float(part.min()) for part in grey)
     reach = max(float(part.max()) for part in grey) - low
     if reach <= 0:
-        return [np.zeros_like(part) for part in grey], 0.0
+        return [np.zeros_like(part) for part in grey], 0.0, np.zeros(0)
     step = 1 / reach if parts[0].dtype.kind in "bui" else 0.0
-    return [(part - np.float32(low)) / np.float32(reach) for part in grey], step
+    scaled = [(part - np.float32(low)) / np.float32(reach) for part in grey]
+    return scaled, step, (levels - low) / reach
 
 
 def _grey(part: npt.NDArray[Any]) -> FloatImage:
@@ -265,14 +278,22 @@ def _gradient(image: FloatImage) -> tuple[FloatImage, FloatImage]:
     )
 
 
-def _contrast(windows: Sequence[FloatImage], coarse: Sequence[FloatImage], step: float) -> float:
+def _contrast(
+    windows: Sequence[FloatImage],
+    coarse: Sequence[FloatImage],
+    step: float,
+    levels: npt.NDArray[Any],
+) -> float:
     values = np.concatenate([smooth.ravel()[::_EVERY] for smooth in coarse])
     low, high = np.percentile(values, (1, 99.8))
     residue = [cv2.filter2D(each, cv2.CV_32F, _NOISE).ravel()[::_EVERY] for each in windows]
     noise = float(np.median(np.abs(np.concatenate(residue)))) / _MAD
     # The steps of intensity are noise too.
     noise = max(noise, step / math.sqrt(12))
-    return min(float(high - low) / max(noise, _LEAST_NOISE), _MOST_CONTRAST)
+    reach = float(high - low)
+    if len(levels):
+        reach = max(reach, abs(float(np.median(levels)) - float(np.median(values))))
+    return min(reach / max(noise, _LEAST_NOISE), _MOST_CONTRAST)
 
 
 def _saturated(windows: Sequence[FloatImage], step: float, covered: float) -> float:

@@ -47,6 +47,7 @@ from nucseg.inference.summary import (
     write_tables,
 )
 from nucseg.inference.tiling import fits_memory
+from nucseg.measure import mean_of_channels
 from nucseg.quality import image_quality
 
 ALL_BY_DEFAULT = (*Segmenting().save, "report")
@@ -351,7 +352,9 @@ def _segment(
     with _segmented(source, run, report) as segmentation:
         with _as_image_errors():
             measurements = segmentation.measurements()
-            quality = image_quality(segmentation.image, measurements["area"])
+            quality = image_quality(
+                segmentation.image, measurements["area"], mean_of_channels(measurements)
+            )
             picture = None
             if "report" in run.of_all:
                 picture = thumbnail(segmentation.image, segmentation.labels)

@@ -24,7 +24,7 @@ Areas = npt.NDArray[np.number[Any]]
 
 @dataclass(frozen=True)
 class View:
-    """At what scale a network sees an image, and why.
+    """At what scale and in what range a network sees an image, and why.
 
     Attributes
     ----------
@@ -37,11 +37,15 @@ class View:
         there were too few nuclei to tell, or its model takes no scale.
     diameter : float or None
         Median diameter of the nuclei that the scale was chosen for, in pixels of the image.
+    outliers : float
+        Share of the pixels, in [0, 1], that are much brighter than the rest and were left out of
+        the range of intensities.
     """
 
     scale: float = 1.0
     source: Source = "none"
     diameter: float | None = None
+    outliers: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,18 @@ class Confidence:
         return self.median_score < self.limit
 
     def warnings(self) -> list[str]:
-        """Say in words that somebody should look at the image; empty where not."""
+        """Say in words why somebody should look at the image; empty where nothing is doubtful."""
+        return [*self._low_warning(), *self._outlier_warning()]
+
+    def _outlier_warning(self) -> list[str]:
+        if not self.view.outliers:
+            return []
+        return [
+            f"Outliers: {self.view.outliers:.2%} of the pixels are much brighter than the rest, as "
+            "hot pixels, dust or burnt nuclei are. They were left out of the range of intensities."
+        ]
+
+    def _low_warning(self) -> list[str]:
         if not self.low:
             return []
         return [

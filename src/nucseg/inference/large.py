@@ -24,7 +24,8 @@ from nucseg.inference.filters import keep_nuclei
 from nucseg.inference.segmenter import Model
 from nucseg.inference.tiling import Slices, Stitcher
 from nucseg.measure import Columns, is_grey, measure_tile, nearest_neighbours
-from nucseg.preprocess import FloatImage, Limits, prepared_limits, sample_step
+from nucseg.outliers import SeenRange, range_windows
+from nucseg.preprocess import FloatImage, prepared_limits, sample_step
 
 # Side of the parts in which nuclei are measured and written, and the nuclei in one at most.
 _PART, _NUCLEI = 2048, 65_536
@@ -286,7 +287,7 @@ def segment_large(
         )
 
 
-def _looked_through(model: Model, image: Windowed) -> tuple[Limits, bool]:
+def _looked_through(model: Model, image: Windowed) -> tuple[SeenRange, bool]:
     """Intensities of 0 and 1 from evenly spaced pixels, as `prepared_limits`, and `is_grey`."""
     step = sample_step(image.shape)
     band = -(-_BAND // step) * step
@@ -299,7 +300,10 @@ def _looked_through(model: Model, image: Windowed) -> tuple[Limits, bool]:
         grey = grey and is_grey(read)
         # A view would keep all that was read.
         sample.append(read[every, every].copy())
-    return prepared_limits(np.concatenate(sample), model.card.preprocessing), grey
+    limits = prepared_limits(
+        np.concatenate(sample), model.card.preprocessing, windows=range_windows(image)
+    )
+    return limits, grey
 
 
 def _kept(

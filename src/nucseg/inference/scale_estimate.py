@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from nucseg.config import Scaling
 from nucseg.export.format import Windowed
-from nucseg.inference.confidence import CREDIBLE, View, clearly_better, median_is_low
+from nucseg.inference.confidence import CREDIBLE, Source, View, clearly_better, median_is_low
 from nucseg.inference.instances import label_image
 from nucseg.inference.network import run_network
 from nucseg.inference.scaling import (
@@ -30,7 +30,8 @@ from nucseg.inference.scaling import (
     typical_diameter,
     whole_areas,
 )
-from nucseg.preprocess import FloatImage, Limits, prepare
+from nucseg.outliers import SeenRange
+from nucseg.preprocess import FloatImage, prepare
 
 if TYPE_CHECKING:
     from nucseg.inference.segmenter import Found, Model
@@ -42,7 +43,7 @@ _TRIED, _NEAR = (0.25, 0.5, 1.0, 2.0), 1.2
 def estimate_view(
     model: Model,
     image: Windowed,
-    limits: Limits,
+    limits: SeenRange,
     scaling: Scaling,
     *,
     progress: Callable[[int, int], None] | None = None,
@@ -73,7 +74,8 @@ def estimate_view(
     looks = [_first_look(model, part, limits, scaling, find) for part in parts]
     diameter = typical_diameter(np.concatenate([areas for areas, _ in looks]))
     scale = scale_for(diameter, scaling)
-    view = View(scale, "none" if diameter is None else "estimate", diameter)
+    source: Source = "none" if diameter is None else "estimate"
+    view = View(scale, source, diameter, limits.outliers)
     seen = [nuclei if scale == 1 else None for _, nuclei in looks]
     if model.card.scoring is None:
         return view, seen[0] if whole else None
@@ -92,7 +94,7 @@ def estimate_view(
 def _first_look(
     model: Model,
     part: npt.NDArray[Any],
-    limits: Limits,
+    limits: SeenRange,
     scaling: Scaling,
     find: Callable[..., Found],
 ) -> tuple[npt.NDArray[np.number[Any]], Found | None]:
@@ -120,7 +122,7 @@ def _large_areas(
 def _best_of_several(
     model: Model,
     parts: Sequence[npt.NDArray[Any]],
-    limits: Limits,
+    limits: SeenRange,
     view: View,
     found: Sequence[Found],
 ) -> tuple[View, list[Found]]:
@@ -136,7 +138,7 @@ def _best_of_several(
         worth = clearly_better((scores, areas), before)
         if worth is not None and worth > best:
             diameter = typical_diameter(areas[scores >= CREDIBLE])
-            best, chosen = worth, (View(scale, "scores", diameter), tried)
+            best, chosen = worth, (View(scale, "scores", diameter, limits.outliers), tried)
     return chosen
 
 

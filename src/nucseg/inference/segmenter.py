@@ -26,7 +26,8 @@ from nucseg.inference.scores import expected_iou, mean_scores, nucleus_features
 from nucseg.inference.segmentation import Segmentation
 from nucseg.inference.tiling import Canvas, Stitcher, tiles, window_and_margin, window_size
 from nucseg.models.zoo import ModelCard
-from nucseg.preprocess import FloatImage, Limits, prepare, prepared_limits, resize_image
+from nucseg.outliers import SeenRange
+from nucseg.preprocess import FloatImage, prepare, prepared_limits, resize_image
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,7 @@ class Model:
         scale = scale_for(diameter, self.card.scaling or Scaling())
         return replace(self, scale=scale, view=View(scale, "diameter", diameter))
 
-    def for_image(self, image: Windowed, *, limits: Limits | None = None) -> Model:
+    def for_image(self, image: Windowed, *, limits: SeenRange | None = None) -> Model:
         """Return the same model with the scale that suits an image, estimated if need be.
 
         Parameters
@@ -154,10 +155,10 @@ class Model:
         InputError, ModelError
             As `segment`.
         """
-        if self.scale is not None or self.card.scaling is None:
-            return self
         if limits is None:
             limits = prepared_limits(np.asarray(image), self.card.preprocessing)
+        if self.scale is not None or self.card.scaling is None:
+            return self.seen_in(limits)
         view, _ = estimate_view(self, image, limits, self.card.scaling)
         return replace(self, scale=view.scale, view=view)
 
@@ -255,37 +256,30 @@ class Model:
             The network does not give what the model's description says.
         """
         image = np.asarray(image)
+        limits = prepared_limits(image, self.card.preprocessing)
         if self.scale is None and self.card.scaling is not None:
-            return self._segment_at_best_scale(image, self.card.scaling, pixel_size, progress)
-        if self._fits(image.shape) or self.card.preprocessing.size is not None:
-            return self.nuclei(image, self.network_maps(image), pixel_size=pixel_size)
-        labels: npt.NDArray[np.int32] = np.zeros(image.shape[:2], np.int32)
-        probability: FloatImage = np.zeros(image.shape[:2], np.float32)
-        limits = prepared_limits(image, self.card.preprocessing)
-        _, scores = self.stitch(
-            image, labels, limits=limits, probability=probability, progress=progress
-        )
-        return self._segmentation(image, labels, scores, probability, pixel_size)
-
-    def _segment_at_best_scale(
-        self,
-        image: npt.NDArray[Any],
-        scaling: Scaling,
-        pixel_size: tuple[float, float] | None,
-        progress: Callable[[int, int], None] | None,
-    ) -> Segmentation:
-        limits = prepared_limits(image, self.card.preprocessing)
-        view, found = estimate_view(self, image, limits, scaling, progress=progress)
-        model = replace(self, scale=view.scale, view=view)
+            scaling = self.card.scaling
+            view, found = estimate_view(self, image, limits, scaling, progress=progress)
+            model = replace(self, scale=view.scale, view=view)
+        else:
+            model, found = self.seen_in(limits), None
+        if found is None and (model._fits(image.shape) or self.card.preprocessing.size is not None):
+            maps = model._maps(prepare(image, self.card.preprocessing, limits=limits))
+            return model.nuclei(image, maps, pixel_size=pixel_size)
         if found is None:
-            return model.segment(image, pixel_size=pixel_size, progress=progress)
+            found = model.find(image, limits=limits, scale=model.scale or 1.0, progress=progress)
         return model._segmentation(image, found.labels, found.scores, found.probability, pixel_size)
+
+    def seen_in(self, limits: SeenRange) -> Model:
+        """Return the same model, which knows what range of intensities an image is seen in."""
+        view = self.view or View(self.scale or 1.0)
+        return replace(self, view=replace(view, outliers=limits.outliers))
 
     def find(
         self,
         part: npt.NDArray[Any],
         *,
-        limits: Limits,
+        limits: SeenRange,
         scale: float,
         progress: Callable[[int, int], None] | None = None,
     ) -> Found:
@@ -328,7 +322,7 @@ class Model:
         image: Windowed,
         canvas: Canvas,
         *,
-        limits: Limits,
+        limits: SeenRange,
         probability: Canvas | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> tuple[Stitcher, FloatImage]:

@@ -14,7 +14,6 @@ from typing import Any, Literal
 from urllib.parse import quote
 
 import numpy as np
-import numpy.typing as npt
 
 from nucseg import __version__
 from nucseg.export import output_files
@@ -27,7 +26,7 @@ from nucseg.inference.confidence import Confidence, confidence_from
 from nucseg.inference.inputs import Input
 from nucseg.inference.records import MeasurementParts, Record
 from nucseg.inference.segmenter import Model
-from nucseg.measure import Columns
+from nucseg.measure import MEAN, mean_of_channels
 from nucseg.quality import warnings_of
 
 IMAGES = "images.csv"
@@ -37,7 +36,7 @@ REPORT = "report.html"
 RUN = "run.json"
 OF_ALL = (IMAGES, MEASUREMENTS, PARQUET, REPORT, RUN)
 
-_AREA, _AREA_UM2, _INTENSITY = "area", "area_um2", "intensity_mean"
+_AREA, _AREA_UM2 = "area", "area_um2"
 _NONE = np.zeros(0, np.float32)
 _OUTCOME = ("status", "nuclei", "seconds", "error")
 
@@ -175,7 +174,7 @@ def _shown(
 ) -> Iterator[ReportImage]:
     linked = OVERLAY_PNG.name in formats
     for image, outcome in zip(images, outcomes, strict=True):
-        columns = records.read_measurements(folder, image, (_AREA, _INTENSITY))
+        columns = records.read_measurements(folder, image, (_AREA, MEAN))
         has_size = _AREA_UM2 in columns
         yield ReportImage(
             path=outcome.path,
@@ -187,7 +186,7 @@ def _shown(
             thumbnail=records.read_thumbnail(folder, image),
             link=_address(folder, image) if linked and outcome.status != "failed" else "",
             areas=columns.get(_AREA_UM2 if has_size else _AREA, _NONE),
-            intensities=_mean_of_channels(columns),
+            intensities=mean_of_channels(columns),
             unit="µm²" if has_size else "pixels",
             median_score=outcome.median_score,
             low_confidence=outcome.low_confidence,
@@ -198,11 +197,6 @@ def _address(folder: Path, image: Input) -> str:
     """Where the overlay of an image lies, from where the page does."""
     (path,) = output_files(folder, image.name, [OVERLAY_PNG.name])
     return quote(os.fsencode(path.relative_to(folder).as_posix()))
-
-
-def _mean_of_channels(columns: Columns) -> npt.NDArray[np.floating[Any]]:
-    means = [values for name, values in columns.items() if name.startswith(_INTENSITY)]
-    return np.stack(means).mean(axis=0, dtype=np.float32) if means else _NONE
 
 
 def describe_run(
