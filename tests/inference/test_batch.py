@@ -551,7 +551,7 @@ def test_images_too_large_for_the_memory_give_the_same(
 ):
     model = load_model(bright_model)
     for name, window in (("whole", 2048), ("windows", 448)):
-        chosen = replace(model, window=window)
+        chosen = replace(model, window=window, image_pixels=5 * window**2)
         (outcome,) = segment_files([large_image], tmp_path / name, chosen)
         assert (outcome.status, outcome.error) == ("ok", "")
         assert outcome.nuclei == 17 * 17
@@ -570,7 +570,10 @@ def test_images_too_large_for_the_memory_give_the_same(
 def test_images_too_large_for_the_memory_are_written_in_every_format(
     bright_model: Path, large_image: Path, tmp_path: Path
 ):
-    model, formats = replace(load_model(bright_model), window=448), list(FORMATS)
+    model, formats = (
+        replace(load_model(bright_model), window=448, image_pixels=5 * 448**2),
+        list(FORMATS),
+    )
     (outcome,) = segment_files([large_image], tmp_path / "out", model, formats=formats)
     assert (outcome.status, outcome.error) == ("ok", "")
     assert all(path.exists() for path in output_files(tmp_path / "out", "large", formats))
@@ -647,7 +650,11 @@ def test_large_images_between_small_ones(
     model: Model, model_of_three: Model, large_image: Path, many: Path, tmp_path: Path
 ):
     for name, chosen in (("one", model), ("three", model_of_three)):
-        segment_files([many, large_image], tmp_path / name, replace(chosen, window=448))
+        segment_files(
+            [many, large_image],
+            tmp_path / name,
+            replace(chosen, window=448, image_pixels=5 * 448**2),
+        )
     assert contents(tmp_path / "three") == contents(tmp_path / "one")
 
 
@@ -655,7 +662,7 @@ def test_large_images_between_small_ones(
 def test_progress_within_a_large_image(
     threads: int, bright_model: Path, large_image: Path, images: Path, tmp_path: Path
 ):
-    model = replace(load_model(bright_model, threads=threads), window=448)
+    model = replace(load_model(bright_model, threads=threads), window=448, image_pixels=5 * 448**2)
     steps = []
     segment_files([images / "two.png", large_image], tmp_path / "out", model,
                   progress=lambda *step: steps.append(step))  # fmt: skip
@@ -671,7 +678,7 @@ def test_an_interrupt_stops_a_large_image(
     threads: int, bright_model: Path, large_image: Path, images: Path, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ):  # fmt: skip
-    model = replace(load_model(bright_model, threads=threads), window=448)
+    model = replace(load_model(bright_model, threads=threads), window=448, image_pixels=5 * 448**2)
     windows = []
     # Tests that a shell runs in the background get no interrupts.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -13,7 +13,7 @@ from nucseg.inference.segmenter import Model
 
 @pytest.fixture(scope="module")
 def model(bright_model: Path) -> Model:
-    return replace(load_model(bright_model, threads=1), window=448)
+    return replace(load_model(bright_model, threads=1), window=448, image_pixels=5 * 448**2)
 
 
 def of_one_size(model: Model) -> Model:

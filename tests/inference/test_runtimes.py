@@ -8,6 +8,7 @@ import pytest
 
 from nucseg.errors import InputError, MissingExtraError, ModelError
 from nucseg.inference.runtimes import load_keras, load_runtime
+from nucseg.models.zoo import KERAS, ModelCard, read_card
 
 
 def test_onnx_runs_a_batch(bright_model: Path):
@@ -31,15 +32,25 @@ def test_nothing_is_reported_to_the_makers_of_onnx_runtime(bright_model: Path, t
     assert list(tmp_path.iterdir()) == []
 
 
-def test_broken_onnx_file(tmp_path: Path):
+def test_broken_onnx_file(bright_model: Path, tmp_path: Path):
     (tmp_path / "model.onnx").write_bytes(b"no network")
+    card = read_card(bright_model)
     with pytest.raises(ModelError, match=r"model\.onnx cannot be loaded as an ONNX network"):
-        load_runtime(tmp_path)
+        load_runtime(tmp_path, card=card)
 
 
-def test_missing_onnx_file(tmp_path: Path):
+def test_missing_onnx_file(bright_model: Path, tmp_path: Path):
+    card = read_card(bright_model)
     with pytest.raises(ModelError, match=r"model\.onnx cannot be loaded as an ONNX network"):
-        load_runtime(tmp_path)
+        load_runtime(tmp_path, card=card)
+
+
+def test_little_memory_gives_the_same(bright_model: Path):
+    batch = np.random.default_rng(0).random((1, 64, 96, 3), np.float32)
+    lean = load_runtime(bright_model, threads=1, arena=False)
+    expected = load_runtime(bright_model, threads=1)(batch)
+    np.testing.assert_array_equal(lean(batch), expected)
+    np.testing.assert_array_equal(lean.on_one_thread()(batch), expected)
 
 
 def test_batch_that_the_network_cannot_take(bright_model: Path):
@@ -60,7 +71,11 @@ def test_no_threads(bright_model: Path):
 def test_keras_is_not_installed(bright_model: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "keras", None)
     with pytest.raises(MissingExtraError, match=r"Running a model in Keras .*nucseg\[train\]"):
-        load_runtime(bright_model, "keras")
+        load_runtime(bright_model, "keras", card=with_keras(bright_model))
+
+
+def with_keras(folder: Path) -> ModelCard:
+    return read_card(folder).model_copy(update={"files": {KERAS: "0" * 64}})
 
 
 class _Saving:
@@ -79,7 +94,9 @@ def test_broken_keras_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         load_keras(tmp_path / "none.keras")
 
 
-def test_keras_network_is_asked_for_its_prediction(tmp_path, monkeypatch: pytest.MonkeyPatch):
+def test_keras_network_is_asked_for_its_prediction(
+    bright_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     class Network:
         def __call__(self, batch, *, training):
             assert not training
@@ -87,7 +104,9 @@ def test_keras_network_is_asked_for_its_prediction(tmp_path, monkeypatch: pytest
 
     monkeypatch.setattr(_Saving, "load_model", staticmethod(lambda path, **_: Network()))
     monkeypatch.setitem(sys.modules, "keras", _Keras)
-    maps = load_runtime(tmp_path, "keras")(np.ones((1, 2, 2, 3), np.float32))
+    maps = load_runtime(tmp_path, "keras", card=with_keras(bright_model))(
+        np.ones((1, 2, 2, 3), np.float32)
+    )
     assert (maps.tolist(), maps.dtype) == ([[[[2.0], [2.0]], [[2.0], [2.0]]]], np.float32)
 
 

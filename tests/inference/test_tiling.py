@@ -9,7 +9,7 @@ from skimage.measure import label, regionprops
 
 from nucseg.errors import InputError
 from nucseg.inference.loading import load_model
-from nucseg.inference.tiling import Stitcher, tiles, window_size
+from nucseg.inference.tiling import Stitcher, image_pixels, tiles
 from nucseg.targets import instance_maps
 
 
@@ -191,8 +191,8 @@ def test_filters_see_the_whole_image(painted):
     assert model.with_postprocessing(max_area=1000).segment(image).count == 2
 
 
-def test_windows_follow_the_memory():
-    assert window_size(0.8) < window_size(1) < window_size(8)
-    assert window_size(1) % 32 == 0
-    with pytest.raises(InputError, match=r"0.4 GB of memory are too little.*0.6 or more"):
-        window_size(0.4)
+def test_images_in_memory_follow_the_memory():
+    assert image_pixels(0.6) < image_pixels(1) < image_pixels(8)
+    for little in (0.4, 0, -1, float("nan")):
+        with pytest.raises(InputError, match=r"GB of memory are too little.*0.6 or more"):
+            image_pixels(little)

@@ -8,6 +8,7 @@ from nucseg.config import Filtering
 from nucseg.datasets.synthetic import sample_image
 from nucseg.inference import large
 from nucseg.inference.loading import load_model
+from nucseg.inference.segmenter import Model
 from nucseg.napari.finding import Found, find_nuclei, kept_nuclei
 from nucseg.napari.samples import stack as sample_stack
 from nucseg.napari.stacks import Channel, Stack
@@ -97,7 +98,7 @@ def test_a_channel_is_segmented_alone(bright_model, squares):
 
 @pytest.fixture
 def little_memory(monkeypatch):
-    monkeypatch.setattr("nucseg.napari.finding.fits_memory", lambda _shape, _window: False)
+    monkeypatch.setattr(Model, "fits_memory", lambda _self, _shape: False)
     monkeypatch.setattr(large, "_PART", 320)
     monkeypatch.setattr(large, "_BAND", 100)
 

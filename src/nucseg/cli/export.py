@@ -36,22 +36,24 @@ def export(
     """
     import shutil
 
-    from nucseg.errors import InputError, ModelError
+    from nucseg.errors import InputError
     from nucseg.files import whole_file
-    from nucseg.models.zoo import KERAS, ONNX, find_model, read_card
+    from nucseg.models.zoo import KERAS, ONNX, find_model, listed_file, read_card
 
     folder = find_model(model)
     card = read_card(folder)
     if output.exists():
         raise InputError(f"{output} is there already. Give another place.")
-    source = folder / (ONNX if format is Format.ONNX else KERAS)
-    if source.name not in card.files:
-        raise ModelError(f"The model {card.name} has no file {source.name} to export.")
     if format is Format.SAVED_MODEL:
+        from nucseg.export.folders import whole_folder
         from nucseg.inference.runtimes import load_keras
+        from nucseg.models.saved_model import write_saved_model
 
-        load_keras(source).export(output, format="tf_saved_model", verbose=False)
+        network = load_keras(listed_file(folder, card, KERAS))
+        with whole_folder(output) as partial_folder:
+            write_saved_model(network, partial_folder)
     else:
+        source = listed_file(folder, card, ONNX if format is Format.ONNX else KERAS)
         with whole_file(output) as partial:
             shutil.copyfile(source, partial)
     typer.echo(f"Wrote {output}")

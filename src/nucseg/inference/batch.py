@@ -46,7 +46,7 @@ from nucseg.inference.summary import (
     write_run_report,
     write_tables,
 )
-from nucseg.inference.tiling import fits_memory
+from nucseg.inference.tiling import pixels_side_by_side
 from nucseg.measure import mean_of_channels
 from nucseg.quality import image_quality
 
@@ -64,9 +64,9 @@ _UNEXPECTED = (
 )
 # More threads than this hinder each other in what Python does between the calls of its libraries.
 _MOST_WORKERS = 8
-# Windows that the memory holds beside each other: what is left to an image in memory
-# (see `nucseg.inference.tiling.window_size`) is free where images are no larger than a window.
-_WINDOWS = 1.6
+# So many times the pixels that fit side by side are worked on: what is left to an image in memory
+# is free where images are small.
+_SIDE_BY_SIDE = 1.6
 
 # Seconds between two reports of progress.
 _TICK = 0.2
@@ -188,7 +188,7 @@ def segment_files(
         resume=resume,
         workers=workers,
         single=model if workers == 1 else replace(model, runtime=model.runtime.on_one_thread()),
-        budget=Budget(_WINDOWS * model.window**2),
+        budget=Budget(_SIDE_BY_SIDE * pixels_side_by_side(model.image_pixels)),
         replace=replaces,
     )
     step(0, len(images))
@@ -395,12 +395,12 @@ def _segmented(
 ) -> Iterator[Segmentation | LargeSegmentation]:
     """Find the nuclei of an image in memory or, where it is too large, window by window."""
     pixels = source.shape[0] * source.shape[1]
-    alone = pixels > run.model.window**2
+    alone = pixels > pixels_side_by_side(run.model.image_pixels)
     with run.budget.take(float("inf") if alone else pixels) as has_all:
         if run.stop.is_set():
             raise _Stopped
         model = run.model if has_all else run.single
-        if fits_memory(source.shape, model.window):
+        if model.fits_memory(source.shape):
             with _as_image_errors():
                 read = read_plane(source)
                 segmentation = model.segment(read.pixels, pixel_size=read.pixel_size)

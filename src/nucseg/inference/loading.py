@@ -12,7 +12,7 @@ from nucseg.errors import ModelError
 from nucseg.inference.runtimes import load_runtime
 from nucseg.inference.segmentation import Segmentation
 from nucseg.inference.segmenter import Model
-from nucseg.inference.tiling import window_size
+from nucseg.inference.tiling import KEEPS_MEMORY_FROM, image_pixels
 from nucseg.models.zoo import DEFAULT_MODEL, find_model, read_card
 
 
@@ -34,7 +34,7 @@ def load_model(
     runtime : {"onnx", "keras"}
         What runs the network; Keras needs the ``train`` extra.
     max_memory : float
-        Memory to work in, in gigabytes; larger images are segmented in windows.
+        Memory to work in, in gigabytes, 0.6 or more. Labels do not depend on it.
 
     Raises
     ------
@@ -54,8 +54,10 @@ def load_model(
             f"{', '.join(INSTANCE_MAPS)}, but its network gives {', '.join(card.network.outputs)}. "
             "Train it by the recipe instance, or give it the method connected-components."
         )
-    window = window_size(max_memory)
-    return Model(card, load_runtime(folder, runtime, threads=threads), window)
+    pixels = image_pixels(max_memory)
+    arena = max_memory >= KEEPS_MEMORY_FROM
+    network = load_runtime(folder, runtime, card=card, threads=threads, arena=arena)
+    return Model(card, network, image_pixels=pixels)
 
 
 def segment(

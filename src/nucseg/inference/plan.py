@@ -16,7 +16,13 @@ from nucseg.export.probability import PROBABILITY_TIFF
 from nucseg.inference.inputs import Input, find_inputs
 from nucseg.inference.records import InputFiles
 from nucseg.inference.segmenter import Model
-from nucseg.inference.tiling import BASE_BYTES, WINDOW_BYTES, fits_memory, tiles, window_and_margin
+from nucseg.inference.tiling import (
+    BASE_BYTES,
+    KEEPS_MEMORY_FROM,
+    LEAN_BYTES,
+    WINDOW_BYTES,
+    image_pixels,
+)
 
 # Side of the image on which the network is timed.
 _TRIAL = 512
@@ -111,13 +117,10 @@ def _planned(image: Input, model: Model, in_files: int, files: InputFiles, rate:
     except (InputError, MissingExtraError) as error:
         return Planned(path, plane, (), 0, 0, 0, 0, str(error))
     height, width = source.shape[:2]
-    in_memory = fits_memory(source.shape, model.window)
+    in_memory = model.fits_memory(source.shape)
+    lean = model.image_pixels < image_pixels(KEEPS_MEMORY_FROM)
     sized = model.card.preprocessing.size
-    windows = (
-        tiles((height, width), **window_and_margin(model.window, model.scale or 1.0))
-        if sized is None and height * width > model.window**2
-        else []
-    )
+    windows = [] if sized is not None else model.windows((height, width))
     seen = sum(
         (rows.stop - rows.start) * (columns.stop - columns.start)
         for rows, columns in (tile.window for tile in windows)
@@ -132,7 +135,9 @@ def _planned(image: Input, model: Model, in_files: int, files: InputFiles, rate:
         plane,
         (height, width),
         max(len(windows), 1),
-        round((BASE_BYTES + WINDOW_BYTES * at_once + image_bytes) / 10**9, 2),
+        round(
+            (BASE_BYTES + (LEAN_BYTES if lean else WINDOW_BYTES) * at_once + image_bytes) / 10**9, 2
+        ),
         0 if in_memory else round(in_files * _FILE_BYTES * height * width / 10**9, 2),
         round(rate * seen * _ALL_STEPS, 6),
         obstacle,

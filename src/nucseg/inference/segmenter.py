@@ -24,7 +24,15 @@ from nucseg.inference.scale_estimate import estimate_view
 from nucseg.inference.scaling import scale_for
 from nucseg.inference.scores import expected_iou, mean_scores, nucleus_features
 from nucseg.inference.segmentation import Segmentation
-from nucseg.inference.tiling import Canvas, Stitcher, tiles, window_and_margin, window_size
+from nucseg.inference.tiling import (
+    WINDOW,
+    Canvas,
+    Stitcher,
+    Tile,
+    image_pixels,
+    tiles,
+    window_and_margin,
+)
 from nucseg.models.zoo import ModelCard
 from nucseg.outliers import SeenRange
 from nucseg.preprocess import FloatImage, prepare, prepared_limits, resize_image
@@ -65,18 +73,23 @@ class Model:
         What runs its network.
     window : int
         Side of a square as large as what is segmented at once, in pixels, a multiple of 32.
-        Larger images are cut into overlapping windows, see `nucseg.inference.tiling`.
+        Larger images are cut into overlapping windows, see `nucseg.inference.tiling`. Labels
+        depend on it, hence it is the same whatever the memory.
     scale : float or None
         Factor by which images are resized for the network. None estimates it for each image from
         the nuclei of a first look, where the card says what the network likes.
+    image_pixels : int
+        Pixels of the largest image that is held in memory; of larger ones the label image is in a
+        file. Labels do not depend on it.
     view : View or None
         Where the scale comes from, if it was estimated or follows from a diameter.
     """
 
     card: ModelCard
     runtime: Runtime
-    window: int = window_size(Segmenting().max_memory)
+    window: int = WINDOW
     scale: float | None = None
+    image_pixels: int = image_pixels(Segmenting().max_memory)
     view: View | None = None
 
     def with_postprocessing(self, **changes: Any) -> Model:
@@ -313,6 +326,17 @@ class Model:
         )
         return Found(labels, scores, probability)
 
+    def fits_memory(self, shape: tuple[int, ...]) -> bool:
+        """Whether an image of (height, width, ...) is held in memory, rather than in a file."""
+        return math.prod(shape[:2]) <= self.image_pixels
+
+    def windows(self, shape: tuple[int, int]) -> list[Tile]:
+        """Windows in which an image of (height, width) is segmented, whatever the memory."""
+        if self._fits(shape):
+            whole = (slice(0, shape[0]), slice(0, shape[1]))
+            return [Tile(whole, whole)]
+        return tiles(shape, **window_and_margin(self.window, self.scale or 1.0))
+
     def _fits(self, shape: tuple[int, ...]) -> bool:
         """Whether an image is one window."""
         return math.prod(shape[:2]) * max(self.scale or 1.0, 1.0) ** 2 <= self.window**2
@@ -348,7 +372,7 @@ class Model:
         """
         shape = (image.shape[0], image.shape[1])
         stitcher, scores = Stitcher(canvas, shape), []
-        windows = tiles(shape, **window_and_margin(self.window, self.scale or 1.0))
+        windows = self.windows(shape)
         for done, tile in enumerate(windows, start=1):
             prepared = prepare(image[tile.window], self.card.preprocessing, limits=limits)
             maps = self._maps(prepared, start=(tile.window[0].start, tile.window[1].start))

@@ -30,18 +30,22 @@ STRIDE = 32
 # 1,450 nuclei differs from the whole image (benchmarks/tiles.py); with 128, 4 of 518 did, by
 # another model.
 MARGIN = 192
-# What a window takes in the network and in the step to nuclei, in bytes per pixel, and what is
-# taken whatever its size.
-WINDOW_BYTES, BASE_BYTES = 450, 400 * 10**6
-# Pixels of an image that take as much memory as one of a window.
-_IMAGE_PIXELS = 5
+# Side of a square as large as what is segmented at once, whatever the memory, so that labels do not
+# depend on that. Without ONNX Runtime's arena it fits in 0.6 GB, with an image and its labels.
+WINDOW = 1312
+# What a pixel of a window takes with that arena and without, in bytes, and what is taken anyway.
+WINDOW_BYTES, LEAN_BYTES, BASE_BYTES = 450, 200, 400 * 10**6
+# Gigabytes from which there is room for the arena, and the least.
+KEEPS_MEMORY_FROM, LEAST_MEMORY = 1.0, 0.6
+# What a pixel of an image in memory takes with labels and measurements, in bytes.
+_IMAGE_BYTES = 90
+# Pixels of images side by side for one of an image in memory.
+_SIDE_BY_SIDE = 5
 _NO_BOX = np.array([2**62, 2**62, 0, 0])
 
 
-def window_size(max_memory: float) -> int:
-    """Largest side of a window, in pixels, that can be segmented in half of so many gigabytes.
-
-    The other half is left to an image that is in memory, with its labels and measurements.
+def image_pixels(max_memory: float) -> int:
+    """Pixels of the largest image that is held in memory, in half of what is free.
 
     Parameters
     ----------
@@ -51,20 +55,30 @@ def window_size(max_memory: float) -> int:
     Raises
     ------
     InputError
-        That is too little for any window.
+        That is too little to segment any image.
 
     Examples
     --------
-    >>> window_size(2)
-    1312
+    >>> image_pixels(2)
+    8888888
     """
-    pixels = max(max_memory * 10**9 - BASE_BYTES, 0) / 2 / WINDOW_BYTES
-    size = math.isqrt(int(pixels)) // STRIDE * STRIDE
-    if size <= 2 * MARGIN:
+    if not max_memory >= LEAST_MEMORY:
         raise InputError(
-            f"{max_memory:g} GB of memory are too little to segment any image. Allow 0.6 or more."
+            f"{max_memory:g} GB of memory are too little to segment any image. Allow "
+            f"{LEAST_MEMORY:g} or more."
         )
-    return size
+    return int((max_memory * 10**9 - BASE_BYTES) / 2 / _IMAGE_BYTES)
+
+
+def pixels_side_by_side(image_pixels: int) -> int:
+    """Pixels of images that are small enough to be segmented side by side, in all.
+
+    Parameters
+    ----------
+    image_pixels : int
+        As `image_pixels` gives them.
+    """
+    return image_pixels // _SIDE_BY_SIDE
 
 
 def window_and_margin(window: int, scale: float) -> dict[str, int]:
@@ -125,18 +139,6 @@ class Tile:
             slice(core.start - window.start, core.stop - window.start)
             for window, core in zip(self.window, self.core, strict=True)
         )
-
-
-def fits_memory(shape: tuple[int, ...], window: int) -> bool:
-    """Whether an image can be in memory with its labels and measurements, beside a window.
-
-    Parameters
-    ----------
-    shape : (height, width) or (height, width, channels)
-    window : int
-        As `window_size` gives it.
-    """
-    return shape[0] * shape[1] <= _IMAGE_PIXELS * window**2
 
 
 def tiles(shape: tuple[int, int], *, size: int, margin: int) -> list[Tile]:

@@ -103,6 +103,38 @@ def read_card(folder: Path) -> ModelCard:
     return card
 
 
+def listed_file(folder: Path, card: ModelCard, name: str) -> Path:
+    """Path of a file of a model, which its description must name with a hash.
+
+    All that opens a file of a model asks here, so that nothing else is ever run.
+
+    Parameters
+    ----------
+    folder : Path
+        A model folder.
+    card : ModelCard
+        As `read_card` gave it, which has checked the hashes.
+    name : str
+
+    Raises
+    ------
+    ModelError
+        The description does not name the file.
+    """
+    if name in card.files:
+        return folder / name
+    there = (
+        " There is such a file in its folder, but it may be any."
+        if (folder / name).exists()
+        else ""
+    )
+    listed = ", ".join(card.files) or "none"
+    raise ModelError(
+        f"The model {card.name} has no {name} among the files that its {CARD} lists ({listed})."
+        f"{there} Copy the whole model folder again, or use another model."
+    )
+
+
 def write_card(folder: Path, card: ModelCard) -> None:
     """Write ``model.json``, whole, with the hash of each of its files taken now.
 

@@ -15,7 +15,7 @@ from nucseg.config import Filtering
 from nucseg.inference.filters import keep_nuclei
 from nucseg.inference.large import segment_large
 from nucseg.inference.segmenter import Model
-from nucseg.inference.tiling import fits_memory, tiles
+from nucseg.inference.tiling import tiles
 from nucseg.measure import Columns, nearest_neighbours
 from nucseg.napari.stacks import Index, Stack
 
@@ -121,7 +121,7 @@ def _in_plane(
     progress: Callable[[int, int], None],
 ) -> tuple[Labels, Columns]:
     plane = stack.plane(index)
-    if fits_memory(plane.shape, model.window):
+    if model.fits_memory(plane.shape):
         whole = model.segment(plane.pixels(), pixel_size=pixel_size, progress=progress)
         return whole.labels, whole.measurements()
     with (

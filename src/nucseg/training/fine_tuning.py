@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from nucseg.config import FINE_TUNING, FINE_TUNING_CROPS, RECIPES, Training
 from nucseg.errors import InputError
 from nucseg.inference.runtimes import load_keras
-from nucseg.models.zoo import KERAS, find_model, read_card
+from nucseg.models.zoo import KERAS, find_model, listed_file, read_card
 
 if TYPE_CHECKING:
     import keras
@@ -89,7 +89,7 @@ def starting_network(settings: Training) -> keras.Model:
                 f"The settings of {name} are not those of the model {card.name} to go on from. "
                 "Leave them out, or train a new model."
             )
-    network = load_keras(folder / KERAS)
+    network = load_keras(listed_file(folder, card, KERAS))
     import keras
 
     for layer in network.layers:
