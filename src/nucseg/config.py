@@ -219,6 +219,12 @@ class Reading(Frozen):
         "default what the file says.",
     )
 
+    exclude: tuple[str, ...] = Field(
+        (),
+        description="Leave out files and folders whose name, or path from the searched folder, "
+        'matches a pattern, such as "*_raw.tif". May be given several times.',
+    )
+
 
 class Segmenting(Reading):
     """A run of ``nucseg segment``."""
@@ -243,6 +249,11 @@ class Segmenting(Reading):
         False,
         description="Look at each image eight times, turned and mirrored, and take the mean: a "
         "little better, 8 times slower.",
+    )
+    csv_dialect: Literal["excel", "excel-eu"] = Field(
+        "excel",
+        description="How tables are written: with commas and decimal points (excel), or with "
+        "semicolons and decimal commas (excel-eu), as Excel reads them where commas are decimal.",
     )
     max_memory: float = Field(
         2.0,

@@ -458,7 +458,12 @@ def test_each_plane_is_an_image(model: Model, stack: Path, tmp_path: Path):
 def test_what_was_read_is_told(model: Model, stack: Path, tmp_path: Path):
     segment_files([stack.parent], tmp_path / "out", model)
     run = json.loads((tmp_path / "out" / "run.json").read_text(encoding="utf-8"))
-    assert run["reading"] == {"channel": None, "project": "none", "pixel_size": None}
+    assert run["reading"] == {
+        "channel": None,
+        "project": "none",
+        "pixel_size": None,
+        "exclude": [],
+    }
     assert run["channels"] == {str(stack): "DAPI", str(stack.parent / "flat.png"): "all"}
     assert run["inputs"].keys() == run["channels"].keys()
     assert len(run["inputs"][str(stack)]) == 64

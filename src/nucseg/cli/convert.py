@@ -95,10 +95,10 @@ def _check_enough(formats: tuple[str, ...]) -> None:
 
 def _find(labels: list[str], output: Path, formats: tuple[str, ...]) -> list[Input]:
     """List the files, which may be results of nucseg, but not where these results go."""
-    from nucseg.inference.inputs import find_inputs
+    from nucseg.inference.inputs import search_inputs
 
     # Without an output, since label images in it are what is often converted.
-    files = find_inputs(labels, Path(os.devnull))
+    files = search_inputs(labels, Path(os.devnull), annotations=True).images
     places = {os.path.realpath(output / name) for name in formats}
     for file in files:
         if places.intersection(map(str, Path(os.path.realpath(file.path)).parents)):

@@ -51,6 +51,10 @@ def segment(
     pixel_size: Annotated[
         float | None, option(Segmenting, "pixel_size", metavar="MICROMETRES")
     ] = None,
+    exclude: Annotated[list[str] | None, option(Segmenting, "exclude", metavar="PATTERN")] = None,
+    csv_dialect: Annotated[
+        Literal["excel", "excel-eu"], option(Segmenting, "csv_dialect")
+    ] = default(Segmenting, "csv_dialect"),
     resume: Annotated[bool, option(Segmenting, "resume", "--resume")] = False,
     tta: Annotated[bool, option(Segmenting, "tta", "--tta")] = False,
     max_memory: Annotated[float, option(Segmenting, "max_memory", metavar="GB")] = default(
@@ -99,7 +103,8 @@ def segment(
     outlines), measurements.csv (a row per nucleus), images.csv (a row per image), report.html
     (pictures, counts and what looks wrong, for a browser) and run.json (how to repeat the run). A
     folder is searched with all its folders, and results keep its
-    structure; masks and labels beside a folder of images are left out. Results of an earlier run
+    structure; results of nucseg, masks beside their images and thumbnails are left out, which is
+    said; a file that is named is taken. Results of an earlier run
     in the same folder are replaced, or completed with --resume.
 
     Exits with 0 when all is done, 1 when some images failed (all others are written), 2 when
@@ -111,6 +116,8 @@ def segment(
         nucseg segment plate1/ plate2/ -o out --resume
         nucseg segment "plates/*/dapi_*.tif" -o out --save labels,rois,geojson
         nucseg segment slides/ -o out --dry-run
+        nucseg segment plate.csv -o out --csv-dialect excel-eu
+        nucseg segment images/ -o out --exclude "*_raw.tif" --exclude old
         nucseg segment stack.ome.tif -o out --channel DAPI --project max
     """
     from nucseg.inference.loading import load_model
@@ -132,9 +139,12 @@ def segment(
         loaded = loaded.with_tta()
     if diameter is not None:
         loaded = loaded.with_diameter(diameter)
-    reading = checked(Reading, {"channel": channel, "project": project, "pixel_size": pixel_size})
+    given = {"channel": channel, "project": project, "pixel_size": pixel_size}
+    reading = checked(Reading, {**given, "exclude": tuple(exclude or ())})
     if report:
         formats = (*formats, "report")
+    if csv_dialect == "excel-eu":
+        formats = (*formats, csv_dialect)
     options = {"formats": formats, "reading": reading}
     if dry_run:
         tell_plan(inputs, output, loaded, as_json=as_json, **options)

@@ -49,7 +49,8 @@ FORMATS: dict[str, Format] = {
 }
 
 # What is written once of all images of a run, and the package of the extra `formats` that it needs.
-SUMMARIES: dict[str, str | None] = {"parquet": "pyarrow", "report": None}
+# `excel-eu` changes how tables are written.
+SUMMARIES: dict[str, str | None] = {"parquet": "pyarrow", "report": None, "excel-eu": None}
 
 
 def split_formats(names: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,39 @@ from nucseg.files import whole_file
 # Written at once.
 _ROWS = 10_000
 
+
+@dataclass(frozen=True)
+class Dialect:
+    """How numbers and cells of a table are parted.
+
+    Attributes
+    ----------
+    name : str
+        As the command line calls it.
+    delimiter, decimal : str
+    encoding : str
+    """
+
+    name: str
+    delimiter: str
+    decimal: str
+    encoding: str
+
+
+EXCEL = Dialect("excel", ",", ".", "utf-8")
+# Excel of countries with decimal commas needs the byte order mark to read other than ASCII.
+EXCEL_EU = Dialect("excel-eu", ";", ",", "utf-8-sig")
+
 Table = Mapping[str, Sequence[Any] | npt.NDArray[Any]]
 
 
-def write_table(path: Path, parts: Iterable[Table], *, names: Sequence[str] = ()) -> None:
+def write_table(
+    path: Path,
+    parts: Iterable[Table],
+    *,
+    names: Sequence[str] = (),
+    dialect: Dialect = EXCEL,
+) -> None:
     """Write a table of several parts as CSV, whole or not at all.
 
     Parameters
@@ -30,6 +60,7 @@ def write_table(path: Path, parts: Iterable[Table], *, names: Sequence[str] = ()
         than memory can be written from a lazy re-iterable. A column that a part lacks is empty.
     names : sequence of str
         Columns that the table has even where no part has them, first.
+    dialect : Dialect
 
     Raises
     ------
@@ -39,10 +70,12 @@ def write_table(path: Path, parts: Iterable[Table], *, names: Sequence[str] = ()
     columns = dict.fromkeys(names)
     for part in parts:
         columns |= dict.fromkeys(part)
-    write_columns(path, tuple(columns), parts)
+    write_columns(path, tuple(columns), parts, dialect=dialect)
 
 
-def write_columns(path: Path, columns: Sequence[str], parts: Iterable[Table]) -> None:
+def write_columns(
+    path: Path, columns: Sequence[str], parts: Iterable[Table], *, dialect: Dialect = EXCEL
+) -> None:
     """Write a table whose columns are known as CSV, part by part, whole or not at all.
 
     Parameters
@@ -51,6 +84,7 @@ def write_columns(path: Path, columns: Sequence[str], parts: Iterable[Table]) ->
     columns : sequence of str
     parts : iterable of mapping from str to sequence
         As for `write_table`, but gone through once.
+    dialect : Dialect
 
     Raises
     ------
@@ -60,9 +94,9 @@ def write_columns(path: Path, columns: Sequence[str], parts: Iterable[Table]) ->
     with (
         whole_file(path) as partial,
         # File names may hold bytes that are no text.
-        partial.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
+        partial.open("w", encoding=dialect.encoding, errors="backslashreplace", newline="") as file,
     ):
-        writer = csv.writer(file, lineterminator="\n")
+        writer = csv.writer(file, lineterminator="\n", delimiter=dialect.delimiter)
         writer.writerow(columns)
         for part in parts:
             rows = len(next(iter(part.values()), ()))
@@ -70,28 +104,29 @@ def write_columns(path: Path, columns: Sequence[str], parts: Iterable[Table]) ->
             for first in range(0, rows, _ROWS):
                 some = {name: part[name][first : first + _ROWS] for name in columns if name in part}
                 missing = [None] * min(_ROWS, rows - first)
-                cells = [_cells(some.get(name, missing)) for name in columns]
+                cells = [_cells(some.get(name, missing), dialect.decimal) for name in columns]
                 writer.writerows(zip(*cells, strict=True))
 
 
-def _cells(column: Sequence[Any] | npt.NDArray[Any]) -> list[Any]:
+def _cells(column: Sequence[Any] | npt.NDArray[Any], decimal: str) -> list[Any]:
     """Nine digits of a number, which hold all of a 32-bit one; nothing where it is undefined."""
     if not isinstance(column, np.ndarray):
-        return [_cell(value) for value in column]
+        return [_cell(value, decimal) for value in column]
     if column.dtype.kind == "b":
         return list(column.astype(int).tolist())
     numbers = list(column.tolist())
     if column.dtype.kind != "f":
         return numbers
     # All in one go, which is several times faster than one by one.
-    cells: list[Any] = (len(numbers) * "%.9g " % tuple(numbers)).split()
+    text = len(numbers) * "%.9g " % tuple(numbers)
+    cells: list[Any] = text.replace(".", decimal).split()
     whole = (column == np.rint(column)) & (np.abs(column) >= 1e9)
     for place in np.flatnonzero(np.isnan(column) | (column == 0) | whole):
-        cells[place] = _cell(numbers[place])
+        cells[place] = _cell(numbers[place], decimal)
     return cells
 
 
-def _cell(value: Any) -> Any:
+def _cell(value: Any, decimal: str) -> Any:
     """Nine digits of a number, which hold all of a 32-bit one; nothing where it is undefined."""
     if isinstance(value, (bool, np.bool_)):
         return int(value)
@@ -99,4 +134,6 @@ def _cell(value: Any) -> Any:
         return value
     if math.isnan(value):
         return None
-    return int(value) if float(value).is_integer() and abs(value) < 1e15 else f"{value:.9g}"
+    if float(value).is_integer() and abs(value) < 1e15:
+        return int(value)
+    return f"{value:.9g}".replace(".", decimal)

@@ -30,7 +30,7 @@ from nucseg.export.run_record import write_run_record
 from nucseg.files import PARTIAL, UnfitFileError
 from nucseg.images import Source, read_plane
 from nucseg.inference import leftovers, records
-from nucseg.inference.inputs import Input, find_inputs
+from nucseg.inference.inputs import Input, search_inputs
 from nucseg.inference.large import LargeSegmentation, segment_large
 from nucseg.inference.records import InputFiles, Record
 from nucseg.inference.segmentation import Segmentation
@@ -171,11 +171,17 @@ def segment_files(
     folder = Path(output)
     of_each, of_all = split_formats(formats)
     reading = reading or Reading()
-    images = find_inputs(inputs, folder, reading)
+    found = search_inputs(inputs, folder, reading)
+    images = found.images
+    if left_out := found.told():
+        logger.info("%s", left_out)
     _check_own(folder, images, of_each)
     replaces = leftovers.begin(folder, resume=resume)
     _make_ready(folder)
-    about = describe_run(model, images, formats, command) | {"reading": reading.model_dump()}
+    about = describe_run(model, images, formats, command) | {
+        "reading": reading.model_dump(),
+        "left_out": {kind: list(map(str, paths)) for kind, paths in found.left_out.items()},
+    }
     write_run_record(folder / RUN, about)
     step = progress or (lambda _done, _total: None)
     workers = _workers(model, len(images))
@@ -193,12 +199,12 @@ def segment_files(
     )
     step(0, len(images))
     with closing(_each(images, run, lambda done: step(done, len(images)))) as done:
-        found = list(done)
+        kept = list(done)
     outcomes = [
         outcome_of(image, _if_still_there(image, record, run))
-        for image, record in zip(images, found, strict=True)
+        for image, record in zip(images, kept, strict=True)
     ]
-    write_tables(folder, images, outcomes, parquet="parquet" in of_all)
+    write_tables(folder, images, outcomes, of_all)
     if "report" in of_all:
         write_run_report(folder, images, outcomes, model, of_each)
     leftovers.remove_replaced(folder, images, of_each, replace=replaces)

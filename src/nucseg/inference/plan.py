@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from nucseg.config import Reading
 from nucseg.errors import InputError, MissingExtraError
 from nucseg.export import check_formats, split_formats
 from nucseg.export.probability import PROBABILITY_TIFF
-from nucseg.inference.inputs import Input, find_inputs
+from nucseg.inference.inputs import Input, search_inputs
 from nucseg.inference.records import InputFiles
 from nucseg.inference.segmenter import Model
 from nucseg.inference.tiling import (
@@ -23,6 +24,8 @@ from nucseg.inference.tiling import (
     WINDOW_BYTES,
     image_pixels,
 )
+
+logger = logging.getLogger(__name__)
 
 # Side of the image on which the network is timed.
 _TRIAL = 512
@@ -104,7 +107,10 @@ def plan_files(
     of_each, _ = split_formats(formats)
     in_files = 1 + (PROBABILITY_TIFF in check_formats(of_each))
     reading = reading or Reading()
-    images = find_inputs(inputs, Path(output), reading)
+    found = search_inputs(inputs, Path(output), reading)
+    images = found.images
+    if left_out := found.told():
+        logger.info("%s", left_out)
     files, rate = InputFiles(reading), seconds_per_pixel(model)
     return [_planned(image, model, in_files, files, rate) for image in images]
 

@@ -186,7 +186,7 @@ def fingerprint(image: Input, model: Model, files: InputFiles) -> Record:
         "nucseg": __version__,
         "model": model.card.model_dump(mode="json"),
         "scale": model.scale,
-        "reading": files.reading.model_dump(),
+        "reading": files.reading.model_dump(exclude={"exclude"}),
         **files.status(image.path),
     }
 

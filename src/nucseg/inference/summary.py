@@ -7,7 +7,7 @@ gives the same as one that was not.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -20,7 +20,7 @@ from nucseg.export import output_files
 from nucseg.export.overlay import OVERLAY_PNG
 from nucseg.export.parquet import write_parquet
 from nucseg.export.report import ReportImage, write_report
-from nucseg.export.tables import write_table
+from nucseg.export.tables import EXCEL, EXCEL_EU, write_table
 from nucseg.inference import records
 from nucseg.inference.confidence import Confidence, confidence_from
 from nucseg.inference.inputs import Input
@@ -111,27 +111,41 @@ def _warnings(record: Record, sureness: Confidence | None) -> tuple[str, ...]:
 
 
 def write_tables(
-    folder: Path, images: Sequence[Input], outcomes: Sequence[Outcome], *, parquet: bool = False
+    folder: Path, images: Sequence[Input], outcomes: Sequence[Outcome], of_all: Sequence[str]
 ) -> None:
     """Write ``measurements.csv``, ``images.csv`` and, if asked for, ``measurements.parquet``.
+
+    Other columns of a list of inputs follow in ``images.csv``.
 
     Raises
     ------
     InputError
         They cannot be written.
     """
+    dialect = EXCEL_EU if EXCEL_EU.name in of_all else EXCEL
     # A column that tells planes apart, where there are any.
     plane = ("plane",) if any(image.plane for image in images) else ()
     names = ("image", *plane, "label")
     measurements = MeasurementParts(folder, images)
-    write_table(folder / MEASUREMENTS, measurements, names=names)
-    if parquet:
+    write_table(folder / MEASUREMENTS, measurements, names=names, dialect=dialect)
+    if "parquet" in of_all:
         write_parquet(folder / PARQUET, measurements, names=names)
     columns = ("path", *plane, *_OUTCOME)
     rows = {name: [getattr(outcome, name) for outcome in outcomes] for name in columns}
     rows["warnings"] = [" ".join(outcome.warnings) for outcome in outcomes]
     rows |= _confidence_columns(outcomes)
-    write_table(folder / IMAGES, [rows])
+    write_table(folder / IMAGES, [rows | _listed_columns(images, rows)], dialect=dialect)
+
+
+def _listed_columns(images: Sequence[Input], own: Collection[str]) -> dict[str, list[str]]:
+    """Columns that lists of inputs gave; ``list_`` is put before names that are nucseg's own."""
+    given = [dict(image.columns) for image in images]
+    names = dict.fromkeys(name for each in given for name in each)
+    taken = {name.casefold() for name in own}
+    return {
+        f"list_{name}" if name.casefold() in taken else name: [each.get(name, "") for each in given]
+        for name in names
+    }
 
 
 def _confidence_columns(outcomes: Sequence[Outcome]) -> dict[str, list[Any]]:
