@@ -354,7 +354,7 @@ def test_fluorophore_names_a_channel_without_a_name(tmp_path: Path):
     assert open_image(path)[0].channel == "Hoechst 33342"
 
 
-def test_planes_that_metadata_tell_of_and_the_file_lacks_are_empty(tmp_path: Path):
+def test_planes_that_metadata_tell_of_and_the_file_lacks_are_missing(tmp_path: Path):
     path = tmp_path / "a.ome.tif"
     pixels = noise(3, 20, 30)
     for options in ({}, {"compression": "zlib"}):
@@ -365,7 +365,7 @@ def test_planes_that_metadata_tell_of_and_the_file_lacks_are_empty(tmp_path: Pat
         sources = open_image(path)
         assert len(sources) == 5
         np.testing.assert_array_equal(sources[2][:, :], pixels[2])
-        assert not sources[4][:, :].any()
+        assert [source.missing for source in sources] == [False] * 3 + [True] * 2
 
 
 def test_a_file_of_a_set_holds_its_own_planes(tmp_path: Path):

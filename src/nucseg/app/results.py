@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from nucseg.export import check_formats, save_formats
 from nucseg.export.run_record import write_run_record
 from nucseg.export.tables import Table, write_table
 from nucseg.files import sha256
-from nucseg.images import PixelSize, open_image
+from nucseg.images import PixelSize, Source, open_image
 from nucseg.inference.summary import IMAGES, MEASUREMENTS, RUN
 from nucseg.models.zoo import ModelCard
 
@@ -73,11 +74,16 @@ def pixel_size_of(image: OpenImage, given: float | None) -> PixelSize | None:
     """Size of a pixel: the one that is given, else what the file says."""
     if given is not None:
         return given, given
+    return None if image.run is None else _source_of(image).pixel_size
+
+
+def _source_of(image: OpenImage) -> Source:
+    """Plane of a file that was segmented."""
+    if image.run is None:
+        raise InputError(f"{image.path.name} is not segmented yet. Open it first.")
     run = image.run
-    if run is None:
-        return None
     sources = open_image(image.path, channel=run.channel, project=run.project)
-    return next(source.pixel_size for source in sources if source.plane == run.plane)
+    return next(source for source in sources if source.plane == run.plane)
 
 
 def _write_image(
@@ -88,6 +94,7 @@ def _write_image(
         raise InputError(f"{image.path.name} is not segmented yet. Open it first.")
     pixel_size = pixel_size_of(image, want.pixel_size)
     nuclei = image.document.segmentation(want.filters, pixel_size=pixel_size)
+    nuclei = replace(nuclei, place=_source_of(image).place)
     save_formats(nuclei, folder, name, formats)
     count, plane = nuclei.count, image.run.plane
     first = {"image": [image.path.name] * count, "plane": [plane] * count}

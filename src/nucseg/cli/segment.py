@@ -183,7 +183,7 @@ def run_and_report(
 
 def _summary(outcomes: list[Outcome], output: Path, seconds: float) -> dict[str, Any]:
     from nucseg.export.failures import causes_of
-    from nucseg.inference.summary import REPORT
+    from nucseg.inference.summary import REPORT, channels_told
 
     done = sum(not outcome.kept for outcome in outcomes)
     causes = causes_of(outcomes)
@@ -211,6 +211,12 @@ def _summary(outcomes: list[Outcome], output: Path, seconds: float) -> dict[str,
         ],
         "warnings": [text for outcome in outcomes for text in outcome.warnings],
         "to_look_at": sum(each.status == "empty" or bool(each.warnings) for each in outcomes),
+        "missing": [
+            {"path": outcome.path, "plane": outcome.plane}
+            for outcome in outcomes
+            if outcome.status == "missing"
+        ],
+        "channels": channels_told(outcomes),
         "kept": len(outcomes) - done,
         "nuclei": sum(outcome.nuclei for outcome in outcomes),
         "seconds": round(seconds, 3),
@@ -224,6 +230,7 @@ def _tell(summary: dict[str, Any]) -> None:
     typer.echo(f"{_count(done, 'image')} segmented{empty}: {_nuclei(summary['nuclei'])}.")
     if summary["kept"]:
         typer.echo(f"{_count(summary['kept'], 'image')} of an earlier run kept.")
+    _tell_of_planes(summary)
     if new := summary["images"] - summary["kept"]:
         seconds = summary["seconds"]
         typer.echo(f"Time: {_time(seconds)}, {_rate(new, seconds)}.")
@@ -245,6 +252,14 @@ def _tell(summary: dict[str, Any]) -> None:
     typer.echo(f"Results: {summary['output']}")
     if summary["report"]:
         typer.echo(f"Report: {summary['report']} (opens in a browser)")
+
+
+def _tell_of_planes(summary: dict[str, Any]) -> None:
+    for text in summary["channels"]:
+        typer.echo(text)
+    for path, count in Counter(each["path"] for each in summary["missing"]).items():
+        planes = _count(count, "plane")
+        typer.secho(f"{planes} missing: {path} states them and does not hold them.", fg="yellow")
 
 
 def _tell_low_confidence(images: list[dict[str, Any]]) -> None:

@@ -10,6 +10,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from nucseg.images import Place
+
 
 class Windowed(Protocol):
     """Pixels that are read by windows: an array, or an image that is not in memory."""
@@ -49,6 +51,7 @@ class InMemory:
     """A label image in memory, for those that are `Segmented`: all its nuclei are one part."""
 
     labels: npt.NDArray[np.unsignedinteger[Any]]
+    place: Place | None = None
 
     @property
     def highest(self) -> int:
@@ -70,6 +73,10 @@ class Segmented(Protocol):
     @property
     def labels(self) -> Windowed:
         """Label image, shape (H, W), uint16 or uint32."""
+
+    @property
+    def place(self) -> Place | None:
+        """Where the plane is in its file, where that is a stack."""
 
     @property
     def highest(self) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 
 from nucseg.export.format import Format, Segmented
 from nucseg.export.json_items import rounded, write_json_items
+from nucseg.images import Place
 from nucseg.outlines import Polygon, Ring, outlines
 
 _CLASSIFICATION = {"name": "Nucleus", "color": [230, 159, 0]}
@@ -17,7 +18,8 @@ _CLASSIFICATION = {"name": "Nucleus", "color": [230, 159, 0]}
 def write_geojson(segmented: Segmented, path: Path, _name: str) -> None:
     """Write nuclei as GeoJSON: detections of QuPath's class Nucleus, with their measurements.
 
-    Positions are in pixels, along the edges of pixels, as QuPath has them.
+    Positions are in pixels, along the edges of pixels, as QuPath has them. Those of a plane of a
+    stack carry its channel, slice and time point.
 
     Parameters
     ----------
@@ -36,14 +38,27 @@ def write_geojson(segmented: Segmented, path: Path, _name: str) -> None:
 def _features(segmented: Segmented) -> Iterator[dict[str, Any]]:
     table = dict(segmented.measurements())
     table.pop("label", None)
+    plane = _plane(segmented.place)
     for part in segmented.parts():
         nuclei = outlines(part.labels, origin=part.origin)
         for row, (label, polygons) in enumerate(nuclei, start=part.first):
-            yield _feature(label, polygons, {name: table[name][row] for name in table})
+            measurements = {name: table[name][row] for name in table}
+            yield _feature(label, polygons, measurements, plane)
+
+
+def _plane(place: Place | None) -> dict[str, Any]:
+    """Plane of an image as QuPath has it: -1 for all channels, 0 for the only slice."""
+    if place is None:
+        return {}
+    channel = -1 if place.channel is None else place.channel
+    return {"plane": {"c": channel, "z": place.z or 0, "t": place.t or 0}}
 
 
 def _feature(
-    label: int, polygons: list[Polygon], measurements: Mapping[str, float]
+    label: int,
+    polygons: list[Polygon],
+    measurements: Mapping[str, float],
+    plane: Mapping[str, Any],
 ) -> dict[str, Any]:
     coordinates = [[_closed(ring) for ring in rings] for rings in polygons]
     one = len(coordinates) == 1
@@ -61,6 +76,7 @@ def _feature(
         "geometry": {
             "type": "Polygon" if one else "MultiPolygon",
             "coordinates": coordinates[0] if one else coordinates,
+            **plane,
         },
         "properties": properties,
     }

@@ -126,7 +126,7 @@ def write_report(path: Path, images: Iterable[ReportImage], *, facts: Mapping[st
 def _summary(batch: Batch) -> str:
     images = batch.images
     status = Counter(image.status for image in images)
-    numbers = (
+    numbers = [
         ("#images", len(images), "image" if len(images) == 1 else "images"),
         ("#nuclei", sum(image.nuclei for image in images), "nuclei"),
         ("#failed", status["failed"], "failed"),
@@ -136,7 +136,9 @@ def _summary(batch: Batch) -> str:
             batch.low.seen + batch.wrong.seen,
             "to look at: empty, of low confidence, or something looks wrong",
         ),
-    )
+    ]
+    if status["missing"]:
+        numbers.append(("#images", status["missing"], "missing: the file does not hold the plane"))
     items = [
         f'<li><b>{count:,}</b> <a href="{place}">{text}</a></li>'
         if count
@@ -256,7 +258,7 @@ def _folders(images: Sequence[ReportImage]) -> str:
     rows, remarks = [], []
     for folder, inside in list(folders.items())[:_ROWS]:
         status = Counter(image.status for image in inside)
-        nuclei, done = sum(image.nuclei for image in inside), len(inside) - status["failed"]
+        nuclei, done = sum(image.nuclei for image in inside), status["ok"] + status["empty"]
         mean = round(nuclei / done, 1) if done else None
         wrong = sum(bool(image.remarks) for image in inside)
         cells = (folder, len(inside), nuclei, mean, status["failed"], status["empty"], wrong)
@@ -294,7 +296,8 @@ def _images(batch: Batch) -> str:
         plane = [image.plane] if has_planes else []
         areas = [area if image.unit == unit else None for unit in units]
         scores = [image.median_score] if has_scores else []
-        counts = [image.nuclei if image.status != "failed" else None, *areas, *scores]
+        segmented = image.status in ("ok", "empty")
+        counts = [image.nuclei if segmented else None, *areas, *scores]
         remark = without_name(image.error, image.path) or " ".join(image.remarks)
         name = image.path.removeprefix(shared)
         cells = [name, *plane, image.status, *counts, remark]

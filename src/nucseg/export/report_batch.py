@@ -30,8 +30,8 @@ class ReportImage:
         As the user named it.
     plane : str
         Which of the file's planes, empty if it has one.
-    status : {"ok", "empty", "failed"}
-        With nuclei, without any, or not segmented.
+    status : {"ok", "empty", "failed", "missing"}
+        With nuclei, without any, not segmented, or a plane that the file does not hold.
     nuclei : int
         Their number.
     error : str
@@ -54,7 +54,7 @@ class ReportImage:
 
     path: str
     plane: str
-    status: Literal["ok", "empty", "failed"]
+    status: Literal["ok", "empty", "failed", "missing"]
     nuclei: int
     error: str = ""
     warnings: Sequence[str] = ()

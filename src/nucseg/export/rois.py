@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import zipfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from nucseg.export.format import Format, Segmented
 from nucseg.files import whole_file
+from nucseg.images import Place
 from nucseg.outlines import Polygon, outlines
+
+if TYPE_CHECKING:
+    from roifile import ImagejRoi
 
 # Whole numbers in ImageJ's files have 16 bits, and it takes those above this one for negative.
 _LARGEST = 60_535
@@ -46,10 +51,10 @@ def write_rois(segmented: Segmented, path: Path, _name: str) -> None:
                 # Without the time, so that the same nuclei give the same file.
                 entry = zipfile.ZipInfo(f"{name}.roi")
                 entry.compress_type = zipfile.ZIP_DEFLATED
-                archive.writestr(entry, roi_bytes(polygons, name))
+                archive.writestr(entry, roi_bytes(polygons, name, segmented.place))
 
 
-def roi_bytes(polygons: list[Polygon], name: str) -> bytes:
+def roi_bytes(polygons: list[Polygon], name: str, place: Place | None = None) -> bytes:
     """Encode a nucleus as ImageJ's ROI file.
 
     Parameters
@@ -57,6 +62,8 @@ def roi_bytes(polygons: list[Polygon], name: str) -> bytes:
     polygons : list of list of ndarray, shape (K, 2)
         As `nucseg.outlines.outlines` gives them.
     name : str
+    place : Place, optional
+        Where the plane is in its stack.
 
     Returns
     -------
@@ -67,6 +74,8 @@ def roi_bytes(polygons: list[Polygon], name: str) -> bytes:
     points = np.concatenate([rings[0] for rings in polygons])
     (left, top), (right, bottom) = points.min(axis=0).tolist(), points.max(axis=0).tolist()
     roi = ImagejRoi(name=name, left=left, top=top, right=right, bottom=bottom)
+    if place is not None:
+        _set_position(roi, place)
     if len(polygons) == 1 and len(polygons[0]) == 1 and max(right, bottom) <= _LARGEST:
         roi.roitype = ROI_TYPE.TRACED
         roi.integer_coordinates = points - np.array([left, top], np.int32)
@@ -76,6 +85,17 @@ def roi_bytes(polygons: list[Polygon], name: str) -> bytes:
         roi.multi_coordinates = _path(polygons)
         roi.shape_roi_size = roi.multi_coordinates.size
     return roi.tobytes()
+
+
+def _set_position(roi: ImagejRoi, place: Place) -> None:
+    """Say in which plane a selection is: ImageJ counts from 1, and 0 means all."""
+    z, t = place.z, place.t
+    if place.single:
+        roi.position = 1 + ((t or 0) if z is None else z)
+        return
+    roi.c_position = 0 if place.channel is None else place.channel + 1
+    roi.z_position = 0 if z is None else z + 1
+    roi.t_position = 0 if t is None else t + 1
 
 
 def _path(polygons: list[Polygon]) -> np.ndarray[tuple[int], np.dtype[np.float32]]:

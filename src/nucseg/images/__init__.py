@@ -11,18 +11,20 @@ from nucseg.images.faults import quiet, reading
 from nucseg.images.omezarr import is_zarr, open_zarr
 from nucseg.images.planes import (
     Channel,
+    Chosen,
     Opener,
     Pixels,
+    Place,
     Projection,
     Scene,
     Source,
     channel_names,
     describe,
-    nuclear_channel,
     sources,
 )
 from nucseg.images.raster import KINDS, open_raster
 from nucseg.images.slides import SLIDE_SUFFIXES, open_slide
+from nucseg.images.stains import nuclear_channel
 from nucseg.images.tiff import TIFF_STARTS, open_tiff
 from nucseg.images.units import PixelSize
 from nucseg.images.vendors import VENDOR_SUFFIXES, vendor_reader
@@ -32,9 +34,11 @@ __all__ = [
     "INPUT_SUFFIXES",
     "KINDS",
     "Channel",
+    "Chosen",
     "Image",
     "PixelSize",
     "Pixels",
+    "Place",
     "Projection",
     "Source",
     "channels_of",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +16,7 @@ import numpy.typing as npt
 
 from nucseg.errors import InputError
 from nucseg.images.faults import damaged, reading
+from nucseg.images.stains import nuclear_channel
 from nucseg.images.units import PixelSize, implausible_warning, plausible
 
 Pixels = npt.NDArray[Any]
@@ -31,15 +33,48 @@ COLOURS = ("red", "green", "blue", "alpha")
 # Axes of which files do not say what they are; a stack without any is often one of slices.
 _UNKNOWN = "IQ"
 
-# Stains and words that tell a channel of nuclei, the surest first.
-_NUCLEAR = tuple(
-    re.compile(pattern, re.IGNORECASE)
-    for pattern in (
-        r"dapi|hoechst|\bh[ -]?33(342|258)\b|draq ?-?[57]|nucblue|nucspot",
-        r"\bnucle(us|i|ar)\b|sytox",
-        r"\bh2b\b|propidium|\bpi\b",
-    )
-)
+
+@dataclass(frozen=True)
+class Place:
+    """Where a plane is in its file, counted from 0.
+
+    Attributes
+    ----------
+    channel : int or None
+        The one that was read; None where there is one, or all were.
+    z, t : int or None
+        Slice and time point; None where there is one, or slices were projected.
+    single : bool
+        Whether the file has one of these axes alone, so that ImageJ opens it as a plain stack.
+    """
+
+    channel: int | None = None
+    z: int | None = None
+    t: int | None = None
+    single: bool = False
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Which channel of a file was read, and why.
+
+    Attributes
+    ----------
+    name : str
+        Its name, its number counted from 0, or ``all``.
+    number : int or None
+        Its number, counted from 0; None of all.
+    of : int
+        Channels or colours of the file.
+    by : {"only", "name", "asked", "all"}
+        It is the only one, its name is that of a nuclear stain, it was asked for; or all were read,
+        since no name says which shows nuclei.
+    """
+
+    name: str = "all"
+    number: int | None = None
+    of: int = 1
+    by: Literal["only", "name", "asked", "all"] = "only"
 
 
 @dataclass(frozen=True)
@@ -63,13 +98,17 @@ class Source:
     pixel_size : tuple of float or None
         Micrometres from one pixel to the next along rows (downwards) and columns; None where the
         file does not state one that is plausible.
-    channel : str
-        What was chosen of the file's channels: a name, a number counted from 0, or ``all``.
+    chosen : Chosen
+        What was chosen of the file's channels, and why.
     lazy : bool
         Whether a window costs about as much memory as it has pixels. Else the first one decodes
         the whole plane, which stays in memory, as the format has no smaller parts.
     warnings : tuple of str
         What the file states and is not used, in sentences.
+    place : Place or None
+        Where the plane is in its file; None where that has no slices or time points.
+    missing : bool
+        Whether the file states the plane, but does not hold its pixels; to read it is an error.
     """
 
     path: Path
@@ -77,10 +116,17 @@ class Source:
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     pixel_size: PixelSize | None
-    channel: str
+    chosen: Chosen
     lazy: bool
     read: Callable[[slice, slice], Pixels] = field(repr=False, compare=False)
     warnings: tuple[str, ...] = ()
+    place: Place | None = None
+    missing: bool = False
+
+    @property
+    def channel(self) -> str:
+        """Name of the channel that was chosen, its number, or ``all``."""
+        return self.chosen.name
 
     def __getitem__(self, window: Window) -> Pixels:
         """Read a window.
@@ -105,6 +151,11 @@ class Source:
         if any(span.step != 1 for span in spans):
             raise ValueError(f"Expected slices without steps, got {window}.")
         shape = (*map(len, spans), *self.shape[2:])
+        if self.missing:
+            raise InputError(
+                f"{self.path} states the plane {self.plane} and does not hold it. Save the file "
+                "again, or leave the plane out."
+            )
         if 0 in shape:
             return np.empty(shape, self.dtype)
         with reading(str(self.path)):
@@ -142,6 +193,8 @@ class Scene:
         See `Source`.
     name : str
         What the file calls it among others.
+    holds : callable
+        ``holds(index)``, the index as for `read`, tells whether the file holds the pixels.
     """
 
     axes: str
@@ -154,6 +207,7 @@ class Scene:
     channels: tuple[str, ...] = ()
     lazy: bool = True
     name: str = ""
+    holds: Callable[[tuple[int, ...]], bool] = lambda _index: True
 
     @property
     def count(self) -> int:
@@ -171,33 +225,6 @@ def check_planes(lengths: Sequence[int], name: str) -> None:
     """Refuse a file that tells of more planes and channels than any has."""
     if math.prod(lengths) > _MAX_PLANES:
         raise damaged(name, f"it tells of {math.prod(lengths)} planes")
-
-
-def nuclear_channel(names: Sequence[str]) -> int | None:
-    """Find the channel whose name says that it shows nuclei.
-
-    Parameters
-    ----------
-    names : sequence of str
-
-    Returns
-    -------
-    int or None
-        The first of those with the surest name; None where none says so, or all alike, as where
-        the name of the file stands in each.
-
-    Examples
-    --------
-    >>> nuclear_channel(["GFP", "DAPI"]), nuclear_channel(["DAPI (405)", "PI"])
-    (1, 0)
-    >>> nuclear_channel(["GFP", "RFP"]) is None
-    True
-    """
-    for pattern in _NUCLEAR:
-        found = [bool(pattern.search(name.replace("_", " "))) for name in names]
-        if any(found):
-            return None if all(found) and len(names) > 1 else found.index(True)
-    return None
 
 
 def sources(
@@ -267,11 +294,11 @@ def _scene_names(scenes: Sequence[Scene]) -> list[list[str]]:
 
 @dataclass(frozen=True)
 class _Choice:
-    """Channels to read, or of colours the one to keep."""
+    """Channels to read, or of colours the one to keep, and what is said of it."""
 
     channels: tuple[int, ...]
     colour: int | None
-    name: str
+    chosen: Chosen
 
 
 def channel_names(scene: Scene) -> list[str]:
@@ -295,18 +322,21 @@ def _is_colour(scene: Scene) -> bool:
 def _choose(scene: Scene, channel: Channel, path: str) -> _Choice:
     count, colours = scene.count, _is_colour(scene)
     names = channel_names(scene)
+    of = len(names)
     number = None if colours else nuclear_channel(names)
+    by: Literal["only", "name", "asked", "all"] = "name" if of > 1 else "only"
     if channel is not None:
-        number = _named(names, channel, path)
+        number, by = _named(names, channel, path), "asked"
     if number is None:
         if count > 1 and (count > MAX_CHANNELS or scene.samples > 1):
             raise InputError(
                 f"{path} has {count} channels, expected at most {MAX_CHANNELS} or one that is "
                 f"called after a nuclear stain. Choose one by --channel: {_listing(names)}."
             )
-        return _Choice(tuple(range(count)), None, "all")
+        return _Choice(tuple(range(count)), None, Chosen("all", None, of, "all" if of > 1 else by))
     label = names[number] if names.count(names[number]) == 1 and names[number] else str(number)
-    return _Choice((0,), number, label) if colours else _Choice((number,), None, label)
+    chosen = Chosen(label, number, of, by)
+    return _Choice((0,), number, chosen) if colours else _Choice((number,), None, chosen)
 
 
 def _named(names: Sequence[str], channel: str | int, path: str) -> int:
@@ -356,15 +386,19 @@ def _source(path: Path, scene: Scene, chosen: _Choice, plane: str, index: _Index
     samples = scene.samples if chosen.colour is None else 1
     channels = max(count, samples)
 
-    def one_channel(channel: int, rows: slice, columns: slice) -> Pixels:
-        """Largest values over the projected axes."""
+    def places(channel: int) -> list[tuple[int, ...]]:
+        """List indices over the projected axes, of pixels that the file holds."""
         spans = [
             range(channel, channel + 1) if axis == "C" else span
             for axis, span in zip(scene.axes, index, strict=True)
         ]
+        found = itertools.product(*spans)
+        return [place for place in found if scene.holds(place)]
+
+    def one_channel(channel: int, rows: slice, columns: slice) -> Pixels:
+        """Largest values over the projected axes."""
         result: Pixels | None = None
-        for numbers in np.ndindex(*map(len, spans)):
-            place = tuple(span[i] for span, i in zip(spans, numbers, strict=True))
+        for place in places(channel):
             pixels = scene.read(place, rows, columns)
             if chosen.colour is not None:
                 pixels = pixels[..., chosen.colour]
@@ -381,11 +415,30 @@ def _source(path: Path, scene: Scene, chosen: _Choice, plane: str, index: _Index
         shape=(*scene.size, channels) if channels > 1 else scene.size,
         dtype=scene.dtype,
         pixel_size=plausible(scene.pixel_size),
-        channel=chosen.name,
+        chosen=chosen.chosen,
         lazy=scene.lazy,
         read=read,
         warnings=_doubts(scene),
+        place=_place(scene, chosen.chosen, index),
+        missing=not all(places(channel) for channel in chosen.channels),
     )
+
+
+def _place(scene: Scene, chosen: Chosen, index: _Index) -> Place | None:
+    """Where a plane is in its file: slices without a name are taken for z."""
+    found: dict[str, int] = {}
+    several = 0
+    for axis, length, span in zip(scene.axes, scene.lengths, index, strict=True):
+        if length == 1:
+            continue
+        several += 1
+        kind = {"T": "t", "Z": "z"}.get(axis, "z" if axis in _UNKNOWN else "")
+        if kind and len(span) == 1:
+            found.setdefault(kind, span[0])
+    if not found:
+        return None
+    channel = chosen.number if scene.count > 1 else None
+    return Place(channel, found.get("z"), found.get("t"), single=several == 1)
 
 
 def _doubts(scene: Scene) -> tuple[str, ...]:

@@ -36,6 +36,8 @@ _BESIDE = frozenset({"Thumbnail", "Label", "Macro", "Map", "Overview", "Preview"
 # An array of (height, width, channels) that is written without a word on its axes comes out as a
 # stack of images of this width, which nobody takes.
 _MAX_CHANNELS_LAST = 4
+# Planes of at most this width are hardly planes, where there are more of them than that.
+_MOST_CHANNELS_LAST = 16
 # A plane of more pixels has a byte for so many of them, even where tiles that are empty are left
 # out; less, and the file lacks most of what it tells of.
 _LARGE, _MOST_PIXELS_PER_BYTE = 2**28, 2**16
@@ -75,6 +77,9 @@ class _Decoded:
     window: Window
     lazy: bool
     stored: bool = True
+    # Pages that the metadata state and the file lacks, and planes in each page.
+    lacking: frozenset[int] = frozenset()
+    per_page: int = 1
 
 
 def open_tiff(open_file: Opener, name: str, *, as_labels: bool = False) -> list[Scene]:
@@ -169,7 +174,28 @@ def _scene(
         channels=channel_names(tiff, series),
         lazy=decoded.lazy,
         name=series.name,
+        holds=lambda index: _plane(axes, index) // decoded.per_page not in decoded.lacking,
     )
+
+
+def _plane(axes: _Axes, index: tuple[int, ...]) -> int:
+    """Find the number of the plane of the file at a place along the axes of a scene."""
+    place = [0] * len(axes.lengths)
+    for axis, number in zip(axes.others, index, strict=True):
+        place[axis] = number
+    return _flat(place[: axes.rows], axes.lengths[: axes.rows])
+
+
+def _check_axes(names: str, lengths: Sequence[int], rows: int, name: str) -> None:
+    """Refuse planes that are narrow strips where nothing says that they are planes."""
+    height, width = lengths[rows : rows + 2]
+    planes = math.prod(lengths[:rows])
+    if set(names[:rows]) & set("QI") and width <= _MOST_CHANNELS_LAST < min(height, planes):
+        raise InputError(
+            f"{name} has {planes} planes of {height} by {width} pixels. Are they {width} channels, "
+            "which come last? Then save it with the channels first and name the axes, such as CYX. "
+            "If they are planes, name the axes ZYX."
+        )
 
 
 def _axes(series: tifffile.TiffPageSeries, name: str) -> _Axes:
@@ -183,6 +209,7 @@ def _axes(series: tifffile.TiffPageSeries, name: str) -> _Axes:
             f"{name} has the axes {given}, expected rows and columns (Y and X) one after the "
             "other. Save it again with these."
         )
+    _check_axes(names, lengths, rows, name)
     colours = names.find("S")
     if colours >= 0 and not (
         3 <= lengths[colours] <= len(COLOURS)
@@ -219,17 +246,19 @@ def _decoded(
                 raise damaged(name, f"it lacks slices of {keyframe.imagedepth}")
     if not keyframe.is_final:
         check_part(keyframe, name)
+    lacking = frozenset(number for number, page in enumerate(pages) if page is None)
+    separate, slices, *shape = keyframe.shaped
     if not can_decode(keyframe):
         window = pillow_window(pages, keyframe, open_file, name)
-        return _Decoded(window, lazy=False, stored=_has_palette(series, axes))
-    separate, slices, *shape = keyframe.shaped
+        return _Decoded(window, False, _has_palette(series, axes), lacking, separate)
     if series.transform is not None or (len(pages) * separate * slices, *shape) != axes.shape:
         number = tiff.series.index(series)
         return _Decoded(whole_window(open_file, number, axes.shape), lazy=False)
     if keyframe.is_final:
-        return _Decoded(plain_window(pages, keyframe, open_file), lazy=True)
+        window = plain_window(pages, keyframe, open_file)
+        return _Decoded(window, lazy=True, lacking=lacking, per_page=separate * slices)
     segments = Segments(pages, keyframe, open_file, name)
-    return _Decoded(segments, segments.lazy)
+    return _Decoded(segments, segments.lazy, lacking=lacking, per_page=separate * slices)
 
 
 def _check_end(end: int, size: int, name: str) -> None:

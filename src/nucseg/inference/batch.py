@@ -288,7 +288,7 @@ def _process(image: Input, run: _Run, report: Callable[[float], None]) -> Record
 def _if_still_there(image: Input, record: Record, run: _Run) -> Record:
     """Record of an image, a failure where its results were deleted while the run went on."""
     results = records.results_of(image, run.folder, (*run.formats, *run.of_all))
-    if record["status"] == "failed" or all(path.exists() for path in results):
+    if record["status"] in ("failed", "missing") or all(path.exists() for path in results):
         return record
     error = "Its results were deleted while the run went on. Run the command again with --resume."
     return {"status": "failed", "nuclei": 0, "seconds": record["seconds"], "error": error}
@@ -355,6 +355,9 @@ def _segment(
             )
     with _as_image_errors():
         source = run.files.source(image)
+    about = {"chosen": asdict(source.chosen)}
+    if source.missing:
+        return {"status": "missing", "error": records.MISSING, "fingerprint": fingerprint, **about}
     with _segmented(source, run, report) as segmentation:
         with _as_image_errors():
             measurements = segmentation.measurements()
@@ -380,7 +383,7 @@ def _segment(
         "reading_warnings": list(source.warnings),
         "confidence": segmentation.confidence and asdict(segmentation.confidence),
         "sha256": run.files.sha256(image.path),
-        "channel": source.channel,
+        **about,
         "fingerprint": fingerprint,
         "formats": run.formats,
     }
@@ -410,7 +413,7 @@ def _segmented(
             with _as_image_errors():
                 read = read_plane(source)
                 segmentation = model.segment(read.pixels, pixel_size=read.pixel_size)
-            yield segmentation
+            yield replace(segmentation, place=source.place)
             return
 
         def progress(done: int, total: int) -> None:
@@ -430,7 +433,7 @@ def _segmented(
                     progress=progress,
                 )
                 opened = stack.enter_context(large)
-            yield opened
+            yield replace(opened, place=source.place)
 
 
 def _remove(files: Sequence[Path]) -> None:

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from nucseg.errors import InputError
 from nucseg.export.format import Part, Windowed
 from nucseg.files import PARTIAL
+from nucseg.images import Place
 from nucseg.inference.confidence import Confidence
 from nucseg.inference.filters import keep_nuclei
 from nucseg.inference.segmenter import Model
@@ -124,6 +125,7 @@ class LargeSegmentation:
         Micrometres from pixel to pixel along rows and columns, where known.
     kept_probability : Windowed or None, shape (H, W), float32
     confidence : Confidence or None
+    place : Place or None
         As of `nucseg.Segmentation`.
     grey : bool
         Whether all of the image is grey that was saved as colour, see `nucseg.measure.is_grey`.
@@ -136,6 +138,7 @@ class LargeSegmentation:
     pixel_size: tuple[float, float] | None = None
     kept_probability: Windowed | None = None
     confidence: Confidence | None = None
+    place: Place | None = None
     grey: bool = False
 
     @property
@@ -283,7 +286,7 @@ def segment_large(
             pixel_size,
             probability,
             model.confidence(scores, int(np.count_nonzero(keep))),
-            grey,
+            grey=grey,
         )
 
 

@@ -15,7 +15,7 @@ from nucseg.errors import InputError, MissingExtraError
 from nucseg.export import check_formats, split_formats
 from nucseg.export.probability import PROBABILITY_TIFF
 from nucseg.inference.inputs import Input, search_inputs
-from nucseg.inference.records import InputFiles
+from nucseg.inference.records import MISSING, InputFiles
 from nucseg.inference.segmenter import Model
 from nucseg.inference.tiling import (
     BASE_BYTES,
@@ -123,6 +123,8 @@ def _planned(image: Input, model: Model, in_files: int, files: InputFiles, rate:
     except (InputError, MissingExtraError) as error:
         return Planned(path, plane, (), 0, 0, 0, 0, str(error))
     height, width = source.shape[:2]
+    if source.missing:
+        return Planned(path, plane, (height, width), 0, 0, 0, 0, MISSING)
     in_memory = model.fits_memory(source.shape)
     lean = model.image_pixels < image_pixels(KEEPS_MEMORY_FROM)
     sized = model.card.preprocessing.size

@@ -31,6 +31,8 @@ from nucseg.inference.segmenter import Model
 from nucseg.measure import Columns
 
 FOLDER = ".nucseg"
+# Why a plane that a file states has no pixels.
+MISSING = "The file states this plane and does not hold it."
 
 # Bytes that a file name may have on all common file systems.
 LONGEST_NAME = 255

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from nucseg.config import Segmenting
 from nucseg.export.format import InMemory
+from nucseg.images import Place
 from nucseg.inference.confidence import Confidence
 from nucseg.measure import Columns, measure
 from nucseg.preprocess import FloatImage
@@ -37,6 +38,8 @@ class Segmentation(InMemory):
     confidence : Confidence or None
         How sure the model is of the image as a whole, and at what scale it saw it; None where the
         nuclei do not come from a model.
+    place : Place or None
+        Where the plane is in its file, where that is a stack.
     """
 
     image: npt.NDArray[Any]
@@ -45,6 +48,7 @@ class Segmentation(InMemory):
     probability: FloatImage
     pixel_size: tuple[float, float] | None = None
     confidence: Confidence | None = None
+    place: Place | None = None
 
     @property
     def count(self) -> int:

@@ -7,6 +7,7 @@ gives the same as one that was not.
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from nucseg.export.overlay import OVERLAY_PNG
 from nucseg.export.parquet import write_parquet
 from nucseg.export.report import ReportImage, write_report
 from nucseg.export.tables import EXCEL, EXCEL_EU, write_table
+from nucseg.images import Chosen
 from nucseg.inference import records
 from nucseg.inference.confidence import Confidence, confidence_from
 from nucseg.inference.inputs import Input
@@ -38,6 +40,7 @@ OF_ALL = (IMAGES, MEASUREMENTS, PARQUET, REPORT, RUN)
 
 _AREA, _AREA_UM2 = "area", "area_um2"
 _NONE = np.zeros(0, np.float32)
+_DONE = ("ok", "empty")
 _OUTCOME = ("status", "nuclei", "seconds", "error")
 
 
@@ -49,8 +52,8 @@ class Outcome:
     ----------
     path : str
         The image, as the user named it.
-    status : {"ok", "empty", "failed"}
-        With nuclei, without any, or not segmented.
+    status : {"ok", "empty", "failed", "missing"}
+        With nuclei, without any, not segmented, or a plane that the file does not hold.
     nuclei : int
         Their number.
     seconds : float
@@ -65,10 +68,12 @@ class Outcome:
         Whether it was done by an earlier run.
     confidence : Confidence or None
         How sure the model is of the image; None where it failed.
+    chosen : Chosen or None
+        Which channel was read, and why; None where the image could not be opened.
     """
 
     path: str
-    status: Literal["ok", "empty", "failed"]
+    status: Literal["ok", "empty", "failed", "missing"]
     nuclei: int
     seconds: float
     error: str
@@ -76,6 +81,7 @@ class Outcome:
     warnings: tuple[str, ...] = ()
     kept: bool = False
     confidence: Confidence | None = None
+    chosen: Chosen | None = None
 
     @property
     def median_score(self) -> float | None:
@@ -97,6 +103,7 @@ def outcome_of(image: Input, record: Record) -> Outcome:
         warnings=_warnings(record, sureness),
         kept=record.get("kept", False),
         confidence=sureness,
+        chosen=Chosen(**record["chosen"]) if "chosen" in record else None,
         **{key: record[key] for key in _OUTCOME},
     )
 
@@ -133,8 +140,34 @@ def write_tables(
     columns = ("path", *plane, *_OUTCOME)
     rows = {name: [getattr(outcome, name) for outcome in outcomes] for name in columns}
     rows["warnings"] = [" ".join(outcome.warnings) for outcome in outcomes]
-    rows |= _confidence_columns(outcomes)
+    rows |= _confidence_columns(outcomes) | _channel_columns(outcomes)
     write_table(folder / IMAGES, [rows | _listed_columns(images, rows)], dialect=dialect)
+
+
+def _channel_columns(outcomes: Sequence[Outcome]) -> dict[str, list[Any]]:
+    """Columns of ``images.csv`` that say which channel was read, of how many, and why."""
+    known = [outcome.chosen for outcome in outcomes]
+    return {
+        "channel": [each and each.name for each in known],
+        "channels": [each and each.of for each in known],
+        "channel_by": [each and each.by for each in known],
+    }
+
+
+def channels_told(outcomes: Sequence[Outcome]) -> list[str]:
+    """Say which channels were read, where images have several: a sentence for each choice."""
+    several = [each.chosen for each in outcomes if each.chosen is not None and each.chosen.of > 1]
+    return [
+        f"Channel: {_of_how_many(chosen)}, in {count} {'image' if count == 1 else 'images'}."
+        for chosen, count in Counter(several).most_common()
+    ]
+
+
+def _of_how_many(chosen: Chosen) -> str:
+    if chosen.number is None:
+        return f"all {chosen.of}, since no name says which shows nuclei"
+    why = "by its name" if chosen.by == "name" else "as asked for"
+    return f"{chosen.name} ({chosen.number + 1} of {chosen.of}, {why})"
 
 
 def _listed_columns(images: Sequence[Input], own: Collection[str]) -> dict[str, list[str]]:
@@ -177,6 +210,7 @@ def write_run_report(
     facts = {
         "Model": model.card.name,
         "nucseg": __version__,
+        **({"Channels": " ".join(told)} if (told := channels_told(outcomes)) else {}),
         "Beside this page": "images.csv (these counts), measurements.csv (all nuclei), run.json "
         f"(all settings), {', '.join(f'{name}/' for name in formats)}",
     }
@@ -198,7 +232,7 @@ def _shown(
             error=outcome.error,
             warnings=outcome.warnings,
             thumbnail=records.read_thumbnail(folder, image),
-            link=_address(folder, image) if linked and outcome.status != "failed" else "",
+            link=_address(folder, image) if linked and outcome.status in _DONE else "",
             areas=columns.get(_AREA_UM2 if has_size else _AREA, _NONE),
             intensities=mean_of_channels(columns),
             unit="µm²" if has_size else "pixels",
@@ -237,11 +271,21 @@ def what_was_read(folder: Path, images: Sequence[Input]) -> Record:
         path = str(image.path)
         hashes[path] = hashes.get(path) or record.get("sha256")
         chosen = channels.setdefault(path, [])
-        if record.get("channel") not in (None, *chosen):
-            chosen.append(record["channel"])
+        if "chosen" in record and record["chosen"]["name"] not in chosen:
+            chosen.append(record["chosen"]["name"])
     return {
         "inputs": hashes,
         "channels": {path: ", ".join(chosen) for path, chosen in channels.items()},
+        "channel_choices": [
+            {"path": str(image.path), "plane": image.plane, **record["chosen"]}
+            for image, record in known
+            if "chosen" in record
+        ],
+        "missing": [
+            {"path": str(image.path), "plane": image.plane}
+            for image, record in known
+            if record.get("status") == "missing"
+        ],
         "confidence": [
             {"path": str(image.path), "plane": image.plane, **record["confidence"]}
             for image, record in known
