@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from nucseg.errors import InputError
-from nucseg.files import UnfitFileError, png_fault, sha256, walk, whole_file
+from nucseg.files import UnfitFileError, check_writable, png_fault, sha256, walk, whole_file
 
 
 def test_a_file_appears_whole(tmp_path):
@@ -114,3 +114,16 @@ def test_a_walk_names_a_folder_that_cannot_be_read(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "walk", refuse)
     with pytest.raises(InputError, match="Cannot read the folder .*: Permission denied"):
         list(walk(tmp_path))
+
+
+def test_where_files_can_be_written_none_is_left(tmp_path):
+    check_writable(tmp_path / "not" / "there" / "yet")
+    check_writable(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("place", ["file", "file/out", "file/deep/out"])
+def test_a_folder_that_cannot_be_written_in_is_an_error(place: str, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"Cannot write in .*Give another output folder"):
+        check_writable(tmp_path / place)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import tempfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -60,27 +61,26 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 def check_writable(folder: Path) -> None:
-    """Check that files can be written in a folder, and leave nothing behind.
+    """Find out before long work whether files can be written in a folder, and leave none there.
 
     Parameters
     ----------
     folder : Path
-        It need not exist.
+        Where it is missing, the first folder above it that is there is tried.
 
     Raises
     ------
     InputError
-        It cannot be made or written.
+        No file can be written there.
     """
-    made = [each for each in (folder, *folder.parents) if not each.exists()]
+    there = next((each for each in (folder, *folder.parents) if os.path.lexists(each)), folder)
     try:
-        with whole_file(folder / f"{PARTIAL}{os.getpid()}-check") as partial:
-            partial.touch()
-        (folder / f"{PARTIAL}{os.getpid()}-check").unlink()
-    finally:
-        for each in made:  # the deepest first
-            with suppress(OSError):
-                each.rmdir()
+        with tempfile.TemporaryFile(dir=there, prefix=PARTIAL):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"Cannot write in {folder}: {error.strerror or error}. Give another output folder."
+        ) from error
 
 
 def walk(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:

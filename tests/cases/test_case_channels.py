@@ -72,8 +72,9 @@ def test_colours_are_taken_all(tmp_path: Path):
     [
         "DAPI", "dapi_405", "DAPI-1", "Hoechst 33342", "HOECHST", "H33342", "H 33258", "Hst",
         "Draq7", "DRAQ5", "DNA", "DNA1", "DNA 2", "SiR-DNA", "SiR-Hoechst", "SPY650-DNA",
-        "TO-PRO-3", "TOPRO3", "NUC", "nuc_1", "Nuclei", "nuclear", "Nucleus", "nuclear stain", "NucBlue",
-        "NucSpot 470", "SYTOX Green", "Syto 13", "H2B-GFP", "mCherry_H2B", "PI", "Propidium iodide",
+        "TO-PRO-3", "TOPRO3", "NUC", "nuc_1", "Nuclei", "nuclear", "Nucleus", "nuclear stain",
+        "NucBlue", "NucSpot 470", "SYTOX Green", "Syto 13", "H2B-GFP", "mCherry_H2B", "PI",
+        "Propidium iodide",
         "405", "405nm", "405 nm", "w1_DAPI", "Hematoxylin", "Haematoxylin",
     ],
 )  # fmt: skip

@@ -86,6 +86,8 @@ def evaluate(
     Writes metrics.json (all figures), images.csv (a row per image), panels/ (the worst, the
     middle and the best images) and plots/ap.png. Nuclei are judged at the size of each image;
     masks at the size that the network works at, or for label images at the size of each image.
+    An earlier evaluation in the same folder is replaced once all images are judged; a command that
+    fails or is interrupted leaves the folder as it was.
 
     Exits with 0 when all images are judged, 1 when some could not be read (all others are
     judged), 2 when the command, the data set, the model or the output is at fault.
@@ -99,7 +101,7 @@ def evaluate(
     from nucseg.datasets.reading import open_dataset
     from nucseg.evaluation import evaluate as run
     from nucseg.evaluation import read_groups
-    from nucseg.export.run_record import write_run_record
+    from nucseg.evaluation.report import write_report
     from nucseg.files import check_writable
     from nucseg.inference.records import FOLDER as RECORDS
 
@@ -123,8 +125,7 @@ def evaluate(
             groups=group_of,
             progress=progress,
         )
-    evaluation.save(output, plots=drawn)
-    write_run_record(output / "run.json", {"command": sys.argv})
+    write_report(evaluation, output, plots=drawn, run={"command": sys.argv})
     if as_json:
         typer.echo(json.dumps(evaluation.summary(), indent=2))
     else:

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
+from nucseg.errors import InputError, MissingExtraError
 from nucseg.evaluation.results import AP_NAMES, Evaluation, ImageResult
 from nucseg.export.run_record import write_run_record
 from nucseg.export.tables import write_table
+from nucseg.files import PARTIAL
 from nucseg.metrics import KAGGLE_THRESHOLDS
 from nucseg.pictures import write_png
 from nucseg.plotting import ap_plot, error_overlay, panel
 
-METRICS, IMAGES, PANELS = "metrics.json", "images.csv", "panels"
+METRICS, IMAGES, PANELS, RUN = "metrics.json", "images.csv", "panels", "run.json"
 AP_PLOT = Path("plots") / "ap.png"
 COLUMNS = ("image_id", "group", "status", "true_nuclei", "predicted_nuclei")
+RANKS = ("worst", "best", "median")
 PANELS_PER_RANK = 3
 # Mean AP over images at 0.50, 0.55 … 0.90, of EmbedSeg, arXiv 2101.10033, table 1.
 PUBLISHED = {
@@ -31,23 +38,73 @@ PUBLISHED_ON = (
 )
 
 
-def write_report(evaluation: Evaluation, folder: Path, *, plots: bool) -> None:
-    """Write what `Evaluation.save` describes."""
-    write_table(folder / IMAGES, [_columns(evaluation.images)], names=COLUMNS)
-    _write_panels(evaluation, folder / PANELS)
-    write_run_record(folder / METRICS, evaluation.summary())
+def write_report(
+    evaluation: Evaluation, folder: Path, *, plots: bool, run: Mapping[str, Any] | None = None
+) -> None:
+    """Write what `Evaluation.save` describes and, where `run` tells what the run was, run.json."""
+    missing = None
+    with _all_at_once(folder) as partial:
+        write_table(partial / IMAGES, [_columns(evaluation.images)], names=COLUMNS)
+        _write_panels(evaluation, partial / PANELS)
+        if run is not None:
+            write_run_record(partial / RUN, run)
+        if plots and evaluation.overall["mean"]:
+            try:
+                _write_plot(evaluation, partial / AP_PLOT)
+            except MissingExtraError as error:  # all else is written
+                missing = error
+        write_run_record(partial / METRICS, evaluation.summary())
+    if missing is not None:
+        raise missing
+
+
+def _write_plot(evaluation: Evaluation, path: Path) -> None:
     means, pooled = evaluation.overall["mean"], evaluation.overall["pooled"]
-    if plots and means:
-        ap_plot(
-            KAGGLE_THRESHOLDS,
-            {
-                f"{evaluation.judged}: mean over images": [means[name] for name in AP_NAMES],
-                f"{evaluation.judged}: all nuclei pooled": [pooled[name] for name in AP_NAMES],
-            },
-            folder / AP_PLOT,
-            references=PUBLISHED,
-            references_title=PUBLISHED_ON,
-        )
+    ap_plot(
+        KAGGLE_THRESHOLDS,
+        {
+            f"{evaluation.judged}: mean over images": [means[name] for name in AP_NAMES],
+            f"{evaluation.judged}: all nuclei pooled": [pooled[name] for name in AP_NAMES],
+        },
+        path,
+        references=PUBLISHED,
+        references_title=PUBLISHED_ON,
+    )
+
+
+@contextmanager
+def _all_at_once(folder: Path) -> Iterator[Path]:
+    """Give a folder to write in, and put its files in place of earlier ones once all is written."""
+    partial = folder / f"{PARTIAL}evaluation"
+    made = [each for each in (folder, *folder.parents) if not os.path.lexists(each)]
+    try:
+        shutil.rmtree(partial, ignore_errors=True)  # of an evaluation that was killed
+        partial.mkdir(parents=True)
+        yield partial
+        _replace(folder, partial)
+    except OSError as error:
+        raise InputError(
+            f"Cannot write in {folder}: {error.strerror or error}. Give another output folder."
+        ) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+        for each in made:
+            with suppress(OSError):  # it holds results
+                each.rmdir()
+
+
+def _replace(folder: Path, partial: Path) -> None:
+    """Replace an earlier evaluation; metrics.json goes first and comes last."""
+    if (folder / METRICS).exists():
+        (folder / METRICS).unlink()
+        (folder / AP_PLOT).unlink(missing_ok=True)
+    for rank in RANKS:
+        for old in (folder / PANELS).glob(f"{rank}_*.png"):
+            old.unlink()
+    files = [path.relative_to(partial) for path in partial.rglob("*") if path.is_file()]
+    for file in sorted(files, key=lambda path: path == Path(METRICS)):
+        (folder / file).parent.mkdir(exist_ok=True)
+        (partial / file).replace(folder / file)
 
 
 def ranked(images: tuple[ImageResult, ...]) -> dict[str, list[ImageResult]]:
@@ -61,14 +118,14 @@ def ranked(images: tuple[ImageResult, ...]) -> dict[str, list[ImageResult]]:
     )
     count = len(judged)
     middle = max(0, count // 2 - PANELS_PER_RANK // 2)
-    places = {
-        "worst": range(PANELS_PER_RANK),
-        "best": range(count - 1, count - 1 - PANELS_PER_RANK, -1),
-        "median": range(middle, middle + PANELS_PER_RANK),
-    }
+    places = (
+        range(PANELS_PER_RANK),
+        range(count - 1, count - 1 - PANELS_PER_RANK, -1),
+        range(middle, middle + PANELS_PER_RANK),
+    )
     taken: set[int] = set()
     picked = {}
-    for rank, wanted in places.items():
+    for rank, wanted in zip(RANKS, places, strict=True):
         chosen = [place for place in wanted if 0 <= place < count and place not in taken]
         taken.update(chosen)
         picked[rank] = [judged[place] for place in chosen]
@@ -89,12 +146,7 @@ def _columns(images: tuple[ImageResult, ...]) -> dict[str, list[object]]:
 
 
 def _write_panels(evaluation: Evaluation, folder: Path) -> None:
-    picked = ranked(evaluation.images)
-    for rank in picked:
-        for old in folder.glob(f"{rank}_*.png"):
-            with suppress(OSError):  # what cannot be deleted cannot be replaced: told below
-                old.unlink()
-    for rank, images in picked.items():
+    for rank, images in ranked(evaluation.images).items():
         for number, image in enumerate(images, start=1):
             sample = evaluation.read(image.image_id)
             labels = evaluation.predict(sample).labels

@@ -132,7 +132,8 @@ class Evaluation:
         folder : Path or str
             Gets ``metrics.json``, ``images.csv`` (a row per image), ``panels/`` (the worst, the
             middle and the best images: input, true and predicted mask, and the errors outlined),
-            and ``plots/ap.png``. What an earlier evaluation left there is replaced.
+            and ``plots/ap.png``. What an earlier evaluation left there is replaced once all
+            is written; after an error all is as it was.
         plots : bool
             Whether to draw ``plots/ap.png``, which needs matplotlib.
 

@@ -13,7 +13,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -225,18 +225,34 @@ def _each(
         for image in images:
             yield _process(image, run, shares.of_one(report))
         return
-    with ThreadPoolExecutor(run.workers) as pool:
-        waiting = [pool.submit(_process, image, run, shares.of_one()) for image in images]
-        try:
-            for each in waiting:
-                while not each.done():
-                    wait([each], timeout=_TICK)
-                    report(shares.sum)
-                yield each.result()
+    pool = ThreadPoolExecutor(run.workers)
+    waiting: list[Future[Record]] = []
+    try:
+        for image in images:
+            waiting.append(pool.submit(_process, image, run, shares.of_one()))
+        for each in waiting:
+            while not each.done():
+                wait([each], timeout=_TICK)
                 report(shares.sum)
-        finally:  # at an error or an interrupt those not begun are not begun, large ones stop
+            yield each.result()
+            report(shares.sum)
+    finally:
+        _end(pool, waiting, run)
+
+
+def _end(pool: ThreadPoolExecutor, waiting: Sequence[Future[Record]], run: _Run) -> None:
+    """End all threads: images not begun are not begun, large ones stop at the next window."""
+    while True:
+        try:
             run.stop.set()
-            pool.shutdown(wait=True, cancel_futures=True)
+            pool.shutdown(wait=False, cancel_futures=True)
+            # Threads that are joined count as ended after an interrupt, although they are not.
+            wait([each for each in waiting if not each.cancelled()])
+            pool.shutdown()
+        except KeyboardInterrupt:  # one more
+            logger.warning("Waiting for the images that were begun.")
+        else:
+            return
 
 
 def _check_own(folder: Path, images: Sequence[Input], formats: Sequence[str]) -> None:
@@ -274,6 +290,8 @@ def _make_ready(folder: Path) -> None:
 
 def _process(image: Input, run: _Run, report: Callable[[float], None]) -> Record:
     """Segment one image, unless that was done before, and give its record."""
+    if run.stop.is_set():
+        raise _Stopped
     record = None
     if run.resume:
         formats = (*run.formats, *run.of_all)
