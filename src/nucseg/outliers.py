@@ -7,6 +7,7 @@ nuclei, in a small part of the range. A few nuclei on a plain background are no 
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple, Protocol
 
 import cv2
@@ -18,8 +19,10 @@ import numpy.typing as npt
 #
 # Where the larger part of the image fills this share of the range there is nothing to gain.
 _FILLED, _LARGER_PART = 0.35, 88
-# Isolated pixels take the range where a median filter makes it so many times smaller.
-_ISOLATED = 4.0
+# Specks differ from the median of their 3×3 pixels by so much of the range of the medians, and by
+# so many times what 95 % of the pixels differ by at most, which is noise. An image has specks if so
+# many of its pixels also stand out from each pixel around them, as corners of sharp things do not.
+_SPECK_RANGE, _SPECK_NOISE, _FEWEST_SPECKS = 0.5, 4.0, 0.0005
 # Outliers are above this share of the range, cover at most so much of the image, and so many pixels
 # around them are left out too, for their halo.
 _ABOVE, _MOST_COVERED, _HALO = 0.25, 0.08, 25
@@ -29,8 +32,10 @@ _SQUEEZED = 0.2
 _STANDS_OUT, _STEPS = 8.0, 8
 # ... and covers so much of the image, and so much of what the outliers cover.
 _LEAST_COVERED, _OF_OUTLIERS = 0.005, 0.5
-# Pixels are hot so far above the range, as a share of it.
-_HOT = 0.5
+# Larger outliers are so far above the range, as a share of it.
+_FAR = 0.5
+# An image of fewer pixels has too few to say which are outliers.
+_FEWEST_PIXELS = 1024
 # Of an image of more pixels, windows of this side are looked at, in so many rows and columns.
 # Others are read in bands of so many rows.
 _WHOLE_PIXELS, _SIDE, _WINDOWS, _BAND = 2**22, 512, 4, 256
@@ -48,15 +53,16 @@ class SeenRange(NamedTuple):
     ----------
     low, high : float
     outliers : float
-        Share of the pixels that are brighter outliers and were left out, in [0, 1].
-    isolated : bool
-        Whether some of them are single pixels, to be filtered.
+        Share of the pixels that are outliers and were left out, in [0, 1].
+    speck : float
+        Single pixels that differ from the median around them by more are specks, to be filtered;
+        infinite where there are none.
     """
 
     low: float
     high: float
     outliers: float = 0.0
-    isolated: bool = False
+    speck: float = math.inf
 
 
 class Windowed(Protocol):
@@ -130,31 +136,63 @@ def without_outliers(
     >>> image[::18, ::18] = 65535
     >>> after = tuple(np.percentile(image, (1, 99.8)))
     >>> found = without_outliers([image], after, (1, 99.8))
-    >>> round(after[1]), round(found.high, -2), found.isolated
+    >>> round(after[1]), round(found.high, -2), found.speck < 65535
     (65535, 1200.0, True)
     """
     low, high = limits
-    if high <= low or _filled(windows, low, high):
+    if high <= low:
         return SeenRange(low, high)
     windows = [_one_channel(window) for window in windows]
     smooth = [_median(window) for window in windows]
-    values = np.concatenate([window.ravel() for window in smooth])
-    smooth_low, smooth_high = _range(values, percentiles)
-    isolated = smooth_high > smooth_low and high - low > _ISOLATED * (smooth_high - smooth_low)
-    if isolated:
-        low, high = smooth_low, smooth_high
-    rest = _rest(smooth, smooth_low, smooth_high, percentiles)
-    if rest is not None:
-        low, high = rest
-    if not isolated and rest is None:
-        return SeenRange(low, high)
+    some = np.concatenate([window.ravel()[::_EVERY] for window in smooth])
+    speck, outliers = _specks(windows, smooth, _range(some, (1, 99.8)))
+    if outliers:
+        low, high = _range(np.concatenate([window.ravel() for window in smooth]), percentiles)
+    if not _filled(smooth, low, high):
+        rest = _rest(smooth, low, high, percentiles)
+        if rest is not None:
+            low, high = rest
+            far = high + _FAR * (high - low)
+            outliers += sum(np.count_nonzero(each > far) for each in smooth) / _size(smooth)
+    return SeenRange(low, high, outliers, speck)
+
+
+def _specks(
+    windows: list[Pixels], smooth: list[Pixels], limits: tuple[float, float]
+) -> tuple[float, float]:
+    """By how much specks differ from the median around them, infinite without any; their share."""
+    step = _SPECK_RANGE * (limits[1] - limits[0])
+    differences = [_difference(window, each) for window, each in zip(windows, smooth, strict=True)]
     total = _size(windows)
-    bright = sum(np.count_nonzero(window > _hot_from(low, high)) for window in windows)
-    return SeenRange(low, high, bright / total, isolated)
+
+    def share() -> float:
+        return float(sum(np.count_nonzero(each > step) for each in differences) / total)
+
+    if step <= 0 or total < _FEWEST_PIXELS or share() < _FEWEST_SPECKS:
+        return math.inf, 0.0
+    some = np.concatenate([each.ravel()[::_EVERY] for each in differences])
+    step = max(step, _SPECK_NOISE * float(np.percentile(some, 95)))
+    alone = sum(np.count_nonzero(_stands_out(window) > step) for window in windows) / total
+    return (step, share()) if alone >= _FEWEST_SPECKS else (math.inf, 0.0)
+
+
+def _stands_out(window: Pixels) -> Pixels:
+    """By how much each value is above the largest, or below the smallest, of those around it."""
+    values = _filterable(window)
+    ring = np.ones((3, 3), np.uint8)
+    ring[1, 1] = 0
+    above, below = cv2.dilate(values, ring), cv2.erode(values, ring)
+    # Of unsigned types differences below 0 become 0.
+    return np.asarray(cv2.max(cv2.subtract(values, above), cv2.subtract(below, values)))
+
+
+def _difference(window: Pixels, smooth: Pixels) -> Pixels:
+    """Difference of each value to the median around it."""
+    return np.asarray(cv2.absdiff(_filterable(window), smooth))
 
 
 def despeckled(image: Pixels, seen: SeenRange) -> Pixels:
-    """Replace hot pixels by the median of the 3 by 3 pixels around them.
+    """Replace specks by the median of the 3 by 3 pixels around them.
 
     Parameters
     ----------
@@ -164,12 +202,13 @@ def despeckled(image: Pixels, seen: SeenRange) -> Pixels:
     Returns
     -------
     ndarray, same shape
-        The image itself where none is hot, else a copy.
+        The image itself where there are none, else a copy.
     """
-    hot = image > _hot_from(seen.low, seen.high)
-    if not hot.any():
-        return image
-    return np.where(hot, _median(image).reshape(image.shape), image)
+    smooth = _median(image).reshape(image.shape)
+    rows = len(image)
+    specks = _difference(image.reshape(rows, -1), smooth.reshape(rows, -1)) > seen.speck
+    specks = specks.reshape(image.shape)
+    return np.where(specks, smooth, image) if specks.any() else image
 
 
 def _one_channel(window: Pixels) -> Pixels:
@@ -181,10 +220,6 @@ def _one_channel(window: Pixels) -> Pixels:
     return first if same else window
 
 
-def _hot_from(low: float, high: float) -> float:
-    return high + _HOT * (high - low)
-
-
 def _filled(windows: list[Pixels], low: float, high: float) -> bool:
     """Whether the larger part of the image fills the range, as it nearly always does."""
     up_to = low + _FILLED * (high - low)
@@ -193,10 +228,15 @@ def _filled(windows: list[Pixels], low: float, high: float) -> bool:
     return bool(above > _size(some) * (100 - _LARGER_PART) / 100)
 
 
-def _median(image: Pixels) -> Pixels:
-    """Median of 3 by 3 pixels, of types that OpenCV takes."""
+def _filterable(image: Pixels) -> Pixels:
+    """Pixels of a type that OpenCV filters."""
     dtype = image.dtype if image.dtype in (np.uint8, np.uint16) else np.float32
-    return np.asarray(cv2.medianBlur(np.ascontiguousarray(image, dtype), 3))
+    return np.ascontiguousarray(image, dtype)
+
+
+def _median(image: Pixels) -> Pixels:
+    """Median of 3 by 3 pixels."""
+    return np.asarray(cv2.medianBlur(_filterable(image), 3))
 
 
 def _range(values: Pixels, percentiles: Percentiles) -> tuple[float, float]:

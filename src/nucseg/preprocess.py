@@ -270,7 +270,7 @@ def prepare(
     """
     seen = _seen_channels(image)
     limits = limits or prepared_limits(image, settings)
-    if limits.isolated:
+    if math.isfinite(limits.speck):
         seen = despeckled(seen, limits)
     scaled = stretch(seen, settings.percentiles, limits=(limits.low, limits.high))
     if settings.size is not None:
