@@ -280,6 +280,15 @@ class App(Frozen):
         description="Address to listen at; by default only this computer can reach it.",
     )
     port: int = Field(8765, ge=0, le=65535, description="Port to listen at; 0 takes a free one.")
+    token: str | None = Field(
+        None,
+        min_length=16,
+        max_length=200,
+        pattern=r"^[A-Za-z0-9._~-]+$",
+        repr=False,
+        description="Word that the address has to hold (?token=…), 16 characters or more. By "
+        "default a random one where other computers can reach --host, and none elsewhere.",
+    )
     model: str = Field(
         "nuclei", description="Name of a bundled model, or a folder of a trained model."
     )
@@ -289,6 +298,10 @@ class App(Frozen):
     max_batch: int = Field(1000, ge=1, description="Files of a batch.")
     max_session: float = Field(
         10_000, gt=0, description="Room of a session in the temporary folder, in megabytes."
+    )
+    max_sessions: int = Field(30, ge=1, description="Sessions at a time; each browser has one.")
+    max_total: float = Field(
+        50_000, gt=0, description="Room of all sessions in the temporary folder, in megabytes."
     )
     idle: float = Field(
         3600,

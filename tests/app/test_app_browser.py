@@ -101,6 +101,41 @@ def page(new_page):
     return new_page()
 
 
+def test_the_token_leaves_the_address(chromium, bright_model: Path, tmp_path: Path):
+    command = [sys.executable, "-m", "nucseg", "app", "--host", "0.0.0.0", "--port", "0"]
+    process = subprocess.Popen(
+        [*command, "--no-browser", "--model", str(bright_model), "--max-sessions", "1"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env={**os.environ, "TMPDIR": str(tmp_path), "PYTHONUNBUFFERED": "1"},
+    )
+    context, other = chromium.new_context(), chromium.new_context()
+    try:
+        address = re.search(r"http://\S+", process.stdout.readline()).group()
+        page = context.new_page()
+        page.goto(address.partition("?")[0])
+        expect(page.locator("body")).to_contain_text("This app needs its token.")
+        # A link on a page of another site.
+        page.set_content(f'<a href="{address}">here</a>')
+        page.click("a")
+        expect(page.locator("#model")).to_contain_text("bright")
+        assert page.url == address.partition("?")[0]
+        page.reload()
+        opened(page)
+        count(page, 3)
+        late = other.new_page()
+        late.goto(address)
+        expect(late.locator("#errors")).to_contain_text("No session can begin")
+        late.set_input_files("#files", {"name": "a.png", "mimeType": "image/png", "buffer": b"a"})
+        expect(late.locator("#errors")).to_contain_text("There is no session yet.")
+    finally:
+        context.close()
+        other.close()
+        process.terminate()
+        process.communicate(timeout=30)
+
+
 def upload(page, name: str = "a.png", data: bytes | None = None) -> None:
     data = png(nuclei_image()) if data is None else data
     page.set_input_files("#files", {"name": name, "mimeType": "image/png", "buffer": data})

@@ -152,8 +152,15 @@ def test_tokens_are_secret(temporary):
 
 def test_a_session_has_so_much_room(temporary):
     _, session = Sessions(temporary, App(max_session=0.001)).create()
-    (session.folder / "a").write_bytes(bytes(400))
-    assert session.room() == 600
-    session.check_room(600, 600)
+    place = session.folder / "a"
+    place.write_bytes(bytes(400))
+    session.share.settle(place)
     with pytest.raises(TooLargeError, match=r"0\.001 MB"):
-        session.check_room(601, 600)
+        session.share.hold(session.folder / "b", 601)
+    session.share.hold(session.folder / "b", 600)
+    assert session.share.used == 1000
+    # What is there is counted in place of what was expected.
+    session.share.settle(session.folder / "b")
+    assert session.share.used == 400
+    session.share.release(session.folder)
+    assert session.share.used == 0

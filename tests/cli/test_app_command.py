@@ -65,6 +65,20 @@ def test_addresses():
         with serving.listen(App(host=host, port=0)) as listening:
             assert serving.address(listening).startswith(expected)
             assert serving.is_open_to_others(listening) == (host == "0.0.0.0")
+            assert bool(serving.secured(App(host=host), listening).token) == (host == "0.0.0.0")
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="needs IPv6")
+@pytest.mark.parametrize(("host", "place"), [("::1", "[::1]"), ("::", "localhost")])
+def test_addresses_of_the_longer_kind(host: str, place: str):
+    try:
+        listening = serving.listen(App(host=host, port=0))
+    except InputError:
+        pytest.skip("this computer has no IPv6")
+    with listening:
+        settings = serving.secured(App(host=host), listening)
+        assert bool(settings.token) == (host == "::")
+        assert serving.address(listening, settings.token).startswith(f"http://{place}:")
 
 
 def test_others_are_warned_of(bright_model: Path, monkeypatch: pytest.MonkeyPatch):
@@ -72,8 +86,11 @@ def test_others_are_warned_of(bright_model: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(serving, "serve", lambda *args, browser: served.append(browser))
     result = run("--host", "0.0.0.0", "--port", 0, "--model", bright_model)
     assert result.exit_code == 0, result.output
-    assert "it asks for no password" in result.stderr
+    assert "The connection is not encrypted" in result.stderr
     assert served == [True]
+    token = re.search(r"http://localhost:\d+/\?token=([\w-]{43}) ", result.stdout).group(1)
+    name = re.escape(socket.gethostname())
+    assert re.search(rf"From other computers: http://{name}:\d+/\?token={token}\n", result.stdout)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="sends a signal as terminals of Unix do")

@@ -40,6 +40,8 @@ class Server(ThreadingHTTPServer):
         self.cuts = []  # for each answer the bytes to send before the connection breaks
         self.statuses = []  # for each answer the status to send instead
         self.range_shift = 0
+        self.states_length = True
+        self.kind = None
         self.asked = []  # Range header of each request
 
     @property
@@ -68,7 +70,10 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Range", f"bytes {shown}-{len(content) - 1}/{len(content)}")
         else:
             self.send_response(200)
-        self.send_header("Content-Length", str(len(content) - start))
+        if server.states_length:
+            self.send_header("Content-Length", str(len(content) - start))
+        if server.kind:
+            self.send_header("Content-Type", server.kind)
         if server.etag:
             self.send_header("ETag", server.etag)
         if server.last_modified:
@@ -84,6 +89,7 @@ class Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def server(monkeypatch):
     monkeypatch.setattr(download, "CHUNK", 500)  # what is received of a piece that is cut is lost
+    register(monkeypatch)
     with Server() as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
@@ -309,3 +315,61 @@ def test_a_folder_that_cannot_be_written_is_an_error(server, tmp_path):
     (tmp_path / "stage1_train.zip.part").mkdir()
     with pytest.raises(InputError, match="Cannot write to"):
         fetch(server, tmp_path)
+
+
+def test_the_data_set_has_a_known_hash():
+    known = REGISTRY["dsb2018"]
+    assert known.size == 82_923_446
+    assert len(known.sha256) == 64
+
+
+def test_a_web_page_is_told_as_one(server, tmp_path):
+    server.content, server.kind = b"<html>Please log in</html>", "text/html; charset=utf-8"
+    with pytest.raises(InputError, match=r"web page and not with a zip file.*--url"):
+        fetch(server, tmp_path)
+    assert files(tmp_path) == []
+
+
+def test_another_zip_file_of_the_right_length_is_refused_and_deleted(server, tmp_path, monkeypatch):
+    register(monkeypatch, size=len(server.content), sha256="0" * 64)
+    with pytest.raises(InputError, match="It was deleted"):
+        fetch(server, tmp_path)
+    assert files(tmp_path) == []
+
+
+def test_a_transfer_of_no_stated_length_that_ends_early_goes_on(server, tmp_path, monkeypatch):
+    register(monkeypatch, size=len(server.content))
+    server.states_length, server.cuts = False, [1000]
+    assert fetch(server, tmp_path, unpack=False).path.read_bytes() == server.content
+    assert server.asked == [None, "bytes=1000-"]
+
+
+def test_a_transfer_without_end_is_stopped(server, tmp_path, monkeypatch):
+    register(monkeypatch, size=1000)
+    server.states_length = False
+    with pytest.raises(InputError, match="sends more than 1000 bytes"):
+        fetch(server, tmp_path)
+    assert files(tmp_path) == []
+
+
+def test_an_unverified_file_never_has_the_name_of_the_data_set(server, tmp_path, monkeypatch):
+    seen = []
+    checked = download.sha256
+    monkeypatch.setattr(
+        download, "sha256", lambda path: seen.append(files(tmp_path)) or checked(path)
+    )
+    fetch(server, tmp_path, unpack=False)
+    assert seen == [["stage1_train.zip.part"]]
+
+
+def test_an_archive_of_a_method_without_a_limit_is_refused(server, tmp_path):
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_BZIP2) as archive:
+        archive.writestr("a/images/a.png", bytes(1000))
+    server.content = content.getvalue()
+    with pytest.raises(InputError, match="compressed by bzip2"):
+        fetch(server, tmp_path)
+    (tmp_path / "a.zip").write_bytes(server.content)
+    with pytest.raises(InputError, match="compressed by bzip2"):
+        unpack_zip(tmp_path / "a.zip", tmp_path / "a")
+    assert files(tmp_path) == ["a.zip"]

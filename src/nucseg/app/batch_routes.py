@@ -12,8 +12,7 @@ from starlette.background import BackgroundTask
 
 from nucseg.app.batches import Batch
 from nucseg.app.command import as_line, segment_arguments
-from nucseg.app.engine import new_place
-from nucseg.app.receiving import OwnSession, SharedEngine, delete_folder, receive
+from nucseg.app.receiving import OwnSession, SharedEngine, receive
 from nucseg.app.requests import BatchStart
 from nucseg.app.uploads import check_pixels, safe_name
 from nucseg.config import App, Reading
@@ -47,8 +46,9 @@ def create(session: OwnSession) -> dict[str, Any]:
     """Begin a batch; the files and results of an earlier one are deleted."""
     with session.lock:
         if session.batch is not None:
-            session.batch.delete()
-        session.batch = Batch(new_place(session, "batch"), session.settings)
+            session.batch.close()
+            session.delete(session.batch.folder)
+        session.batch = Batch(session.new_place("batch"), session.settings, session.share)
         return session.batch.report()
 
 
@@ -111,7 +111,8 @@ def cancel(batch: OwnBatch) -> dict[str, Any]:
 def delete(session: OwnSession, batch: OwnBatch) -> dict[str, Any]:
     """End the run and delete its files."""
     with session.lock:
-        batch.delete()
+        batch.close()
+        session.delete(batch.folder)
         session.batch = None
     return {}
 
@@ -119,14 +120,15 @@ def delete(session: OwnSession, batch: OwnBatch) -> dict[str, Any]:
 @router.get("/results.zip")
 def results(session: OwnSession, batch: OwnBatch) -> FileResponse:
     """Zip file with all results."""
-    path = new_place(session, "nucseg-batch.zip")
+    path = session.new_place("nucseg-batch.zip")
     try:
         batch.zip(path)
+        session.share.settle(path)
     except BaseException:
-        delete_folder(path.parent)
+        session.delete(path.parent)
         raise
     return FileResponse(
-        path, filename=path.name, background=BackgroundTask(delete_folder, path.parent)
+        path, filename=path.name, background=BackgroundTask(session.delete, path.parent)
     )
 
 

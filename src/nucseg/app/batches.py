@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import logging
 import os
-import shutil
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
 from nucseg.app.archive import write_zip
+from nucseg.app.room import Share
 from nucseg.app.uploads import free_name
 from nucseg.config import App, Reading
 from nucseg.errors import InputError, NucsegError
@@ -27,6 +28,8 @@ _ACTIVE = ("waiting", "running", "cancelling")
 _TEXT = (".csv", ".json")
 # Seconds between two looks at whether a run that waits is cancelled.
 _TICK = 0.2
+# Seconds between two looks at how much a run has written.
+_COUNT = 2.0
 
 # Runs share the network, and each uses all threads.
 _one_at_a_time = threading.Lock()
@@ -46,6 +49,8 @@ class Batch:
     folder : Path
         Gets the files and the results.
     settings : App
+    share : Share
+        Of the session: results are counted as they are written.
 
     Attributes
     ----------
@@ -58,11 +63,13 @@ class Batch:
         Why the run failed.
     """
 
-    def __init__(self, folder: Path, settings: App) -> None:
+    def __init__(self, folder: Path, settings: App, share: Share) -> None:
         self.inputs, self.output = folder / "images", folder / "results"
         self.inputs.mkdir(parents=True)
         self.folder = folder
         self._settings = settings
+        self._share = share
+        self._counted = 0.0
         self.state: State = "filling"
         self.done, self.total = 0.0, 0
         self.error = ""
@@ -107,6 +114,7 @@ class Batch:
         with self._lock:
             self._files.remove(path.name)
             path.unlink(missing_ok=True)
+        self._share.settle(path)
 
     def start(
         self,
@@ -172,11 +180,12 @@ class Batch:
         Raises
         ------
         InputError
-            The run is not done, or the file cannot be written.
+            The run is not done, there is no room, or the file cannot be written.
         """
         if self.state != "done":
             raise InputError("There are no results yet. Wait until the run is done.")
         files = sorted(file for file in self.output.rglob("*") if file.is_file())
+        self._share.hold(path, sum(file.stat().st_size for file in files))
         write_zip(
             path,
             (
@@ -217,6 +226,7 @@ class Batch:
                 )
             finally:
                 _one_at_a_time.release()
+                self._share.settle(self.output)
             self.state = "done"
         except _Cancelled:
             self.state = "cancelled"
@@ -233,12 +243,10 @@ class Batch:
     def _progress(self, done: float, total: int) -> None:
         self.done, self.total = done, total
         self._check()
+        if time.monotonic() - self._counted > _COUNT:
+            self._counted = time.monotonic()
+            self._share.check_growth(self.output)
 
     def _check(self) -> None:
         if self._stop.is_set():
             raise _Cancelled
-
-    def delete(self) -> None:
-        """End the run and delete all files."""
-        self.close()
-        shutil.rmtree(self.folder, ignore_errors=True)

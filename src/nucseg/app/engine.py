@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import secrets
 import threading
 import time
@@ -56,7 +57,7 @@ class Engine:
         Raises
         ------
         InputError, MissingExtraError
-            It cannot be opened, or there are too many.
+            It cannot be opened.
         """
         image = OpenImage(secrets.token_hex(8), path, contents(path, self.settings))
         session.add(image)
@@ -68,14 +69,17 @@ class Engine:
         Raises
         ------
         InputError
-            There is no such sample, or there are too many images.
+            There is no such sample, too many images, or no room.
         """
         pixels = sample_image(name)
-        session.check_count()
-        path = new_place(session, f"{name}.png")
-        Image.fromarray(pixels).save(path)
-        image = OpenImage(secrets.token_hex(8), path, contents(path, self.settings), sample=True)
-        session.add(image)
+        file = io.BytesIO()
+        Image.fromarray(pixels).save(file, "PNG")
+        with session.new_image(f"{name}.png") as path:
+            session.share.hold(path.parent, len(file.getvalue()))
+            path.write_bytes(file.getvalue())
+            about = contents(path, self.settings)
+            image = OpenImage(secrets.token_hex(8), path, about, sample=True)
+            session.add(image)
         return image
 
     def adapted(self, run: NetworkRun, *, filters: Filtering | None = None) -> Model:
@@ -120,16 +124,11 @@ class Engine:
             check_pixels(chosen, self.settings, image.path.name)
             pixels = read_plane(chosen[0]).pixels
             rows, columns = pixels.shape[:2]
-            needed = pixels.nbytes + _BYTES_OF_RESULTS * rows * columns
-            session.check_room(needed, session.room())
-            document = Document(image.folder, model.segment(pixels))
+            session.share.hold(image.folder, pixels.nbytes + _BYTES_OF_RESULTS * rows * columns)
+            try:
+                document = Document(image.folder, model.segment(pixels))
+            finally:
+                session.share.settle(image.folder)
             image.document, image.run = document, run
             image.seconds = time.perf_counter() - start
         return document
-
-
-def new_place(session: Session, name: str) -> Path:
-    """Give a file of a session a folder of its own."""
-    folder = session.folder / secrets.token_hex(8)
-    folder.mkdir(mode=0o700)
-    return folder / name

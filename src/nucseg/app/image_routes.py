@@ -11,14 +11,12 @@ from starlette.background import BackgroundTask
 
 from nucseg.app.command import as_line, differences, segment_arguments
 from nucseg.app.document import Document
-from nucseg.app.engine import new_place
 from nucseg.app.labels import runs
 from nucseg.app.picture import png
 from nucseg.app.receiving import (
     OwnImage,
     OwnSession,
     SharedEngine,
-    delete_folder,
     image_of,
     receive,
 )
@@ -42,15 +40,9 @@ async def upload(
     name: str = Query(min_length=1, max_length=1000),
 ) -> dict[str, Any]:
     """Take an image file, the body of the request, into the list."""
-    safe = safe_name(name)
-    session.check_count()
-    path = new_place(session, safe)
-    try:
+    with session.new_image(safe_name(name)) as path:
         await receive(request, path, session)
         return of_image(await run_in_threadpool(engine.open, session, path))
-    except BaseException:
-        delete_folder(path.parent)
-        raise
 
 
 @router.post("/samples/{name}")
@@ -137,14 +129,15 @@ def command(image: OwnImage, chosen: Chosen, engine: SharedEngine) -> dict[str, 
 def results(wanted: Download, engine: SharedEngine, session: OwnSession) -> FileResponse:
     """Zip file with all that is wanted of some images."""
     pairs = [(image_of(each.image, session), each) for each in wanted.images]
-    path = new_place(session, "nucseg-results.zip")
+    path = session.new_place("nucseg-results.zip")
     try:
-        write_results(path, pairs, wanted.formats, engine.model.card)
+        write_results(path, pairs, wanted.formats, engine.model.card, session.share)
+        session.share.settle(path.parent)
     except BaseException:
-        delete_folder(path.parent)
+        session.delete(path.parent)
         raise
     return FileResponse(
-        path, filename=path.name, background=BackgroundTask(delete_folder, path.parent)
+        path, filename=path.name, background=BackgroundTask(session.delete, path.parent)
     )
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
 from fastapi import Depends, HTTPException, Request
-from fastapi.concurrency import run_in_threadpool
 
 from nucseg.app.engine import Engine
+from nucseg.app.room import BusyError, SessionOverError
 from nucseg.app.sessions import OpenImage, Session
 from nucseg.app.uploads import check_size
 
@@ -30,12 +30,12 @@ def session_of(request: Request) -> Session:
 
     Raises
     ------
-    HTTPException
+    SessionOverError
         It has none, or it is over.
     """
     session = engine_of(request).sessions.get(request.cookies.get(cookie_name(request)))
     if session is None:
-        raise HTTPException(401, "Your session has ended, and its files are deleted.")
+        raise SessionOverError
     return session
 
 
@@ -63,6 +63,9 @@ OwnImage = Annotated[OpenImage, Depends(image_of)]
 async def receive(request: Request, path: Path, session: Session) -> None:
     """Write the body of a request to a file, as it comes in.
 
+    Its room is taken before it is read, so that files that come at the same time cannot take more
+    together than there is.
+
     Parameters
     ----------
     request : Request
@@ -73,27 +76,29 @@ async def receive(request: Request, path: Path, session: Session) -> None:
     ------
     TooLargeError
         It is larger than a file may be, or than the room that is left; nothing stays.
+    BusyError
+        There is no room among all sessions or on the disk.
+    SessionOverError
+        The session has ended meanwhile.
     """
-    room = await run_in_threadpool(session.room)
-    size = int(request.headers.get("content-length", 0))
-    _check(size, path, session, room)
+    stated = request.headers.get("content-length", "")
+    held = int(stated) if stated.isdecimal() else 0
+    check_size(held, session.settings, path.name)
     size = 0
     try:
+        session.share.hold(path, held)
         with path.open("wb") as file:
             async for piece in request.stream():
                 size += len(piece)
-                _check(size, path, session, room)
+                check_size(size, session.settings, path.name)
+                if size > held:  # its length was not stated
+                    session.share.hold(path, size)
                 file.write(piece)
-    except BaseException:
+        session.share.settle(path)
+    except BaseException as error:
         path.unlink(missing_ok=True)
+        with suppress(SessionOverError):
+            session.share.settle(path)
+        if isinstance(error, OSError):
+            raise BusyError(f"{path.name} cannot be written here: {error.strerror}.") from error
         raise
-
-
-def _check(size: int, path: Path, session: Session, room: int) -> None:
-    check_size(size, session.settings, path.name)
-    session.check_room(size, room)
-
-
-def delete_folder(path: Path) -> None:
-    """Delete a folder with all that is in it."""
-    shutil.rmtree(path, ignore_errors=True)

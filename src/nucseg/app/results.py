@@ -10,6 +10,7 @@ from typing import Any
 
 from nucseg.app.archive import write_zip
 from nucseg.app.requests import Wanted
+from nucseg.app.room import Share
 from nucseg.app.sessions import OpenImage
 from nucseg.app.uploads import free_name
 from nucseg.errors import InputError
@@ -27,6 +28,7 @@ def write_results(
     wanted: Sequence[tuple[OpenImage, Wanted]],
     formats: Sequence[str],
     card: ModelCard,
+    share: Share,
 ) -> None:
     """Write the nuclei of images, with filters and changes by hand, into a zip file.
 
@@ -38,11 +40,14 @@ def write_results(
     formats : sequence of str
         Names of `nucseg.export.FORMATS`.
     card : ModelCard
+    share : Share
+        Of the session: what is written is counted for the folder of `path`.
 
     Raises
     ------
     InputError
-        There is no such format, an image was not segmented yet, or the file cannot be written.
+        There is no such format, an image was not segmented yet, there is no room, or the file
+        cannot be written.
     """
     check_formats(formats)
     work = path.with_suffix("")
@@ -59,12 +64,15 @@ def write_results(
                 part, row, records[name] = _write_image(work, name, image, want, formats)
             parts.append(part)
             rows.append(row)
+            share.check_growth(path.parent)
         write_table(work / MEASUREMENTS, parts, names=("image", "plane", "label"))
         columns = {key: [row[key] for row in rows] for key in rows[0]}
         write_table(work / IMAGES, [columns])
         about = {"formats": list(formats), "model": card.model_dump(mode="json")}
         write_run_record(work / RUN, {**about, "images": records, "finished": True})
         files = sorted(file for file in work.rglob("*") if file.is_file())
+        # The zip file is no larger than what goes into it, but for names.
+        share.hold(path.parent, 2 * sum(file.stat().st_size for file in files))
         write_zip(path, ((file.relative_to(work).as_posix(), file) for file in files))
     finally:
         shutil.rmtree(work, ignore_errors=True)

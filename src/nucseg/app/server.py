@@ -20,9 +20,10 @@ from starlette.exceptions import HTTPException
 
 from nucseg.app import batch_routes, image_routes
 from nucseg.app.engine import Engine
-from nucseg.app.guard import Guard
+from nucseg.app.guard import Guard, token_for
 from nucseg.app.receiving import OwnSession, SharedEngine, cookie_name
 from nucseg.app.replies import of_session
+from nucseg.app.room import BusyError, SessionOverError
 from nucseg.app.uploads import TooLargeError
 from nucseg.config import App
 from nucseg.errors import NucsegError
@@ -43,7 +44,7 @@ _NO_TELEMETRY: dict[str, bool] = {
 logger = logging.getLogger(__name__)
 
 
-def create_app(model: Model, settings: App | None = None) -> FastAPI:
+def create_app(model: Model, settings: App | None = None, *, bound: str | None = None) -> FastAPI:
     """Make the web app.
 
     Its files lie in a temporary folder that is made when it starts and deleted when it stops.
@@ -52,11 +53,14 @@ def create_app(model: Model, settings: App | None = None) -> FastAPI:
     ----------
     model : Model
     settings : App, optional
+    bound : str, optional
+        Address that it listens at, where ``settings.host`` is a name that may have several.
 
     Returns
     -------
     FastAPI
-        An ASGI application; `nucseg app` serves it.
+        An ASGI application; `nucseg app` serves it. Where ``settings.host`` can be reached from
+        other computers, it answers to nobody who does not know ``settings.token``.
     """
     settings = settings or App()
 
@@ -77,7 +81,8 @@ def create_app(model: Model, settings: App | None = None) -> FastAPI:
     options: dict[str, Any] = {"telemetry": _NO_TELEMETRY}
     # The pages on the interface would load scripts from elsewhere.
     app = FastAPI(lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None, **options)
-    app.add_middleware(Guard, host=settings.host)
+    token = token_for(bound or settings.host, settings.token)
+    app.add_middleware(Guard, host=settings.host, token=token)
     app.include_router(image_routes.router)
     app.include_router(batch_routes.router)
     app.get("/")(_page)
@@ -128,7 +133,8 @@ def _end(
 
 
 def _refused(_request: Request, error: Exception) -> JSONResponse:
-    return _told(413 if isinstance(error, TooLargeError) else 422, str(error))
+    statuses = {TooLargeError: 413, BusyError: 503, SessionOverError: 401}
+    return _told(statuses.get(type(error), 422), str(error))
 
 
 def _malformed(_request: Request, error: Exception) -> JSONResponse:

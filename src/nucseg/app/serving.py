@@ -9,6 +9,7 @@ import webbrowser
 import numpy as np
 import uvicorn
 
+from nucseg.app.guard import is_loopback, token_for
 from nucseg.app.server import create_app
 from nucseg.config import App
 from nucseg.errors import InputError
@@ -38,18 +39,36 @@ def listen(settings: App) -> socket.socket:
     return listening
 
 
-def address(listening: socket.socket) -> str:
-    """Address of the page, for a browser on this computer."""
+def secured(settings: App, listening: socket.socket) -> App:
+    """Give the settings the token that the address needs, see `nucseg.app.guard.token_for`."""
+    token = token_for(listening.getsockname()[0], settings.token)
+    return settings.model_copy(update={"token": token})
+
+
+def address(listening: socket.socket, token: str | None = None, *, outside: bool = False) -> str:
+    """Address of the page.
+
+    Parameters
+    ----------
+    listening : socket
+        From `listen`.
+    token : str, optional
+        Word that it has to hold.
+    outside : bool
+        Whether it is for a browser on another computer; by default it is for one on this.
+    """
     host, port = listening.getsockname()[:2]
     place = ipaddress.ip_address(host)
     if place.is_unspecified:
-        return f"http://localhost:{port}/"
-    return f"http://[{host}]:{port}/" if place.version == 6 else f"http://{host}:{port}/"
+        host = socket.gethostname() if outside else "localhost"
+    elif place.version == 6:
+        host = f"[{host}]"
+    return f"http://{host}:{port}/" + (f"?token={token}" if token else "")
 
 
 def is_open_to_others(listening: socket.socket) -> bool:
     """Whether other computers can reach it."""
-    return not ipaddress.ip_address(listening.getsockname()[0]).is_loopback
+    return not is_loopback(listening.getsockname()[0])
 
 
 def warm_up(model: Model) -> None:
@@ -70,7 +89,7 @@ def serve(model: Model, settings: App, listening: socket.socket, *, browser: boo
         Whether to open the page.
     """
     config = uvicorn.Config(
-        create_app(model, settings),
+        create_app(model, settings, bound=listening.getsockname()[0]),
         log_level="warning",
         log_config=None,
         access_log=False,
@@ -81,5 +100,5 @@ def serve(model: Model, settings: App, listening: socket.socket, *, browser: boo
     )
     if browser:
         # Who asks before the server is ready waits in the socket's queue.
-        webbrowser.open(address(listening))
+        webbrowser.open(address(listening, settings.token))
     uvicorn.Server(config).run(sockets=[listening])

@@ -7,16 +7,22 @@ import secrets
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from nucseg.app.batches import Batch
 from nucseg.app.document import Document
 from nucseg.app.requests import ImageRun
-from nucseg.app.uploads import MEGA, Contents, TooLargeError
+from nucseg.app.room import BusyError, Room, SessionOverError, Share
+from nucseg.app.uploads import Contents
 from nucseg.config import App
 from nucseg.errors import InputError
+
+# An open page asks for its session at least this often, in seconds, and some requests may fail.
+_PAGE_ASKS = 60
+_MISSED = 3
 
 logger = logging.getLogger(__name__)
 
@@ -71,15 +77,26 @@ class Session:
         All its files.
     images : dict of str to OpenImage
     batch : Batch or None
+    share : Share
+        Bytes that its files take.
     """
 
-    def __init__(self, folder: Path, settings: App) -> None:
+    def __init__(self, folder: Path, settings: App, share: Share) -> None:
         folder.mkdir(mode=0o700)
         self.folder = folder
         self.settings = settings
+        self.share = share
         self.images: dict[str, OpenImage] = {}
         self.batch: Batch | None = None
         self.lock = threading.RLock()
+        # Folders of images that are on their way.
+        self._coming: set[Path] = set()
+        self._counting = threading.Lock()
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to lose in it."""
+        return not (self.images or self._coming or self.batch)
 
     def image(self, name: str) -> OpenImage:
         """Find an image by its id.
@@ -91,50 +108,54 @@ class Session:
         """
         return self.images[name]
 
-    def room(self) -> int:
-        """Bytes that the session may still write."""
-        used = sum(file.stat().st_size for file in self.folder.rglob("*") if file.is_file())
-        return int(self.settings.max_session * MEGA) - used
+    def new_place(self, name: str) -> Path:
+        """Give a file a folder of its own."""
+        folder = self.folder / secrets.token_hex(8)
+        folder.mkdir(mode=0o700)
+        return folder / name
 
-    def check_room(self, size: float, room: int) -> None:
-        """See whether so many bytes fit in the room that there is.
+    @contextmanager
+    def new_image(self, name: str) -> Iterator[Path]:
+        """Give an image that comes a place in the list and a folder; an error takes both back.
 
-        Raises
+        Yields
         ------
-        TooLargeError
-            The session would have more than ``max_session``.
-        """
-        if size > room:
-            raise TooLargeError(
-                f"There is no room: all your images may take {self.settings.max_session:g} MB "
-                "here. Remove some, or start the app with a larger --max-session."
-            )
-
-    def check_count(self) -> None:
-        """See whether there may be one more image.
+        Path
+            Its file.
 
         Raises
         ------
         InputError
-            There are ``max_images`` already.
+            There are ``max_images`` already, those that are on their way among them.
         """
-        if len(self.images) >= self.settings.max_images:
-            raise InputError(
-                f"There are {self.settings.max_images} images already, and no more may be open. "
-                "Remove some, or segment many at once under Batch."
-            )
+        with self._counting:
+            if len(self.images) + len(self._coming) >= self.settings.max_images:
+                raise InputError(
+                    f"There are {self.settings.max_images} images already, and no more may be "
+                    "open. Remove some, or segment many at once under Batch."
+                )
+            path = self.new_place(name)
+            self._coming.add(path.parent)
+        try:
+            yield path
+        except BaseException:
+            self.delete(path.parent)
+            raise
+        finally:
+            with self._counting:
+                self._coming.discard(path.parent)
 
     def add(self, image: OpenImage) -> None:
-        """Put an image in the list.
-
-        Raises
-        ------
-        InputError
-            As `check_count`.
-        """
-        with self.lock:
-            self.check_count()
+        """Put an image that came in the list, see `new_image`."""
+        with self._counting:
+            self._coming.discard(image.path.parent)
             self.images[image.id] = image
+
+    def delete(self, folder: Path) -> None:
+        """Delete a folder, and give back the room of what was in it."""
+        shutil.rmtree(folder, ignore_errors=True)
+        with suppress(SessionOverError):
+            self.share.release(folder)
 
     def remove(self, name: str) -> None:
         """Take an image out of the list, and delete its files.
@@ -144,10 +165,10 @@ class Session:
         KeyError
             There is none in this session.
         """
-        with self.lock:
+        with self._counting:
             image = self.images.pop(name)
         with image.lock:
-            shutil.rmtree(image.path.parent, ignore_errors=True)
+            self.delete(image.path.parent)
 
     def close(self) -> None:
         """Stop what goes on, and delete all files."""
@@ -156,6 +177,7 @@ class Session:
         for image in list(self.images.values()):
             with image.lock:  # no one else writes its files then
                 image.document = None
+        self.share.end()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
@@ -179,14 +201,44 @@ class Sessions:
         self._clock = clock
         self._sessions: dict[str, tuple[Session, float]] = {}
         self._lock = threading.Lock()
+        self._room = Room(root, settings)
 
     def create(self) -> tuple[str, Session]:
-        """Begin a session; returns its token, which nobody can guess."""
+        """Begin a session; returns its token, which nobody can guess.
+
+        Where there are ``max_sessions``, one without files whose page is closed ends for it. One
+        with files ends only when it is idle: its user may come back to them.
+
+        Raises
+        ------
+        BusyError
+            There are ``max_sessions`` that may not end.
+        """
+        if len(self._sessions) >= self.settings.max_sessions:
+            self.end_idle()
         token = secrets.token_urlsafe(32)
-        session = Session(self.root / secrets.token_hex(8), self.settings)
         with self._lock:
+            ended = self._make_place()
+            session = Session(self.root / secrets.token_hex(8), self.settings, self._room.share())
             self._sessions[token] = (session, self._clock())
+        if ended is not None:
+            ended.close()
         return token, session
+
+    def _make_place(self) -> Session | None:
+        """Take a session out where there are too many."""
+        if len(self._sessions) < self.settings.max_sessions:
+            return None
+        closed = self._clock() - _MISSED * min(_PAGE_ASKS, self.settings.idle / _MISSED)
+        for token, (session, last) in sorted(self._sessions.items(), key=lambda item: item[1][1]):
+            if session.empty and last < closed:
+                del self._sessions[token]
+                return session
+        raise BusyError(
+            f"No session can begin: at most {self.settings.max_sessions} may be open, and all have "
+            "files or an open page. Try again when others have ended theirs with Delete all, or "
+            "start the app with a larger --max-sessions."
+        )
 
     def get(self, token: str | None) -> Session | None:
         """Find a session, which is in use from now on."""

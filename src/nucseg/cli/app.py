@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,11 +11,17 @@ from nucseg.cli.common import checked, default, option
 from nucseg.config import App
 from nucseg.errors import MissingExtraError
 
+if TYPE_CHECKING:
+    import socket
+
 
 def app(
     host: Annotated[str, option(App, "host")] = default(App, "host"),
     port: Annotated[int, option(App, "port")] = default(App, "port"),
     model: Annotated[str, option(App, "model", metavar="NAME|PATH")] = default(App, "model"),
+    token: Annotated[
+        str | None, option(App, "token", envvar="NUCSEG_TOKEN", metavar="WORD", show_default=False)
+    ] = default(App, "token"),
     no_browser: Annotated[
         bool, typer.Option("--no-browser", help="Do not open the page in a browser.")
     ] = False,
@@ -30,6 +36,8 @@ def app(
     max_session: Annotated[float, option(App, "max_session", metavar="MB")] = default(
         App, "max_session"
     ),
+    max_sessions: Annotated[int, option(App, "max_sessions")] = default(App, "max_sessions"),
+    max_total: Annotated[float, option(App, "max_total", metavar="MB")] = default(App, "max_total"),
     idle: Annotated[float, option(App, "idle", metavar="SECONDS")] = default(App, "idle"),
 ) -> None:
     """Look at images, correct and measure nuclei in the browser, on this computer.
@@ -41,6 +49,7 @@ def app(
 
         nucseg app
         nucseg app --port 0 --model my_run
+        nucseg app --host 0.0.0.0 --no-browser
     """
     settings = checked(
         App,
@@ -48,11 +57,14 @@ def app(
             "host": host,
             "port": port,
             "model": model,
+            "token": token,
             "max_upload": max_upload,
             "max_pixels": max_pixels,
             "max_images": max_images,
             "max_batch": max_batch,
             "max_session": max_session,
+            "max_sessions": max_sessions,
+            "max_total": max_total,
             "idle": idle,
         },
     )
@@ -64,13 +76,24 @@ def app(
 
     loaded = load_model(model)
     with serving.listen(settings) as listening:
+        settings = serving.secured(settings, listening)
         serving.warm_up(loaded)
-        typer.echo(f"nucseg app is at {serving.address(listening)} - stop it with Ctrl-C.")
-        if serving.is_open_to_others(listening):
-            typer.secho(
-                f"Anyone who can reach {host} can use it: it asks for no password.",
-                err=True,
-                fg="yellow",
-            )
+        _announce(listening, settings.token)
         with suppress(KeyboardInterrupt):
             serving.serve(loaded, settings, listening, browser=not no_browser)
+
+
+def _announce(listening: socket.socket, token: str | None) -> None:
+    """Print where the page is, for this computer and for others that may open it."""
+    from nucseg.app import serving
+
+    typer.echo(f"nucseg app is at {serving.address(listening, token)} - stop it with Ctrl-C.")
+    if serving.is_open_to_others(listening):
+        there = serving.address(listening, token, outside=True)
+        typer.echo(f"From other computers: {there}")
+        typer.secho(
+            "Whoever has this address can use it. The connection is not encrypted: use it in a "
+            "network that you trust.",
+            err=True,
+            fg="yellow",
+        )

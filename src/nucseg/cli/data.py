@@ -64,7 +64,7 @@ def download(
     with _byte_bar(f"Fetching {name}") as progress:
         got = download_dataset(name, to, url=url, unpack=unpack, progress=progress)
     if got.sha256 is None:
-        typer.echo(f"{got.path} is there already.")
+        typer.echo(f"{got.path} is there already. What is in it was not checked.")
         return
     how = "as expected" if got.hash_known else "not compared: no known hash"
     typer.echo(f"Wrote {got.path}\nSHA-256 of the zip file: {got.sha256} ({how})")

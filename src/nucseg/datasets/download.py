@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nucseg.datasets.storage import check_members
+from nucseg.datasets.storage import check_member, check_members
 from nucseg.errors import InputError
 from nucseg.files import PARTIAL, sha256
 
@@ -63,6 +63,9 @@ REGISTRY = {
         url="https://data.broadinstitute.org/bbbc/BBBC038/stage1_train.zip",
         file="stage1_train.zip",
         about="2018 Data Science Bowl, stage 1 training set (Broad Institute, BBBC038v1, CC0)",
+        # As several public projects that fetched it from there state, independently of each other.
+        size=82_923_446,
+        sha256="dcb6edc2690f137406638b2309581a71522c4dff19157d118453b448dcddcb68",
     )
 }
 
@@ -137,22 +140,12 @@ def download_dataset(
     try:
         to.mkdir(parents=True, exist_ok=True)
         fetched = not archive.is_file()
+        file = archive.with_name(archive.name + ".part") if fetched else archive
         if fetched:
-            _fetch(url or remote.url, archive, remote.size, pause, progress)
-        digest = sha256(archive)
-        fault = _fault(archive, digest, remote)
-        if fault and fetched:
-            archive.unlink()
-        if fault:
-            raise InputError(
-                f"{archive} is not what it should be: {fault}. "
-                + (
-                    "It was deleted; try again, and if it happens again the server holds another "
-                    "file."
-                    if fetched
-                    else "It was there already: delete it, and it is fetched anew."
-                )
-            )
+            _fetch(url or remote.url, file, remote.size, pause, progress)
+        digest = _verified(file, archive, remote)
+        if fetched:
+            file.replace(archive)
         if unpack:
             unpack_zip(archive, folder)
             if fetched:
@@ -187,17 +180,12 @@ def unpack_zip(archive: Path, folder: Path, *, max_bytes: int = MAX_UNPACKED) ->
         with zipfile.ZipFile(archive) as file:
             members = file.infolist()
             check_members(archive, (member.filename for member in members))
+            size = _unpacked_size(archive, members, max_bytes)
             links = [m.filename for m in members if stat.S_ISLNK(m.external_attr >> 16)]
             if links:
                 raise InputError(
                     f"{archive} is refused: its member {links[0]!r} is a link. "
                     "Get the archive from a source that you trust."
-                )
-            size = sum(member.file_size for member in members)
-            if size > max_bytes:
-                raise InputError(
-                    f"{archive} is refused: it would unpack to {size} bytes, "
-                    f"at most {max_bytes} are allowed."
                 )
             _check_space(folder.parent, size)
             file.extractall(partial)
@@ -210,6 +198,32 @@ def unpack_zip(archive: Path, folder: Path, *, max_bytes: int = MAX_UNPACKED) ->
         shutil.rmtree(partial, ignore_errors=True)
 
 
+def _unpacked_size(archive: Path, members: list[zipfile.ZipInfo], max_bytes: int) -> int:
+    """Bytes that an archive unpacks to, where all of its members can be read with a limit."""
+    size = sum(member.file_size for member in members)
+    if size > max_bytes:
+        raise InputError(
+            f"{archive} is refused: it would unpack to {size} bytes, at most {max_bytes} are "
+            "allowed. Get the archive from a source that you trust."
+        )
+    for member in members:
+        check_member(member, archive, max_bytes)
+    return size
+
+
+def _verified(file: Path, archive: Path, remote: RemoteDataset) -> str:
+    """Hash of a zip file that is what it should be; one that was fetched and is not is deleted."""
+    digest = sha256(file)
+    fault = _fault(file, digest, remote)
+    if fault is None:
+        return digest
+    advice = "It was there already: delete it, and it is fetched anew."
+    if file != archive:
+        file.unlink()
+        advice = "It was deleted; try again, and if it happens again the server holds another file."
+    raise InputError(f"{archive} is not what it should be: {fault.rstrip('.')}. {advice}")
+
+
 def _fault(archive: Path, digest: str, remote: RemoteDataset) -> str | None:
     """Tell in what an archive differs from what it should be."""
     size = archive.stat().st_size
@@ -219,10 +233,13 @@ def _fault(archive: Path, digest: str, remote: RemoteDataset) -> str | None:
         return f"its SHA-256 is {digest}, expected {remote.sha256}"
     try:
         with zipfile.ZipFile(archive) as file:
+            _unpacked_size(archive, file.infolist(), MAX_UNPACKED)
             damaged = file.testzip()
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
         return f"it is no sound zip file ({error})"
-    return damaged and f"its member {damaged} is damaged"
+    except InputError as error:
+        return str(error)
+    return f"its member {damaged} is damaged" if damaged else None
 
 
 def _check_space(folder: Path, size: int) -> None:
@@ -234,11 +251,10 @@ def _check_space(folder: Path, size: int) -> None:
         )
 
 
-def _fetch(url: str, path: Path, size: int | None, pause: float, progress: Progress | None) -> None:
-    """Bring a file to its place, in as many attempts as allowed, going on where the last ended."""
+def _fetch(url: str, part: Path, size: int | None, pause: float, progress: Progress | None) -> None:
+    """Fetch a file, in as many attempts as allowed, going on where the last ended."""
     import requests
 
-    part = path.with_name(path.name + ".part")
     with requests.Session() as session:
         for attempt in range(1, ATTEMPTS + 1):
             try:
@@ -255,7 +271,6 @@ def _fetch(url: str, path: Path, size: int | None, pause: float, progress: Progr
                         "fetch the file elsewhere and give nucseg the zip file itself."
                     ) from error
                 time.sleep(pause * 2 ** (attempt - 1))
-    part.replace(path)
     _validator_file(part).unlink(missing_ok=True)
 
 
@@ -281,11 +296,14 @@ def _transfer(
             with part.open("r+b" if have else "wb") as file:
                 file.seek(have)
                 for chunk in answer.iter_content(CHUNK):
-                    file.write(chunk)
                     have += len(chunk)
+                    if have > (size or MAX_UNPACKED):
+                        break
+                    file.write(chunk)
                     if progress:
                         progress(have, max(total, have))
                 file.truncate()
+        _check_length(url, part, have, size)
     except (
         requests.ConnectionError,
         requests.Timeout,
@@ -304,6 +322,26 @@ def _check_status(answer: requests.Response) -> None:
             f"Cannot fetch {answer.url}: the server answers {answer.status_code} {answer.reason}. "
             "The file may have moved; look for its new address and give it with --url."
         )
+    kind = answer.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    if kind in ("text/html", "application/xhtml+xml"):
+        raise InputError(
+            f"{answer.url} answers with a web page and not with a zip file, as a login or a proxy "
+            "does. Open the address in a browser to see what it says, or give another one with "
+            "--url."
+        )
+
+
+def _check_length(url: str, part: Path, have: int, size: int | None) -> None:
+    """See whether a transfer, of whatever length it said it was, is complete."""
+    if have > (size or MAX_UNPACKED):
+        part.unlink()
+        _validator_file(part).unlink(missing_ok=True)
+        raise InputError(
+            f"{url} sends more than {size or MAX_UNPACKED} bytes: it is another file. "
+            "Nothing of it is kept."
+        )
+    if size is not None and have < size:
+        raise _Interrupted(f"it ended after {have} of {size} bytes")
 
 
 def _append_from(answer: requests.Response, have: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import threading
 import zipfile
 import zlib
@@ -16,6 +17,12 @@ from nucseg.errors import InputError
 from nucseg.files import walk
 from nucseg.images import decode_image
 from nucseg.preprocess import to_rgb
+
+MAX_MEMBER = 2 << 30  # bytes; no image of a data set is larger
+# Other methods can turn a few kilobytes into gigabytes in one step, which no limit then stops.
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_NAMES = {zipfile.ZIP_BZIP2: "bzip2", zipfile.ZIP_LZMA: "LZMA"}
+_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -131,6 +138,72 @@ def check_members(path: Path, names: Iterable[str]) -> None:
         )
 
 
+def check_member(member: zipfile.ZipInfo, path: object, limit: int) -> None:
+    """Refuse a member of a zip archive by what the archive says of it, before it is read.
+
+    Parameters
+    ----------
+    member : ZipInfo
+    path : object
+        The archive, for the message.
+    limit : int
+        Largest size, in bytes.
+
+    Raises
+    ------
+    InputError
+        It is larger, or compressed by a method that cannot be read with a limit.
+    """
+    if member.file_size > limit:
+        raise InputError(
+            f"{member.filename} in {path} is refused: it would unpack to {member.file_size} bytes, "
+            f"at most {limit} are read. Get the archive from a source that you trust, or take the "
+            "file out."
+        )
+    if member.compress_type not in _METHODS:
+        method = _NAMES.get(member.compress_type, f"method {member.compress_type}")
+        raise InputError(
+            f"{member.filename} in {path} is compressed by {method}: expected a zip file whose "
+            "members are stored or deflated, as most programs write it. Unpack it, and give the "
+            "folder."
+        )
+
+
+def read_member(archive: zipfile.ZipFile, name: str, limit: int = MAX_MEMBER) -> bytes:
+    """Read a member of a zip archive, piece by piece, and no more of it than allowed.
+
+    Parameters
+    ----------
+    archive : ZipFile
+    name : str
+        One of its members.
+    limit : int
+        Largest size, in bytes.
+
+    Raises
+    ------
+    InputError
+        It is larger than `limit` or than the archive says, damaged, needs a password, or is
+        compressed by a method other than deflate.
+    """
+    path = archive.filename
+    member = archive.getinfo(name)
+    check_member(member, path, limit)
+    content = io.BytesIO()
+    try:
+        with archive.open(member) as file:
+            # A read of all at once unpacks before it looks at the size.
+            while piece := file.read(_CHUNK):
+                content.write(piece)
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
+        raise InputError(
+            f"{name} in {path} is damaged ({error}). Get the archive again."
+        ) from error
+    except RuntimeError as error:  # zipfile's way to say that a password is needed
+        raise InputError(f"Cannot read {name} in {path}: {error}. Unpack it first.") from error
+    return content.getvalue()
+
+
 def _open_folder(path: Path) -> Files:
     names = [
         (folder / name).relative_to(path).as_posix()
@@ -160,15 +233,8 @@ def _open_zip(path: Path) -> Files:
     lock = threading.Lock()  # one open file serves all threads
 
     def read(name: str) -> bytes:
-        try:
-            with lock:
-                return archive.read(name)
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
-            raise InputError(
-                f"{name} in {path} is damaged ({error}). Get the archive again."
-            ) from error
-        except RuntimeError as error:  # zipfile's way to say that a password is needed
-            raise InputError(f"Cannot read {name} in {path}: {error}. Unpack it first.") from error
+        with lock:
+            return read_member(archive, name)
 
     return Files(path, _visible(names), read)
 

@@ -41,7 +41,7 @@ async function attempt(action) {
     return await action();
   } catch (error) {
     complain(error);
-    if (error instanceof api.SessionEnded) await begin();
+    if (error instanceof api.SessionEnded) await begin().catch(complain);
     return undefined;
   }
 }
@@ -106,7 +106,7 @@ function queued(entry, work) {
     } catch (error) {
       entry.failed = error.message;
       complain(error);
-      if (error instanceof api.SessionEnded) await begin();
+      if (error instanceof api.SessionEnded) await begin().catch(complain);
     }
     showList();
   });
@@ -384,6 +384,8 @@ async function keepSession() {
   }, pause);
 }
 
+// A cookie stands for the token from here on; the address may be seen by others.
+if (location.search) window.history.replaceState(null, "", location.pathname);
 setUpTheme();
 setUpTabs();
 setUp();

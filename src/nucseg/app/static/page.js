@@ -104,6 +104,7 @@ export function takeFiles(zone, inputs, take) {
 
 // Why a file is not worth sending; empty where it is.
 export function unfit(file, session) {
+  if (!session) return "There is no session yet. Load the page again.";
   const dot = file.name.lastIndexOf(".");
   const suffix = dot < 0 ? "" : file.name.slice(dot).toLowerCase();
   if (!session.suffixes.includes(suffix)) {
