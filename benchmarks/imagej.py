@@ -6,7 +6,8 @@ Made-up images of a known pixel size are segmented, and labels, overlays and pro
 first opened in ImageJ. Then the two macros of docs/guides/fiji-qupath.md run, their questions for
 folders answered: measurements of all outlines are compared with measurements.csv, label images that
 ImageJ draws from the outlines with nucseg's, pixel by pixel. Of a label image with more nuclei than
-16 bits can tell apart, the largest number and the outlines are counted. Exits with 1 where anything
+16 bits can tell apart, the largest number and the outlines are counted. Of stacks, the plane that
+ImageJ shows for an outline is read. Exits with 1 where anything
 differs. Needs Java, ImageJ 1.53 or later and, on Linux, a display (xvfb-run).
 """
 
@@ -43,6 +44,15 @@ setBatchMode(true);
 roiManager("open", "{path}");
 n = roiManager("count");
 File.saveString("" + n + "," + call("ij.plugin.frame.RoiManager.getName", n - 1), "{out}");
+"""
+
+# Which plane ImageJ shows once a selection is chosen.
+POSITION = """
+open("{path}");
+roiManager("open", "{rois}");
+roiManager("select", 0);
+Stack.getPosition(channel, slice, frame);
+File.saveString("" + channel + "," + slice + "," + frame, "{out}");
 """
 
 
@@ -146,6 +156,32 @@ def check_many(imagej, folder):
         yield f"many: {largest}, {found}"
 
 
+def check_positions(imagej, folder):
+    """Outlines of planes of stacks; yields where ImageJ shows another plane for them."""
+    image, _ = synthetic_image(np.random.default_rng(0), nuclei=20)
+    pixels = image[..., 0]
+    stacks = {
+        "TZYX": (np.stack([[pixels] * 3] * 2), {"s_t001_z002": "1,3,2", "s_t000_z001": "1,2,1"}),
+        "ZCYX": (np.stack([[pixels, pixels]] * 3), {"s_z001": "2,2,1"}),
+        "ZYX": (np.stack([pixels] * 4), {"s_z003": "1,4,1"}),
+    }
+    for axes, (stack, expected) in stacks.items():
+        place = folder / axes
+        place.mkdir()
+        path = place / "s.tif"
+        tifffile.imwrite(path, stack, imagej=True, metadata={"axes": axes})
+        options = ("--channel", "1") if "C" in axes else ()
+        command = (*NUCSEG, "segment", path, "-o", place / "out", "--save", "rois", *options)
+        subprocess.run(command, check=True)
+        for name, position in expected.items():
+            rois = place / "out" / "rois" / f"{name}.zip"
+            macro = POSITION.replace("{path}", str(path)).replace("{rois}", str(rois))
+            shown = imagej.run(macro)
+            print(f"{axes} {name}: ImageJ shows channel, slice, frame {shown}")
+            if shown != position:
+                yield f"{axes} {name}: {shown}, expected {position}"
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--jar", type=Path, required=True)
@@ -170,6 +206,7 @@ def main():
         for number in range(arguments.images):
             wrong += check_drawn(imagej, images, results, f"image{number}", drawn)
         wrong += check_many(imagej, root)
+        wrong += check_positions(imagej, root)
     print("\n".join(["", *wrong]) if wrong else "\nAll the same in ImageJ.")
     raise SystemExit(bool(wrong))
 

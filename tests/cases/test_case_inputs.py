@@ -54,8 +54,8 @@ def test_what_is_left_out_is_said_once(
     with caplog.at_level(logging.INFO, "nucseg"):
         segment_files([tmp_path / "in"], tmp_path / "out", model)
     (said,) = [each.message for each in caplog.records if "Left out" in each.message]
-    assert "2 masks beside their images (a_masks.png, b_seg.png)" in said
-    assert "1 thumbnails (a_thumb.png)" in said
+    assert "masks beside their images: 2 (a_masks.png, b_seg.png)" in said
+    assert "thumbnails: 1 (a_thumb.png)" in said
     caplog.clear()
     with caplog.at_level(logging.INFO, "nucseg"):
         plan_files([tmp_path / "in"], tmp_path / "out", model, formats=["labels"])
@@ -99,7 +99,9 @@ def test_own_images_beside_results_are_images(tmp_path: Path):
 def test_only_what_is_left_out_is_an_error_that_says_so(tmp_path: Path):
     touch(tmp_path, "run/labels/a.png")
     (tmp_path / "run" / ".nucseg").mkdir()
-    with pytest.raises(InputError, match=r"holds no images but what is left out\. Left out: 1 res"):
+    with pytest.raises(
+        InputError, match=r"holds no images but what is left out\. Left out - results of nucseg: 1"
+    ):
         searched(tmp_path)
     assert searched(tmp_path / "run" / "labels" / "a.png")[0] == ["a"]
 
@@ -122,7 +124,7 @@ def test_excluded(pattern: str, names: list[str], tmp_path: Path):
 
 def test_all_excluded_is_an_error(tmp_path: Path):
     touch(tmp_path, "a.png")
-    with pytest.raises(InputError, match=r"No image is left\. Left out: 1 excluded \(a\.png\)"):
+    with pytest.raises(InputError, match=r"No image is left\. Left out - excluded: 1 \(a\.png\)"):
         searched(tmp_path / "a.png", exclude=("*.png",))
 
 

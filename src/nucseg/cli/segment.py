@@ -231,7 +231,7 @@ def _tell(summary: dict[str, Any]) -> None:
     if summary["kept"]:
         typer.echo(f"{_count(summary['kept'], 'image')} of an earlier run kept.")
     _tell_of_planes(summary)
-    if new := summary["images"] - summary["kept"]:
+    if new := summary["images"] - summary["kept"] - len(summary["missing"]):
         seconds = summary["seconds"]
         typer.echo(f"Time: {_time(seconds)}, {_rate(new, seconds)}.")
     for cause in summary["causes"]:

@@ -80,10 +80,10 @@ class Inputs:
         for kind, paths in self.left_out.items():
             names = ", ".join(path.name for path in paths[:_NAMED])
             more = f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
-            parts.append(f"{len(paths)} {kind} ({names}{more})")
+            parts.append(f"{kind}: {len(paths)} ({names}{more})")
         if not parts:
             return ""
-        return f"Left out: {'; '.join(parts)}. A file that is named itself is taken."
+        return f"Left out - {'; '.join(parts)}. Name a file to take it all the same."
 
 
 def find_inputs(
