@@ -153,6 +153,23 @@ def intensity_limits(
     return (low, high) if low < high else (float(values.min()), float(values.max()))
 
 
+def displayed_limits(image: npt.NDArray[np.generic], percentiles: tuple[float, float]) -> Limits:
+    """Find the intensities that become black and white in a picture, outliers left out.
+
+    Parameters
+    ----------
+    image : ndarray, shape (H, W, 3), real dtype
+    percentiles : (low, high)
+
+    Returns
+    -------
+    (low, high) : floats
+    """
+    limits = intensity_limits(image, percentiles)
+    seen = without_outliers(range_windows(image), limits, percentiles)
+    return seen.low, seen.high
+
+
 def _counted_limits(values: npt.NDArray[Any], percentiles: tuple[float, float]) -> Limits:
     """Do as `intensity_limits` with whole numbers: to count them is faster than to sort them."""
     number = np.iinfo(values.dtype).max + 1

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from nucseg.preprocess import intensity_limits, stretch, to_rgb
+from nucseg.preprocess import displayed_limits, stretch, to_rgb
 
 # What becomes black and white, as in overlays.
 _PERCENTILES = (1.0, 99.8)
@@ -31,7 +31,7 @@ def png(image: npt.NDArray[Any]) -> bytes:
         Grey where the image is.
     """
     colours = to_rgb(image)
-    limits = intensity_limits(colours, _PERCENTILES)
+    limits = displayed_limits(colours, _PERCENTILES)
     grey = image.ndim == 2 or image.shape[2] < 3
     # OpenCV wants blue first.
     shown = colours[..., :1] if grey else colours[..., ::-1]

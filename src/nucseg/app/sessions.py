@@ -219,10 +219,13 @@ class Sessions:
         token = secrets.token_urlsafe(32)
         with self._lock:
             ended = self._make_place()
-            session = Session(self.root / secrets.token_hex(8), self.settings, self._room.share())
-            self._sessions[token] = (session, self._clock())
-        if ended is not None:
-            ended.close()
+            try:
+                place = self.root / secrets.token_hex(8)
+                session = Session(place, self.settings, self._room.share())
+                self._sessions[token] = (session, self._clock())
+            finally:
+                if ended is not None:
+                    ended.close()
         return token, session
 
     def _make_place(self) -> Session | None:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from nucseg.errors import InputError
 from nucseg.export.format import Format, Segmented, Windowed
 from nucseg.files import whole_file
-from nucseg.preprocess import Limits, intensity_limits, stretch, to_rgb
+from nucseg.preprocess import Limits, displayed_limits, stretch, to_rgb
 
 Picture = npt.NDArray[np.uint8]
 
@@ -46,7 +46,7 @@ def display_image(image: npt.NDArray[Any], *, every: int = 1) -> Picture:
     ndarray, shape (H, W, 3), uint8
     """
     colour = to_rgb(image)
-    limits = intensity_limits(colour[::every, ::every], _DISPLAYED_PERCENTILES)
+    limits = displayed_limits(colour[::every, ::every], _DISPLAYED_PERCENTILES)
     if colour.dtype == np.uint8:
         # Of 256 values each is worked out but once.
         values = _in_bytes(np.arange(256, dtype=np.uint8), limits)
