@@ -316,7 +316,7 @@ def _anew(image: Input, run: _Run, report: Callable[[float], None]) -> Record:
     """Segment one image, write its results and then its record."""
     results = output_files(run.folder, image.name, run.formats)
     before = _begun(image, run)
-    kept = (records.measurements_path, records.thumbnail_path)
+    kept = (records.record_path, records.measurements_path, records.thumbnail_path)
     _remove([*(place(run.folder, image) for place in kept), *results])
     start = time.perf_counter()
     record: Record = {"status": "failed", "nuclei": 0}
@@ -332,15 +332,17 @@ def _anew(image: Input, run: _Run, report: Callable[[float], None]) -> Record:
         record["error"] = f"{kind}{error}"
     record["seconds"] = round(time.perf_counter() - start, 3)
     records.write_record(run.folder, image, record)
+    _remove([records.begun_path(run.folder, image)])
     return record
 
 
 def _begun(image: Input, run: _Run) -> Record:
-    """Replace the record of an image by one that says what may be there while it is worked on.
+    """Note what may be there of an image while it is worked on.
 
     What an earlier run wrote stays known, so that it is removed in the end, also after a kill.
     """
-    old = records.read_record(run.folder, image)
+    path = records.begun_path(run.folder, image)
+    old = records.read_record(run.folder, image) or records.read_json(path)
     written = dict.fromkeys([*old.get("written", []), *old.get("formats", []), *run.formats])
     earlier = {name: old.get(name) for name in ("fingerprint", "formats")}
     about: Record = {
@@ -348,7 +350,7 @@ def _begun(image: Input, run: _Run) -> Record:
         "written": list(written),
         "earlier": old.get("earlier", earlier),
     }
-    records.write_record(run.folder, image, about)
+    records.write_json(path, about)
     return about
 
 

@@ -34,7 +34,7 @@ _RECORDS, _RESULTS = ".nucseg", "results of nucseg"
 _NAMED = 3
 
 # Ends of the names of what is kept of each image, see `nucseg.inference.records`.
-RECORD, COLUMNS, PICTURE = KEPT = (".json", ".npy", ".jpg")
+RECORD, COLUMNS, PICTURE, BEGUN = KEPT = (".json", ".npy", ".jpg", ".begun")
 
 
 @dataclass(frozen=True)

@@ -6,20 +6,18 @@ the end, once all new results are written, so that a run that is killed has lost
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from nucseg.errors import InputError
 from nucseg.export import FORMATS, output_path
 from nucseg.export.folders import remove
 from nucseg.files import UNFIT, whole_file
 from nucseg.inference import records
-from nucseg.inference.inputs import KEPT, RECORD, Input
+from nucseg.inference.inputs import BEGUN, KEPT, RECORD, Input
 from nucseg.inference.records import Record
 
 # In the folder of the records while a run replaces another; a resumed run goes on with that.
@@ -77,23 +75,24 @@ def remove_replaced(
     InputError
         Something cannot be removed.
     """
-    present = {os.fspath(records.record_path(folder, image)).casefold() for image in images}
+    present = {_stem(records.record_path(folder, image)) for image in images}
     results = {path for image in images for path in _results(folder, image.name, list(FORMATS))}
-    others = 0
+    others = set()
     try:
         for path in list(_records(folder)):
-            record = _read(path)
+            record = records.read_json(path)
             name = _name(folder, path, record)
-            if os.fspath(path).casefold() in present:
+            if _stem(path) in present:
                 valid = list(formats) if replace else record.get("formats", [])
                 _remove_formats(folder, path, record, name, valid)
             elif replace and name is not None:
                 files = _results(folder, name, _written(record))
-                stem = path.name.removesuffix(RECORD)
-                kept = [path.with_name(f"{stem}{end}") for end in reversed(KEPT)]
-                _remove_files(folder, [each for each in files if each not in results] + kept)
+                stem = path.name.removesuffix(path.suffix)
+                kept = [path.with_name(f"{stem}{end}") for end in KEPT if end != path.suffix]
+                left = [each for each in files if each not in results]
+                _remove_files(folder, [*left, *kept, path])
             else:
-                others += 1
+                others.add(_stem(path))
         (folder / records.FOLDER / _MARK).unlink(missing_ok=True)
     except OSError as error:
         raise InputError(
@@ -105,7 +104,7 @@ def remove_replaced(
             "%s also holds results of %d images that are not among these inputs. They are not in "
             "the tables; a run without --resume removes them.",
             folder,
-            others,
+            len(others),
         )
 
 
@@ -113,14 +112,16 @@ def _remove_formats(
     folder: Path, path: Path, record: Record, name: str | None, valid: Sequence[str]
 ) -> None:
     """Remove formats of an image that an earlier run wrote, and note that they are gone."""
+    if path.suffix == BEGUN:  # a kill came between the record and this
+        path.unlink()
+        return
     gone = [each for each in _written(record) if each not in valid]
     if not gone or name is None:
         return
     _remove_files(folder, _results(folder, name, gone))
     left = {"formats": [each for each in record.get("formats", []) if each in valid]}
     about = {**record, **left, "written": [each for each in _written(record) if each in valid]}
-    with whole_file(path) as partial:
-        partial.write_text(json.dumps(about), encoding="utf-8")
+    records.write_json(path, about)
 
 
 def _remove_files(folder: Path, files: Sequence[Path]) -> None:
@@ -140,20 +141,19 @@ def _remove_files(folder: Path, files: Sequence[Path]) -> None:
 
 
 def _records(folder: Path) -> Iterator[Path]:
-    return (folder / records.FOLDER).rglob(f"*{RECORD}")
+    """Records of images, and notes on those that were worked on when a run was killed."""
+    found = (folder / records.FOLDER).rglob("*")
+    return (path for path in found if path.suffix in (RECORD, BEGUN))
 
 
-def _read(path: Path) -> Record:
-    try:
-        record: Any = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        return {}
-    return record if isinstance(record, dict) else {}
+def _stem(path: Path) -> str:
+    """Path of a record without its ending, without regard to case, as some file systems are."""
+    return os.fspath(path.with_name(path.name.removesuffix(path.suffix))).casefold()
 
 
 def _name(folder: Path, path: Path, record: Record) -> str | None:
     """Name of the image of a record; None where it is not known or leads out of the folder."""
-    place = path.relative_to(folder / records.FOLDER).as_posix().removesuffix(RECORD)
+    place = path.relative_to(folder / records.FOLDER).as_posix().removesuffix(path.suffix)
     name = str(record.get("name", place))
     parts = PurePosixPath(name)
     return None if parts.is_absolute() or ".." in parts.parts or ":" in name else name

@@ -1,7 +1,8 @@
 """What a run keeps of each image in ``OUTPUT/.nucseg/``, from which it is resumed and summed up.
 
 A record (JSON) says what the image was and how it went; beside it lie its measurements and, for
-a report, a small picture. The record is written last and tells that the image is done.
+a report, a small picture. The record is written last and tells that the image is done. While it is
+worked on, a file beside says what may be there of it.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from nucseg.export import output_files, split_formats
 from nucseg.export.tables import Table
 from nucseg.files import sha256, whole_file
 from nucseg.images import Source, files_of, open_image
-from nucseg.inference.inputs import COLUMNS, PICTURE, RECORD, Input
+from nucseg.inference.inputs import BEGUN, COLUMNS, PICTURE, RECORD, Input
 from nucseg.inference.segmenter import Model
 from nucseg.measure import Columns
 
@@ -91,6 +92,11 @@ def record_path(folder: Path, image: Input) -> Path:
     return _place(folder, image, RECORD)
 
 
+def begun_path(folder: Path, image: Input) -> Path:
+    """Where it is said that an image is worked on, and what may be there of it."""
+    return _place(folder, image, BEGUN)
+
+
 def measurements_path(folder: Path, image: Input) -> Path:
     """Where the measurements of an image lie, as NumPy's array of rows with named fields."""
     return _place(folder, image, COLUMNS)
@@ -114,11 +120,16 @@ def _place(folder: Path, image: Input, suffix: str) -> Path:
 
 def read_record(folder: Path, image: Input) -> Record:
     """Record of an image, empty where there is none."""
+    return read_json(record_path(folder, image))
+
+
+def read_json(path: Path) -> Record:
+    """Content of a record, empty where there is none or it is damaged."""
     try:
-        record: Record = json.loads(record_path(folder, image).read_text(encoding="utf-8"))
+        record: Any = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return record
+    return record if isinstance(record, dict) else {}
 
 
 def write_record(folder: Path, image: Input, record: Record) -> None:
@@ -129,7 +140,18 @@ def write_record(folder: Path, image: Input, record: Record) -> None:
     InputError
         It cannot be written.
     """
-    with whole_file(record_path(folder, image)) as partial:
+    write_json(record_path(folder, image), record)
+
+
+def write_json(path: Path, record: Record) -> None:
+    """Write a record.
+
+    Raises
+    ------
+    InputError
+        It cannot be written.
+    """
+    with whole_file(path) as partial:
         partial.write_text(json.dumps(record), encoding="utf-8")
 
 
