@@ -141,7 +141,7 @@ def _remove_files(folder: Path, files: Sequence[Path]) -> None:
 
 
 def _records(folder: Path) -> Iterator[Path]:
-    """Records of images, and notes on those that were worked on when a run was killed."""
+    """List records of images, and notes on those that a killed run was working on."""
     found = (folder / records.FOLDER).rglob("*")
     return (path for path in found if path.suffix in (RECORD, BEGUN))
 
