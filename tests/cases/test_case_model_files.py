@@ -12,7 +12,7 @@ from case_images import nucseg
 from nucseg.errors import ModelError
 from nucseg.inference.loading import load_model
 from nucseg.inference.runtimes import load_runtime
-from nucseg.models.zoo import CARD, KERAS, ONNX, find_model
+from nucseg.models.zoo import CARD, KERAS, ONNX, ModelCard, find_model, read_card, write_card
 
 
 def changed(folder: Path, files: dict[str, str]) -> Path:
@@ -91,3 +91,25 @@ def test_a_model_without_a_keras_file_says_so(tmp_path: Path):
     result = nucseg("export", "classic-128", "--format", "saved-model", "-o", tmp_path / "x")
     assert result.exit_code == 2
     assert f"has no {KERAS} among the files" in result.stderr
+
+
+def test_a_network_that_opens_other_files_is_not_run(folder: Path):
+    onnx = pytest.importorskip("onnx")
+    network = onnx.load(folder / ONNX)
+    for weights in network.graph.initializer:  # in the form that can be in another file
+        array = onnx.numpy_helper.to_array(weights)
+        weights.CopyFrom(onnx.numpy_helper.from_array(array, weights.name))
+    options = {"save_as_external_data": True, "size_threshold": 0, "location": "weights.bin"}
+    onnx.save_model(network, folder / ONNX, **options)
+    assert (folder / "weights.bin").is_file()
+    card = read_card_anew(folder)
+    assert "weights.bin" not in card.files
+    with pytest.raises(ModelError, match=f"{ONNX} cannot be loaded as an ONNX network"):
+        load_model(folder)
+
+
+def read_card_anew(folder: Path):
+    """Description of a model whose network was changed by those who own it."""
+    card = ModelCard.model_validate_json((folder / CARD).read_bytes())
+    write_card(folder, card)
+    return read_card(folder)

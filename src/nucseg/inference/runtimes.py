@@ -123,10 +123,11 @@ class OnnxRuntime:
         options.enable_cpu_mem_arena = arena
         options.log_severity_level = 3  # errors alone: its warnings mean nothing to a user
         try:
+            # From its bytes, so that the network cannot open other files, which nobody has checked.
             self._session = onnxruntime.InferenceSession(
-                path, options, providers=["CPUExecutionProvider"]
+                path.read_bytes(), options, providers=["CPUExecutionProvider"]
             )
-        except self._errors as error:
+        except (OSError, *self._errors) as error:
             raise ModelError(
                 f"{path} cannot be loaded as an ONNX network ({_first_line(error)}). "
                 "Copy the model folder again, or export the model again."
