@@ -122,6 +122,7 @@ def test_the_token_leaves_the_address(chromium, bright_model: Path, tmp_path: Pa
         expect(page.locator("#model")).to_contain_text("bright")
         assert page.url == address.partition("?")[0]
         page.reload()
+        expect(page.locator("#model")).to_contain_text("bright")
         opened(page)
         count(page, 3)
         late = other.new_page()

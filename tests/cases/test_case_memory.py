@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tifffile
 from case_images import nucseg, rows_of
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
@@ -63,7 +63,7 @@ def test_labels_do_not_depend_on_the_memory(
     grow = 0.75 if diameter < 12 else 1.0
     image = field(seed, diameter, int(height * grow), int(width * grow))
     expected = models[2.0].segment(image)
-    assert expected.count > 10
+    assume(expected.count > 10)
     for memory in MEMORIES[:2]:
         found = models[memory].segment(image)
         np.testing.assert_array_equal(found.labels, expected.labels)
