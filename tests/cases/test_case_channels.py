@@ -37,11 +37,24 @@ def test_the_channel_taken_by_its_name_is_said(tmp_path: Path):
     assert "DNA (2 of 2, by its name)" in (out / "report.html").read_text(encoding="utf-8")
 
 
-def test_all_channels_are_said_to_be_taken_where_no_name_tells(tmp_path: Path):
-    path = channels(tmp_path / "a.ome.tif", "GFP", "no nuclei")
+@pytest.mark.parametrize(
+    ("names", "by", "said"),
+    [
+        (["GFP", "no nuclei"], "first", "the first of 2"),
+        (["a", "b", "c"], "all", "all 3"),
+        (["a", "b", "c", "d"], "first", "the first 3 of 4"),
+    ],
+)
+def test_where_no_name_tells_it_is_said_in_which_nuclei_are_looked_for(
+    names: list[str], by: str, said: str, tmp_path: Path
+):
+    path = channels(tmp_path / "a.ome.tif", *names)
     result, row = segmented(path, tmp_path / "out")
-    assert row == ("all", "2", "all")
-    assert "Channel: all 2, since no name says which shows nuclei, in 1 image." in result.stdout
+    assert row == ("all", str(len(names)), by)
+    expected = (
+        f"Channel: {said}, since no name says which shows nuclei; choose one by --channel, in 1"
+    )
+    assert expected in result.stdout
 
 
 def test_a_channel_that_was_asked_for(tmp_path: Path):
@@ -59,10 +72,12 @@ def test_nothing_is_said_of_images_of_one_channel(tmp_path: Path):
     assert row == ("all", "1", "only")
 
 
-def test_colours_are_taken_all(tmp_path: Path):
+def test_colours_are_read_together_without_a_word(tmp_path: Path):
     pixels = np.stack([(discs()[0] // 8).astype(np.uint8)] * 3, -1)
     PIL.Image.fromarray(pixels).save(tmp_path / "a.png")
-    assert open_image(tmp_path / "a.png")[0].chosen.by == "all"
+    result, row = segmented(tmp_path / "a.png", tmp_path / "out")
+    assert "Channel" not in result.stdout
+    assert row == ("all", "3", "colours")
     (red,) = open_image(tmp_path / "a.png", channel="red")
     assert (red.chosen.name, red.chosen.of, red.chosen.by) == ("red", 3, "asked")
 
@@ -76,6 +91,9 @@ def test_colours_are_taken_all(tmp_path: Path):
         "NucBlue", "NucSpot 470", "SYTOX Green", "Syto 13", "H2B-GFP", "mCherry_H2B", "PI",
         "Propidium iodide",
         "405", "405nm", "405 nm", "w1_DAPI", "Hematoxylin", "Haematoxylin",
+        "wDAPI", "dsDNA", "Hoescht 33342", "Höchst", "Hoe33342", "topro", "NuclearMask Blue",
+        "7-AAD", "NLS-GFP", "191Ir-DNA1", "DNA1(Ir191)Di", "ch405", "Nuclei (DAPI)",
+        "DAPI (no wash)", "no filter, DAPI",
     ],
 )  # fmt: skip
 def test_names_of_nuclear_stains(name: str):
@@ -88,6 +106,9 @@ def test_names_of_nuclear_stains(name: str):
         "no nuclei", "non-nuclear", "Non nuclear", "not DNA", "cytoplasm (no DNA)", "without DAPI",
         "minus nuclei", "DNase", "DNAse I", "PIP2", "1405", "4050", "Pi3K", "nucleolin",
         "RNA", "GFP", "actin", "mito", "PIN1", "snuclear", "",
+        "Alexa Fluor 405", "AF405", "H2AX", "PI(4,5)P2", "PI 3-kinase", "DNA-PAINT tubulin",
+        "DNA damage", "mitochondrial DNA", "mt-DNA", "nuclei excluded", "DNA-free", "w/o DAPI",
+        "cytoplasm without the DNA", "nuclear envelope", "BFP", "SYTO RNASelect", "DRAQ9", "193",
     ],
 )  # fmt: skip
 def test_names_of_other_channels(name: str):

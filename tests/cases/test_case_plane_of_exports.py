@@ -66,6 +66,29 @@ def test_a_plain_stack_has_one_position(axes: str, expected: dict, tmp_path: Pat
     assert [position(first), position(roi)] == [(1, 0, 0, 0), (2, 0, 0, 0)]
 
 
+@pytest.mark.parametrize("planes", [(3,), (2, 3)])
+def test_pages_that_are_not_said_to_be_slices_are_counted(planes: tuple[int, ...], tmp_path: Path):
+    stack = np.broadcast_to(IMAGE, (*planes, *IMAGE.shape))
+    tifffile.imwrite(tmp_path / "s.tif", stack, photometric="minisblack")
+    found = list(exported(tmp_path / "s.tif", tmp_path / "out").values())
+    assert [plane for plane, _ in found] == [
+        {"c": -1, "z": 0, "t": number} for number in range(np.prod(planes))
+    ]
+    assert [position(roi)[0] for _, roi in found] == [*range(1, np.prod(planes) + 1)]
+
+
+def test_label_images_of_a_stack_are_converted_with_their_planes(tmp_path: Path):
+    labels = np.stack([discs(2, 96, radius=12)[1].astype(np.uint16)] * 2)
+    tifffile.imwrite(tmp_path / "s.tif", labels, imagej=True, metadata={"axes": "TYX"})
+    out = tmp_path / "out"
+    result = nucseg("convert", tmp_path / "s.tif", "--to", "geojson,rois", "-o", out)
+    assert result.exit_code == 0, result.output
+    text = (out / "geojson" / "s_t001.geojson").read_text(encoding="utf-8")
+    assert json.loads(text)["features"][0]["geometry"]["plane"] == {"c": -1, "z": 0, "t": 1}
+    with zipfile.ZipFile(out / "rois" / "s_t001.zip") as archive:
+        assert position(ImagejRoi.frombytes(archive.read("1.roi"))) == (2, 0, 0, 0)
+
+
 def test_a_projection_keeps_its_time(tmp_path: Path):
     stack = np.stack([[IMAGE] * 3] * 2)
     tifffile.imwrite(tmp_path / "s.tif", stack, imagej=True, metadata={"axes": "TZYX"})

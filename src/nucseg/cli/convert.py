@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -120,4 +121,5 @@ def _read(file: Input) -> LabelImage:
     labels, doubts = read_labels(image.pixels, str(file.path))
     for doubt in doubts:
         typer.echo(f"{file.path} {doubt.message}", err=True)
-    return to_label_image(labels, image.pixel_size)
+    label_image = to_label_image(labels, image.pixel_size)
+    return replace(label_image, place=planes[file.plane].place)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -35,11 +36,12 @@ def tell_plan(
         typer.echo("" if told is possible else f"The {TOLD} largest images:")
     for each in told:
         typer.echo(f"  {_described(each)}")
-    failing = [each for each in planned if each.error]
+    failing = [each for each in planned if each.error and not each.missing]
     for each in failing[:TOLD]:
         typer.secho(f"  {each.path}: {each.error}", fg="red", err=True)
     if len(failing) > TOLD:
         typer.echo(f"  and {len(failing) - TOLD} more", err=True)
+    tell_missing([each.path for each in planned if each.missing])
     pixels = sum(each.shape[0] * each.shape[1] for each in possible)
     typer.echo(
         f"{_count(len(possible), 'image')}, {pixels / 1e6:,.1f} megapixels, "
@@ -53,6 +55,16 @@ def tell_plan(
     if disk:
         typer.echo(f"Disk: {disk:,.1f} GB in {output} while the largest image is worked on.")
     typer.echo("Nothing was written.")
+
+
+def tell_missing(paths: Sequence[str]) -> None:
+    """Say how many planes are missing from each file, given the file of each of them."""
+    files = Counter(paths)
+    for path, count in files.most_common(TOLD):
+        verb = "is" if count == 1 else "are"
+        typer.secho(f"{_count(count, 'plane')} {verb} missing from {path}.", fg="yellow")
+    if len(files) > TOLD:
+        typer.echo(f"Planes of {len(files) - TOLD:,} more files are missing: see images.csv.")
 
 
 def _described(planned: Planned) -> str:

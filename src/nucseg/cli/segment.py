@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from nucseg.cli.common import checked, default, option, progress_bar
-from nucseg.cli.dry_run import tell_plan
+from nucseg.cli.dry_run import tell_missing, tell_plan
 from nucseg.config import ConnectedComponents, Filtering, Reading, Segmenting, Watershed
 
 if TYPE_CHECKING:
@@ -257,9 +257,7 @@ def _tell(summary: dict[str, Any]) -> None:
 def _tell_of_planes(summary: dict[str, Any]) -> None:
     for text in summary["channels"]:
         typer.echo(text)
-    for path, count in Counter(each["path"] for each in summary["missing"]).items():
-        planes = _count(count, "plane")
-        typer.secho(f"{planes} missing: {path} states them and does not hold them.", fg="yellow")
+    tell_missing([each["path"] for each in summary["missing"]])
 
 
 def _tell_low_confidence(images: list[dict[str, Any]]) -> None:

@@ -21,8 +21,12 @@ class Failed(Protocol):
         """Which of the file's planes, empty if it has one."""
 
     @property
+    def status(self) -> str:
+        """``failed`` where it failed."""
+
+    @property
     def error(self) -> str:
-        """Why it failed; empty where it did not."""
+        """Why it failed."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ def causes_of(images: Iterable[Failed]) -> list[Cause]:
     Parameters
     ----------
     images : iterable of Failed
-        Those without an error are left out.
+        Those that did not fail are left out, such as planes that are missing from their file.
 
     Returns
     -------
@@ -57,13 +61,16 @@ def causes_of(images: Iterable[Failed]) -> list[Cause]:
     Examples
     --------
     >>> from types import SimpleNamespace as Image
-    >>> images = [Image(path=f"in/{n}.png", plane="", error=f"in/{n}.png is odd.") for n in "ab"]
+    >>> images = [
+    ...     Image(path=f"in/{n}.png", plane="", status="failed", error=f"in/{n}.png is odd.")
+    ...     for n in "ab"
+    ... ]
     >>> causes_of(images)
     [Cause(text='… is odd.', images=['in/a.png', 'in/b.png'])]
     """
     causes: dict[str, Cause] = {}
     for image in images:
-        if image.error:
+        if image.status == "failed":
             text = without_name(image.error, image.path)
             cause = causes.setdefault(re.sub(r"\d+", "0", text), Cause(text))
             cause.images.append(image.path + (f" ({image.plane})" if image.plane else ""))

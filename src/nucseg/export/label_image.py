@@ -11,6 +11,7 @@ import numpy.typing as npt
 from nucseg.errors import InputError
 from nucseg.export.format import InMemory
 from nucseg.export.runs import column_runs
+from nucseg.images import Place
 from nucseg.labelling import whole_numbers
 
 UnsignedLabels = npt.NDArray[np.unsignedinteger[Any]]
@@ -28,11 +29,14 @@ class LabelImage(InMemory):
         Micrometres from pixel to pixel along rows and columns, where known.
     scores : None
         Nobody knows them.
+    place : Place or None
+        Where the plane is in its file, where that is a stack.
     """
 
     labels: UnsignedLabels
     pixel_size: tuple[float, float] | None = None
     scores: None = None
+    place: Place | None = None
 
     @property
     def count(self) -> int:

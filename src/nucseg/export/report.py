@@ -114,7 +114,7 @@ def write_report(path: Path, images: Iterable[ReportImage], *, facts: Mapping[st
         ]
     template = files("nucseg.export").joinpath("report.html").read_text(encoding="utf-8")
     page = Template(template).substitute(
-        title=f"Nuclei in {counted(len(batch.rows), 'image')}",
+        title=f"Nuclei in {counted(len(_there(batch.images)), 'image')}",
         facts=definitions(facts),
         body="\n".join(each for each in sections if each),
     )
@@ -123,9 +123,14 @@ def write_report(path: Path, images: Iterable[ReportImage], *, facts: Mapping[st
         partial.write_text(page, encoding="utf-8", errors="backslashreplace", newline="\n")
 
 
+def _there(images: Sequence[ReportImage]) -> list[ReportImage]:
+    """Give all but planes that are missing from their files, which are no images."""
+    return [image for image in images if image.status != "missing"]
+
+
 def _summary(batch: Batch) -> str:
-    images = batch.images
-    status = Counter(image.status for image in images)
+    images = _there(batch.images)
+    status = Counter(image.status for image in batch.images)
     numbers = [
         ("#images", len(images), "image" if len(images) == 1 else "images"),
         ("#nuclei", sum(image.nuclei for image in images), "nuclei"),
@@ -250,7 +255,7 @@ def _histogram(kept: Evenly[float], label: str, unit: str, *, log: bool) -> str:
 
 def _folders(images: Sequence[ReportImage]) -> str:
     folders: defaultdict[str, list[ReportImage]] = defaultdict(list)
-    for image in images:
+    for image in _there(images):
         folders[str(PurePath(image.path).parent)].append(image)
     columns = {"Folder": False} | dict.fromkeys(
         ("Images", "Nuclei", "Per image", "Failed", "Empty", "To look at"), True

@@ -33,6 +33,8 @@ COLOURS = ("red", "green", "blue", "alpha")
 # Axes of which files do not say what they are; a stack without any is often one of slices.
 _UNKNOWN = "IQ"
 
+Reason = Literal["only", "name", "asked", "first", "all", "colours"]
+
 
 @dataclass(frozen=True)
 class Place:
@@ -43,7 +45,8 @@ class Place:
     channel : int or None
         The one that was read; None where there is one, or all were.
     z, t : int or None
-        Slice and time point; None where there is one, or slices were projected.
+        Slice and time point; None where there is one, or slices were projected. `t` counts planes
+        of which the file does not say what they are, as Bio-Formats does, which QuPath reads by.
     single : bool
         Whether the file has one of these axes alone, so that ImageJ opens it as a plain stack.
     """
@@ -66,15 +69,16 @@ class Chosen:
         Its number, counted from 0; None of all.
     of : int
         Channels or colours of the file.
-    by : {"only", "name", "asked", "all"}
-        It is the only one, its name is that of a nuclear stain, it was asked for; or all were read,
-        since no name says which shows nuclei.
+    by : {"only", "name", "asked", "first", "all", "colours"}
+        It is the only one, its name is that of a nuclear stain, or it was asked for. Else all were
+        read: no name says which shows nuclei, and the model sees the ``first`` of 2, the first 3
+        of 4, or ``all`` 3; or they are ``colours``, which belong together.
     """
 
     name: str = "all"
     number: int | None = None
     of: int = 1
-    by: Literal["only", "name", "asked", "all"] = "only"
+    by: Reason = "only"
 
 
 @dataclass(frozen=True)
@@ -324,7 +328,7 @@ def _choose(scene: Scene, channel: Channel, path: str) -> _Choice:
     names = channel_names(scene)
     of = len(names)
     number = None if colours else nuclear_channel(names)
-    by: Literal["only", "name", "asked", "all"] = "name" if of > 1 else "only"
+    by: Reason = "name" if of > 1 else "only"
     if channel is not None:
         number, by = _named(names, channel, path), "asked"
     if number is None:
@@ -333,7 +337,9 @@ def _choose(scene: Scene, channel: Channel, path: str) -> _Choice:
                 f"{path} has {count} channels, expected at most {MAX_CHANNELS} or one that is "
                 f"called after a nuclear stain. Choose one by --channel: {_listing(names)}."
             )
-        return _Choice(tuple(range(count)), None, Chosen("all", None, of, "all" if of > 1 else by))
+        if of > 1:
+            by = "colours" if colours else "all" if of == 3 else "first"
+        return _Choice(tuple(range(count)), None, Chosen("all", None, of, by))
     label = names[number] if names.count(names[number]) == 1 and names[number] else str(number)
     chosen = Chosen(label, number, of, by)
     return _Choice((0,), number, chosen) if colours else _Choice((number,), None, chosen)
@@ -386,6 +392,8 @@ def _source(path: Path, scene: Scene, chosen: _Choice, plane: str, index: _Index
     samples = scene.samples if chosen.colour is None else 1
     channels = max(count, samples)
 
+    slices = math.prod(map(len, index))
+
     def places(channel: int) -> list[tuple[int, ...]]:
         """List indices over the projected axes, of pixels that the file holds."""
         spans = [
@@ -409,6 +417,7 @@ def _source(path: Path, scene: Scene, chosen: _Choice, plane: str, index: _Index
         parts = [one_channel(channel, rows, columns) for channel in chosen.channels]
         return parts[0] if len(parts) == 1 else np.stack(parts, axis=-1)
 
+    held = min(len(places(channel)) for channel in chosen.channels)
     return Source(
         path=path,
         plane=plane,
@@ -418,27 +427,41 @@ def _source(path: Path, scene: Scene, chosen: _Choice, plane: str, index: _Index
         chosen=chosen.chosen,
         lazy=scene.lazy,
         read=read,
-        warnings=_doubts(scene),
+        warnings=(*_doubts(scene), *_lacking(slices, held)),
         place=_place(scene, chosen.chosen, index),
-        missing=not all(places(channel) for channel in chosen.channels),
+        missing=not held,
     )
 
 
+def _lacking(slices: int, held: int) -> list[str]:
+    """Warn of a projection of fewer slices than the file states."""
+    if held in (0, slices):
+        return []
+    return [
+        f"Slices missing: the file does not hold {slices - held} of {slices}, and the projection "
+        "is of the others."
+    ]
+
+
 def _place(scene: Scene, chosen: Chosen, index: _Index) -> Place | None:
-    """Where a plane is in its file: slices without a name are taken for z."""
-    found: dict[str, int] = {}
-    several = 0
-    for axis, length, span in zip(scene.axes, scene.lengths, index, strict=True):
-        if length == 1:
-            continue
-        several += 1
-        kind = {"T": "t", "Z": "z"}.get(axis, "z" if axis in _UNKNOWN else "")
-        if kind and len(span) == 1:
-            found.setdefault(kind, span[0])
+    """Where a plane is in its file."""
+    spans = list(zip(scene.axes, scene.lengths, index, strict=True))
+    # Of axes without a name the pages are counted, whatever they are.
+    kinds = {"Z": "Z", "T": "T"} if {"Z", "T"} & {*scene.axes} else {"T": _UNKNOWN}
+    along = {
+        kind: [(n, span) for axis, n, span in spans if axis in letters and n > 1]
+        for kind, letters in kinds.items()
+    }
+    found = {
+        kind: int(np.ravel_multi_index([span[0] for _, span in axes], [n for n, _ in axes]))
+        for kind, axes in along.items()
+        if axes and all(len(span) == 1 for _, span in axes)
+    }
     if not found:
         return None
     channel = chosen.number if scene.count > 1 else None
-    return Place(channel, found.get("z"), found.get("t"), single=several == 1)
+    several = sum(bool(axes) for axes in along.values()) + (scene.count > 1)
+    return Place(channel, found.get("Z"), found.get("T"), single=several == 1)
 
 
 def _doubts(scene: Scene) -> tuple[str, ...]:

@@ -5,20 +5,34 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+_DYES = r"(?:alexa|fluor|af|cf|dylight|atto|coralite)"
 # Stains and words that name a channel of nuclei, the surest first; whole words alone, in which
 # spaces, hyphens and underscores are alike.
 _NUCLEAR = tuple(
     re.compile(rf"\b(?:{pattern})\b", re.IGNORECASE)
     for pattern in (
-        r"dapi\d*|(?:hoechst|hst) ?\d*|bisbenzimide?|h ?33(?:342|258)|draq ?[57]|nucblue|nucspot",
-        r"sir ?(?:dna|hoechst)|(?:spy ?\d+ )?dna|dna ?\d+|(?:to|yo|bo|po) ?pro ?\d|toto ?\d?",
-        r"nuc ?\d*|nucle(?:us|i|ar|o)s? ?\d*|ha?ematoxylin|sytox\w*|syto ?\d+|chromatin",
-        r"h2[ab]\w*|histone ?\w*|propidium(?: iodide)?|pi",
-        r"405 ?(?:nm)?",
+        r"\w{0,2}dapi\d*|(?:ho?[eö]?(?:chst|scht|chest|csht)|hst) ?\d*|bisbenzimide?"
+        r"|(?:h|hoe?)? ?33(?:342|258)|draq ?[57]|nucblue|nucspot",
+        r"sir ?(?:dna|hoechst)|(?:spy ?\d+ )?(?:ds)?dna|dna ?\d+|(?:to|yo|bo|po) ?pro ?\d?"
+        r"|toto ?\d?|ir ?19[13]|19[13] ?ir",
+        r"nuc(?:lear)? ?(?:mask|stain|red|green|light|fix|id)|nuc ?\d*|nucle(?:us|i|ar|o)s? ?\d*"
+        r"|ha?ematoxylin|sytox\w*|syto ?\d+|chromatin",
+        r"h2b\w*|h2av?|histone ?\w*|propidium(?: iodide)?|pi(?! ?3|\()|7 ?aad|nls",
+        # A laser line; that of a dye is one of antibodies.
+        rf"(?P<dye>{_DYES} ?)?(?:ex|ch|csu|laser)? ?405 ?(?:nm)?",
     )
 )
-# Before such a word, these say that the channel does not show nuclei.
-_NOT = re.compile(r"\b(?:no|non|not|without|minus)\b[ (]*$", re.IGNORECASE)
+# Before or behind such a word, these say that the channel does not show nuclei.
+_NOT = re.compile(
+    r"\b(?:no|non|not|without|w o|minus|lacking|excluding|except|mito\w*|mt)"
+    r"(?: (?:the|any|of|stained))*[ (]*$",
+    re.IGNORECASE,
+)
+_NOT_BEHIND = re.compile(
+    r" ?(?:free|less|negative|excluded|removed|subtracted|bleed|paint|fish|damage|repair"
+    r"|polymerase|envelope|membrane|pore)\b",
+    re.IGNORECASE,
+)
 
 
 def nuclear_channel(names: Sequence[str]) -> int | None:
@@ -51,5 +65,10 @@ def nuclear_channel(names: Sequence[str]) -> int | None:
 
 
 def _shows(name: str, pattern: re.Pattern[str]) -> bool:
-    words = re.sub(r"[-_./\s]+", " ", name)
-    return any(not _NOT.search(words[: match.start()]) for match in pattern.finditer(words))
+    words = re.sub(r"[-_./\s]+", " ", name)  # w/o becomes w o
+    return any(
+        not match.groupdict().get("dye")
+        and not _NOT.search(words[: match.start()])
+        and not _NOT_BEHIND.match(words, match.end())
+        for match in pattern.finditer(words)
+    )

@@ -16,6 +16,7 @@ from nucseg.images.faults import damaged
 from nucseg.images.planes import COLOURS, Opener, Pixels, Scene
 from nucseg.images.tiff_metadata import channel_names, tiff_pixel_size
 from nucseg.images.tiff_pixels import (
+    Pages,
     Segments,
     Window,
     can_decode,
@@ -77,7 +78,7 @@ class _Decoded:
     window: Window
     lazy: bool
     stored: bool = True
-    # Pages that the metadata state and the file lacks, and planes in each page.
+    # Pages that are stated and of which the file holds no pixel, and planes in each page.
     lacking: frozenset[int] = frozenset()
     per_page: int = 1
 
@@ -237,7 +238,7 @@ def _decoded(
     if series.transform is None and series.dataoffset is not None:
         _check_end(series.dataoffset + math.prod(axes.shape) * series.dtype.itemsize, size, name)
         return _Decoded(contiguous_window(series, open_file, (height, width, samples)), lazy=True)
-    pages = [series[i] for i in range(len(series))]
+    pages = _pages(series, axes)
     for page in pages:
         if page is not None:
             ends = zip(page.dataoffsets, page.databytecounts, strict=False)
@@ -246,7 +247,7 @@ def _decoded(
                 raise damaged(name, f"it lacks slices of {keyframe.imagedepth}")
     if not keyframe.is_final:
         check_part(keyframe, name)
-    lacking = frozenset(number for number, page in enumerate(pages) if page is None)
+    lacking = frozenset(number for number, page in enumerate(pages) if _is_empty(page))
     separate, slices, *shape = keyframe.shaped
     if not can_decode(keyframe):
         window = pillow_window(pages, keyframe, open_file, name)
@@ -259,6 +260,21 @@ def _decoded(
         return _Decoded(window, lazy=True, lacking=lacking, per_page=separate * slices)
     segments = Segments(pages, keyframe, open_file, name)
     return _Decoded(segments, segments.lazy, lacking=lacking, per_page=separate * slices)
+
+
+def _pages(series: tifffile.TiffPageSeries, axes: _Axes) -> Pages:
+    """Pages of a series, None for those that are stated and not there."""
+    pages = [series[i] for i in range(len(series))]
+    if series.kind != "imagej":
+        return pages
+    # Of ImageJ's files tifffile gives no more pages than there are.
+    stated = axes.shape[0] // math.prod(series.keyframe.shaped[:2])
+    return [*pages, *[None] * (stated - len(pages))]
+
+
+def _is_empty(page: tifffile.TiffPage | tifffile.TiffFrame | None) -> bool:
+    """Whether no pixel of a page was written; single tiles may be left out."""
+    return page is None or not (any(page.dataoffsets) and any(page.databytecounts))
 
 
 def _check_end(end: int, size: int, name: str) -> None:

@@ -60,6 +60,8 @@ class Planned:
         Time that it would take with all threads, about.
     error : str
         Why it would fail, else empty.
+    missing : bool
+        Whether it is a plane that its file states and does not hold, which is no failure.
     """
 
     path: str
@@ -70,6 +72,7 @@ class Planned:
     disk: float
     seconds: float
     error: str
+    missing: bool = False
 
 
 def plan_files(
@@ -124,7 +127,7 @@ def _planned(image: Input, model: Model, in_files: int, files: InputFiles, rate:
         return Planned(path, plane, (), 0, 0, 0, 0, str(error))
     height, width = source.shape[:2]
     if source.missing:
-        return Planned(path, plane, (height, width), 0, 0, 0, 0, MISSING)
+        return Planned(path, plane, (height, width), 0, 0, 0, 0, MISSING, missing=True)
     in_memory = model.fits_memory(source.shape)
     lean = model.image_pixels < image_pixels(KEEPS_MEMORY_FROM)
     sized = model.card.preprocessing.size

@@ -41,6 +41,8 @@ OF_ALL = (IMAGES, MEASUREMENTS, PARQUET, REPORT, RUN)
 _AREA, _AREA_UM2 = "area", "area_um2"
 _NONE = np.zeros(0, np.float32)
 _DONE = ("ok", "empty")
+# Reasons for a channel of which somebody should know.
+_TOLD = ("name", "asked", "first", "all")
 _OUTCOME = ("status", "nuclei", "seconds", "error")
 
 
@@ -138,7 +140,11 @@ def write_tables(
     if "parquet" in of_all:
         write_parquet(folder / PARQUET, measurements, names=names)
     columns = ("path", *plane, *_OUTCOME)
-    rows = {name: [getattr(outcome, name) for outcome in outcomes] for name in columns}
+    rows: dict[str, list[Any]] = {
+        name: [getattr(outcome, name) for outcome in outcomes] for name in columns
+    }
+    # A mean over the column is not to count what nobody looked at.
+    rows["nuclei"] = [None if each.status == "missing" else each.nuclei for each in outcomes]
     rows["warnings"] = [" ".join(outcome.warnings) for outcome in outcomes]
     rows |= _confidence_columns(outcomes) | _channel_columns(outcomes)
     write_table(folder / IMAGES, [rows | _listed_columns(images, rows)], dialect=dialect)
@@ -156,7 +162,11 @@ def _channel_columns(outcomes: Sequence[Outcome]) -> dict[str, list[Any]]:
 
 def channels_told(outcomes: Sequence[Outcome]) -> list[str]:
     """Say which channels were read, where images have several: a sentence for each choice."""
-    several = [each.chosen for each in outcomes if each.chosen is not None and each.chosen.of > 1]
+    several = [
+        each.chosen
+        for each in outcomes
+        if each.chosen is not None and each.status in _DONE and each.chosen.by in _TOLD
+    ]
     return [
         f"Channel: {_of_how_many(chosen)}, in {count} {'image' if count == 1 else 'images'}."
         for chosen, count in Counter(several).most_common()
@@ -164,8 +174,11 @@ def channels_told(outcomes: Sequence[Outcome]) -> list[str]:
 
 
 def _of_how_many(chosen: Chosen) -> str:
-    if chosen.number is None:
-        return f"all {chosen.of}, since no name says which shows nuclei"
+    unknown = "since no name says which shows nuclei; choose one by --channel"
+    if chosen.by == "all":
+        return f"all {chosen.of}, {unknown}"
+    if chosen.by == "first" or chosen.number is None:
+        return f"the first{' 3' if chosen.of > 3 else ''} of {chosen.of}, {unknown}"
     why = "by its name" if chosen.by == "name" else "as asked for"
     return f"{chosen.name} ({chosen.number + 1} of {chosen.of}, {why})"
 
