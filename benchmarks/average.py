@@ -19,7 +19,7 @@ from accuracy import short
 
 from nucseg import load_model
 from nucseg.config import RECIPES
-from nucseg.datasets.reading import open_dataset
+from nucseg.datasets.reading import Dataset, open_dataset
 from nucseg.datasets.splits import read_split
 from nucseg.metrics import kaggle_map, overlap
 from nucseg.models.zoo import KERAS, find_model, read_card, write_card
@@ -46,12 +46,11 @@ def average(models: list[str], out: Path) -> None:
 def average_and_judge(data: Path, out: Path, models: list[str], split: Path) -> None:
     """Average, tune, and print what all reach on the validation images."""
     average(models, out)
-    tune_and_judge(data, out, models, split)
+    tune_and_judge(open_dataset(data), out, models, split)
 
 
-def tune_and_judge(data: Path, out: Path, others: list[str], split: Path) -> None:
+def tune_and_judge(dataset: Dataset, out: Path, others: list[str], split: Path) -> None:
     """Tune a model on the validation images and print what it and others reach there."""
-    dataset = open_dataset(data)
     validation = read_split(split, dataset.image_ids).validation
     write_card(out, tuned(load_model(out), dataset, validation).card)
     samples = [dataset.read(image_id) for image_id in validation]

@@ -1,12 +1,15 @@
 """Train a model like the bundled `nuclei` on an NVIDIA GPU.
 
-    python benchmarks/nuclei_gpu.py pack DATA FOLDER --split FILE --encoder-weights PATH
+    python benchmarks/nuclei_gpu.py pack DATA [DATA ...] FOLDER --split FILE [--from WEIGHTS]
     python benchmarks/nuclei_gpu.py train FOLDER --seconds 500
-    python benchmarks/nuclei_gpu.py finish DATA OUT FOLDER --split FILE
+    python benchmarks/nuclei_gpu.py finish DATA [DATA ...] OUT FOLDER --split FILE
 
 The machine with the GPU needs torch and what nucseg draws crops with, neither Keras nor the data
 set: `pack` writes the new network and the images of the training, prepared, to a folder before, and
-`finish` makes a model folder of the weights after, tuned on the validation images.
+`finish` makes a model folder of the weights after, tuned on the validation images. Several data
+sets are taken as one, as `nucseg train` takes them. --from begins with the weights that another
+training has left, in place of those of --encoder-weights. --set changes a setting of the crops,
+such as --set crowd=0, to compare.
 
 `train` follows the instance recipe but for larger batches. It ends after --crops crops or after
 --seconds, whichever comes first, and the learning rate falls by which of the two is further on.
@@ -30,10 +33,11 @@ from typing import Any
 import cv2
 import numpy as np
 
-from nucseg.config import RECIPES, Scaling
-from nucseg.datasets.reading import open_dataset
+from nucseg.config import RECIPES, Crops, Scaling
+from nucseg.datasets.reading import open_datasets
 from nucseg.datasets.splits import read_split
 from nucseg.files import whole_file
+from nucseg.labelling import UNKNOWN
 from nucseg.models.zoo import KERAS, ONNX, ModelCard
 from nucseg.training.crops import Images, cut_crop
 
@@ -55,6 +59,8 @@ SETTINGS = (
 )  # fmt: skip
 # What of the recipe is followed to the letter.
 USED = {"recipe", "weight_decay", "preprocessing", "network", "augmentation", "crops"}
+# What is not known, in labels of 16 bits.
+LAST = 65_535
 LOSSLESS = (cv2.IMWRITE_WEBP_QUALITY, 101)
 
 
@@ -65,21 +71,41 @@ def pack(options: argparse.Namespace) -> None:
     from nucseg.models.unet import build_unet
     from nucseg.training.crops import load_images
 
-    dataset = open_dataset(options.data)
+    dataset = open_datasets(options.data)
     split = read_split(options.split, dataset.image_ids)
-    images = load_images(dataset, split.train, RECIPE.preprocessing)
+    draw = {name: float(times) for name, times in (each.split("=") for each in options.draw)}
+    images = load_images(dataset, split.train, RECIPE.preprocessing, draw=draw)
     arrays: dict[str, Any] = {"ids": np.array(images.image_ids), "chances": images.chances}
+    arrays["borders"] = np.array(images.borders)
     for number, (image, labels) in enumerate(zip(images.images, images.labels, strict=True)):
         _, arrays[f"image{number}"] = cv2.imencode(".webp", image, LOSSLESS)
-        arrays[f"labels{number}"] = labels.astype(np.uint16)
+        arrays[f"labels{number}"] = np.where(labels < 0, LAST, labels).astype(np.uint16)
     options.folder.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(options.folder / IMAGES, **arrays)
     keras.utils.set_random_seed(RECIPE.seed)
-    model = build_unet(RECIPE.network, encoder_weights=options.encoder_weights)
-    packed = {"encoder_weights": Path(options.encoder_weights).name}
+    begun = options.start_from
+    model = build_unet(
+        RECIPE.network, encoder_weights=options.encoder_weights if begun is None else "none"
+    )
+    packed: dict[str, Any] = {"encoder_weights": Path(options.encoder_weights).name}
+    if begun is not None:
+        packed = {"start_from": begun.name}
+        set_weights(model, begun)
+    packed["draw"] = draw
     (options.folder / PACKED).write_text(json.dumps(packed) + "\n", encoding="utf-8")
     weights = {layer.name: layer.get_weights() for layer in model.layers}
     write_network(options.folder / NETWORK, layers_of(model), weights)
+
+
+def set_weights(model: Any, path: Path) -> None:
+    """Give a model the weights that `write_network` has written, or those of a Keras file."""
+    if path.suffix == ".keras":
+        from nucseg.inference.runtimes import load_keras
+
+        model.set_weights(load_keras(path).get_weights())
+        return
+    for name, weights in read_network(path)[1].items():
+        model.get_layer(name).set_weights(weights)
 
 
 def unpack(path: Path) -> Images:
@@ -89,9 +115,14 @@ def unpack(path: Path) -> Images:
         return Images(
             tuple(arrays["ids"].tolist()),
             tuple(cv2.imdecode(arrays[f"image{number}"], 1) for number in range(count)),
-            tuple(arrays[f"labels{number}"].astype(np.int32) for number in range(count)),
+            tuple(from_unsigned(arrays[f"labels{number}"]) for number in range(count)),
             arrays["chances"],
+            tuple(arrays["borders"].tolist()),
         )
+
+
+def from_unsigned(labels: Any) -> Any:
+    return np.where(labels == LAST, UNKNOWN, labels.astype(np.int32))
 
 
 def layers_of(model: Any) -> list[dict[str, Any]]:
@@ -131,12 +162,15 @@ def read_network(path: Path) -> tuple[list[dict[str, Any]], dict[str, list[Any]]
 class Feed:
     """Batches of crops, drawn by processes that write them into shared memory."""
 
-    def __init__(self, images: Images, batch: int, workers: int, seed: int) -> None:
+    def __init__(
+        self, images: Images, batch: int, workers: int, seed: int, changes: dict[str, Any]
+    ) -> None:
         assert RECIPE.crops is not None
-        self._settings = RECIPE.model_copy(update={"seed": seed})
+        crops = Crops.model_validate({**RECIPE.crops.model_dump(), **changes})
+        self._settings = RECIPE.model_copy(update={"seed": seed, "crops": crops})
         self._images, self._batch = images, batch
         channels = 3 + len(RECIPE.network.outputs) + 1
-        shape = (3 * workers, batch, RECIPE.crops.size, RECIPE.crops.size, channels)
+        shape = (3 * workers, batch, crops.size, crops.size, channels)
         self._memory = mmap.mmap(-1, math.prod(shape) * np.dtype(HANDED).itemsize)
         self._slots = np.frombuffer(self._memory, HANDED).reshape(shape)
         self.shape = shape[1:]
@@ -182,23 +216,26 @@ def train(options: argparse.Namespace) -> None:
     """Train, and write weights and what is to be told of the training."""
     begun = time.monotonic()
     # Before torch is imported: its threads do not survive the start of processes.
-    feed = Feed(unpack(options.folder / IMAGES), options.batch, options.workers, options.seed)
+    changes = dict(each.split("=") for each in options.set)
+    images = unpack(options.folder / IMAGES)
+    feed = Feed(images, options.batch, options.workers, options.seed, changes)
     import torch
     from torch_training import Network, Trainer
 
     layers, weights = read_network(options.folder / NETWORK)
     network = Network(layers, weights)
-    trainer = Trainer(network, feed.shape, RECIPE.weight_decay, options.device)
+    half = options.precision == "bfloat16"
+    trainer = Trainer(network, feed.shape, RECIPE.weight_decay, options.device, half=half)
     batches = iter(feed)
     trainer.record(batches)
 
     def save(crops: int) -> None:
-        write_network(options.folder / f"{TRAINED}.npz", layers, network.weights())
-        told = {key: getattr(options, key) for key in ("batch", "learning_rate", "seed")}
+        write_network(options.folder / f"{options.out}.npz", layers, network.weights())
+        keys = ("batch", "learning_rate", "seed", "precision")
+        told = {key: getattr(options, key) for key in keys}
         told |= {"crops": crops, "seconds": round(time.monotonic() - begun)}
-        precision = "bfloat16" if options.device == "cuda" else "float32"
-        told |= {"precision": precision, "torch": torch.__version__}
-        (options.folder / f"{TRAINED}.json").write_text(json.dumps(told) + "\n")
+        told |= {"changes": changes, "torch": torch.__version__}
+        (options.folder / f"{options.out}.json").write_text(json.dumps(told) + "\n")
 
     crops, done, last = 0, 0.0, time.monotonic()
     while done < 1:
@@ -224,15 +261,15 @@ def finish(options: argparse.Namespace) -> None:
     from average import tune_and_judge
 
     from nucseg.models.unet import build_unet
-    from nucseg.training.outcome import save_model, versions
+    from nucseg.training.outcome import described, save_model, versions
 
     model = build_unet(RECIPE.network)
-    for name, weights in read_network(options.folder / f"{TRAINED}.npz")[1].items():
-        model.get_layer(name).set_weights(weights)
-    split = read_split(options.split, open_dataset(options.data).image_ids)
-    told = json.loads((options.folder / f"{TRAINED}.json").read_text())
+    set_weights(model, options.folder / f"{options.weights}.npz")
+    dataset = open_datasets(options.data)
+    split = read_split(options.split, dataset.image_ids)
+    told = json.loads((options.folder / f"{options.weights}.json").read_text())
     training = {
-        "data": options.data.name,
+        "data": described(dataset, split),
         "images": {name: len(getattr(split, name)) for name in ("train", "validation", "test")},
         "crops": told["crops"],
         "seconds": told["seconds"],
@@ -245,6 +282,7 @@ def finish(options: argparse.Namespace) -> None:
             "learning_rate": told["learning_rate"],
             "warmup_crops": WARMUP,
             "seed": told["seed"],
+            "changes": told["changes"],
         },
     }
     card = ModelCard(
@@ -263,7 +301,7 @@ def finish(options: argparse.Namespace) -> None:
     )
     options.out.mkdir(parents=True)
     save_model(options.out, model, card)
-    tune_and_judge(options.data, options.out, [], options.split)
+    tune_and_judge(dataset, options.out, [], options.split)
 
 
 def main() -> None:
@@ -272,10 +310,12 @@ def main() -> None:
     )
     commands = parser.add_subparsers(required=True)
     packing = commands.add_parser("pack")
-    packing.add_argument("data", type=Path)
+    packing.add_argument("data", type=Path, nargs="+")
     packing.add_argument("folder", type=Path)
     packing.add_argument("--split", type=Path, required=True)
     packing.add_argument("--encoder-weights", default="imagenet")
+    packing.add_argument("--from", dest="start_from", type=Path, help=".npz or .keras")
+    packing.add_argument("--draw", action="append", default=[], metavar="SET=TIMES")
     packing.set_defaults(run=pack)
     training = commands.add_parser("train")
     training.add_argument("folder", type=Path)
@@ -286,11 +326,15 @@ def main() -> None:
     training.add_argument("--seed", type=int, default=0)
     training.add_argument("--workers", type=int, default=os.cpu_count())
     training.add_argument("--device", default="cuda")
+    training.add_argument("--precision", choices=("float32", "bfloat16"), default="bfloat16")
+    training.add_argument("--set", action="append", default=[], metavar="SETTING=VALUE")
+    training.add_argument("--out", default=TRAINED, help="name of the weights to write")
     training.set_defaults(run=train)
     finishing = commands.add_parser("finish")
-    finishing.add_argument("data", type=Path)
+    finishing.add_argument("data", type=Path, nargs="+")
     finishing.add_argument("out", type=Path)
     finishing.add_argument("folder", type=Path)
+    finishing.add_argument("--weights", default=TRAINED, help="name of the weights to take")
     finishing.add_argument("--split", type=Path, required=True)
     finishing.set_defaults(run=finish)
     options = parser.parse_args()

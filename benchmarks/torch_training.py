@@ -117,17 +117,21 @@ def instance_loss(truth: Tensor, maps: Tensor) -> Tensor:
 
     Truth has the shape (N, C + 1, H, W), maps have (N, C, H, W).
     """
-    right, inverse_radius, total = truth[:, :-1], truth[:, -1:], 0.0
+    inverse_radius, total = truth[:, -1:], 0.0
+    known = ~truth[:, :-1].isnan()
+    right, weight = truth[:, :-1].nan_to_num(), known.float()
     axes = (1, 2, 3)
     for place, name in enumerate(INSTANCE_MAPS):
         one, given = right[:, place : place + 1], maps[:, place : place + 1]
-        error = (one - given).abs()
+        there = weight[:, place : place + 1]
+        error = (one - given).abs() * there
         if name.endswith("offset"):
             pixels = (error * inverse_radius).sum(axes) * (2 * OFFSET_RANGE)
             total = total + OFFSET_WEIGHT * pixels / (right[:, :1].sum(axes) + 1)
         elif name == "distance":
             total = total + (error * (right[:, :1] * 4 + 1)).mean(axes)
         else:
+            given = given * there
             sure = given.clamp(EPSILON, 1 - EPSILON)
             pixels = -(one * sure.log() + (1 - one) * (1 - sure).log()).mean(axes)
             both = one.sum(axes) + given.sum(axes)
@@ -145,11 +149,20 @@ class Trainer:
         (N, H, W, channels) of the batches, float16: an image, the maps, the inverse radius.
     weight_decay : float
     device : str
+    half : bool
+        Whether to compute in bfloat16 where that costs no accuracy.
     """
 
     def __init__(
-        self, network: Network, shape: tuple[int, ...], weight_decay: float, device: str
+        self,
+        network: Network,
+        shape: tuple[int, ...],
+        weight_decay: float,
+        device: str,
+        *,
+        half: bool,
     ) -> None:
+        self._half = half
         self._device = torch.device(device)
         self._gpu = self._device.type == "cuda"
         self._network = network.to(self._device).train()
@@ -202,7 +215,7 @@ class Trainer:
         crops = self._batch.permute(0, 3, 1, 2).float()
         images = crops[:, :3].contiguous(memory_format=torch.channels_last)
         with torch.autocast(
-            self._device.type, torch.bfloat16, enabled=self._gpu, cache_enabled=False
+            self._device.type, torch.bfloat16, enabled=self._half, cache_enabled=False
         ):
             maps = self._network(images)
         loss = instance_loss(crops[:, 3:], maps.float())

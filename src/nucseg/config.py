@@ -35,6 +35,16 @@ def _none(value: Any) -> Any:
 OrNone = BeforeValidator(_none)
 
 
+def _pairs(value: Any) -> Any:
+    """Take NAME=NUMBER, as the command line gives them, for a mapping."""
+    if not isinstance(value, list | tuple):
+        return value
+    pairs = [str(each).rpartition("=") for each in value]
+    if not all(name and equals for name, equals, _ in pairs):
+        raise ValueError(f"expected NAME=NUMBER, not {', '.join(map(str, value))}")
+    return {name: number for name, _, number in pairs}
+
+
 class Preprocessing(Frozen):
     """From the pixels of a file to the input of the network."""
 
@@ -343,12 +353,52 @@ class Crops(Frozen):
     colour: float = Field(
         0.15, ge=0, lt=1, description="Largest relative change of each colour channel."
     )
+    crowd: float = Field(
+        0.15,
+        ge=0,
+        le=1,
+        description="Probability of a made-up field in which an image's nuclei lie packed.",
+    )
+    vary: float = Field(
+        0.3,
+        ge=0,
+        le=1,
+        description="Probability that each nucleus of a fluorescence image gets its own brightness "
+        "and focus.",
+    )
+    as_tissue: float = Field(
+        0.06,
+        ge=0,
+        le=1,
+        description="Probability of staining a fluorescence image like tissue.",
+    )
     stain: float = Field(
-        0.5,
+        0.35,
         ge=0,
         le=1,
         description="Probability of giving a stained image the colours of other stains.",
     )
+    strength: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="Probability of staining tissue stronger or weaker with each of its stains.",
+    )
+    immuno: float = Field(
+        0.2,
+        ge=0,
+        le=1,
+        description="Probability of making immunohistochemistry of stained tissue.",
+    )
+    thickness: float = Field(
+        0.2, ge=0, le=1, description="Probability of a section of uneven thickness."
+    )
+    elastic: float = Field(0.3, ge=0, le=1, description="Probability of an elastic deformation.")
+    defocus: float = Field(0.08, ge=0, le=1, description="Probability of an image out of focus.")
+    coarse: float = Field(
+        0.1, ge=0, le=1, description="Probability of the resolution of a weaker objective."
+    )
+    jpeg: float = Field(0.12, ge=0, le=1, description="Probability of JPEG compression.")
     upright: float = Field(
         0.3,
         ge=0,
@@ -390,6 +440,17 @@ class Training(Frozen):
         description="How validation images are chosen: whole fields of view (field), "
         "single images (random), or by a CSV file with the columns image_id and subset.",
     )
+    group: Annotated[str | None, OrNone] = Field(
+        None,
+        description="What images of one patient, slide or field share, which are never parted: a "
+        "regular expression of a part of the name, or TABLE.csv:COLUMN. By default what "
+        "dataset.toml says, else images that continue each other.",
+    )
+    draw: Annotated[dict[str, float], BeforeValidator(_pairs)] = Field(
+        {},
+        description="How often images of a data set are drawn, as NAME=TIMES; by default each "
+        "kind of image in each set by the square root of its number. May be given several times.",
+    )
     validation_fraction: float = Field(
         0.15, gt=0, lt=1, description="Share of the images held out for validation."
     )
@@ -425,6 +486,8 @@ class Training(Frozen):
         if self.relearn and self.start_from is None:
             raise ValueError("Only a model that goes on (--from) can learn anew (--relearn)")
         instance = self.recipe == "instance"
+        if self.draw and not instance:
+            raise ValueError("draw (--draw) is of the instance recipe, which draws crops")
         if (self.crops is not None) != instance or (self.preprocessing.size is None) != instance:
             raise ValueError(
                 "the semantic recipe needs preprocessing.size and no crops, the instance recipe "

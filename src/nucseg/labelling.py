@@ -19,6 +19,9 @@ DoubtKind = Literal[
     "mask instead of labels", "mask turned over", "labels in pieces", "background in doubt"
 ]
 
+# In label images for training: nobody has said what is there, so nothing is learned from it.
+UNKNOWN = -1
+
 _LARGEST = 2**32 - 1
 _LOSSY = frozenset({".jpg", ".jpeg"})
 # Of fewer rows or columns there is no telling what is background.

@@ -131,24 +131,35 @@ def inverse_radius(labels: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:
 
 
 def training_targets(
-    labels: npt.NDArray[np.integer], names: tuple[str, ...]
+    labels: npt.NDArray[np.integer], names: tuple[str, ...], *, borders: bool = True
 ) -> npt.NDArray[np.float32]:
     """Draw the maps that a network is to give, and what its loss needs besides.
 
     Parameters
     ----------
     labels : ndarray, shape (H, W), integer
-        0 background, any other number up to 2²⁴ a nucleus.
+        0 background, any other number up to 2²⁴ a nucleus, `nucseg.labelling.UNKNOWN` where nobody
+        has said what is there.
     names : tuple of str
         Of `INSTANCE_MAPS`, in any order.
+    borders : bool
+        Whether the labels tell nuclei that touch apart. If not, the border is not known.
 
     Returns
     -------
     ndarray, shape (H, W, len(names) + 1), float32
-        The maps in the order of the names, then the `inverse_radius`.
+        The maps in the order of the names, then the `inverse_radius`. NaN where a map is not
+        known; the loss passes over it.
     """
+    known = np.maximum(labels, 0)
+    maps = instance_maps(known)
+    if not borders:
+        maps[..., INSTANCE_MAPS.index("border")] = np.nan
+    if labels.min() < 0:
+        hidden = cv2.dilate((labels < 0).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+        maps[hidden] = np.nan
     chosen = [INSTANCE_MAPS.index(name) for name in names]
-    return np.concatenate([instance_maps(labels)[..., chosen], inverse_radius(labels)], axis=-1)
+    return np.concatenate([maps[..., chosen], inverse_radius(known)], axis=-1)
 
 
 def _relative_distance(

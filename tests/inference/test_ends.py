@@ -112,8 +112,10 @@ def test_a_second_interrupt_ends_all_threads_too(
     interrupting.start()
     try:
         with pytest.raises(KeyboardInterrupt):
-            segment_files([images], tmp_path / "out", model)
-        interrupting.join()
+            try:
+                segment_files([images], tmp_path / "out", model)
+            finally:
+                interrupting.join()  # the second may come only now
         check_ended(threads, tmp_path / "out")
     finally:
         signal.signal(signal.SIGINT, before)

@@ -1,19 +1,22 @@
 import numpy as np
 import pytest
+import tifffile
+from PIL import Image
 
 from nucseg.config import INSTANCE_MAPS, RECIPES, Crops, Preprocessing
-from nucseg.datasets.reading import open_dataset
+from nucseg.datasets.reading import open_dataset, open_datasets
 from nucseg.errors import InputError
 from nucseg.training.crops import (
     Images,
     balanced_chances,
     crop_batches,
+    cut_crop,
     fixed_crops,
     load_images,
 )
 
 SMALL = RECIPES["instance"].model_copy(
-    update={"crops": Crops(size=32, per_epoch=5, clutter=0), "batch_size": 2}
+    update={"crops": Crops(size=32, per_epoch=5, clutter=0, crowd=0), "batch_size": 2}
 )
 
 
@@ -107,3 +110,69 @@ def test_crops_are_needed(images):
     with pytest.raises(InputError, match="trains on crops"):
         fixed_crops(images, RECIPES["semantic"])
     assert isinstance(images, Images)
+
+
+def write_set(folder, count, facts=""):
+    """Write a data set of discs that never touch, some of three discs in one piece."""
+    for name in ("images", "labels"):
+        (folder / name).mkdir(parents=True)
+    rows, columns = np.indices((140, 140))
+    for index in range(count):
+        labels = np.zeros((140, 140), np.uint16)
+        for number in range(9):
+            row, column = 25 + 45 * (number // 3), 25 + 45 * (number % 3)
+            labels[(rows - row) ** 2 + (columns - column) ** 2 < 81] = number + 1
+        for row, column in ((25, 42), (42, 25)):
+            labels[(rows - row) ** 2 + (columns - column) ** 2 < 81] = 1
+        tifffile.imwrite(folder / "labels" / f"{index}.tif", labels)
+        Image.fromarray((40 + 120 * (labels > 0)).astype(np.uint8)).save(
+            folder / "images" / f"{index}.png"
+        )
+    if facts:
+        (folder / "dataset.toml").write_text(facts)
+    return folder
+
+
+def loaded(folders, **options):
+    dataset = open_datasets(folders)
+    return load_images(dataset, dataset.image_ids, Preprocessing(size=None), **options)
+
+
+def test_borders_of_binary_masks_are_not_learned(tmp_path, caplog):
+    guessed = loaded([write_set(tmp_path / "guessed", 25)])
+    assert not any(guessed.borders)
+    assert 'write touching = "apart"' in caplog.text
+    # The three discs of one piece are parted.
+    assert {labels.max() for labels in guessed.labels} == {11}
+    _, maps = cut_crop(guessed, SMALL, 0, 0)
+    assert np.isnan(maps[..., INSTANCE_MAPS.index("border")]).all()
+    assert np.isfinite(maps[..., INSTANCE_MAPS.index("nucleus")]).any()
+    caplog.clear()
+    stated = loaded([write_set(tmp_path / "stated", 25, 'touching = "apart"')])
+    assert all(stated.borders)
+    assert {labels.max() for labels in stated.labels} == {9}
+    assert not caplog.text
+    assert not any(loaded([write_set(tmp_path / "m", 2, 'touching = "merged"')]).borders)
+
+
+def test_packed_fields_tell_borders_even_where_masks_are_binary(tmp_path):
+    images = loaded([write_set(tmp_path / "set", 2, 'touching = "merged"')])
+    packed = SMALL.model_copy(update={"crops": Crops(size=96, crowd=1, clutter=0)})
+    borders = np.stack([cut_crop(images, packed, 0, place)[1][..., 1] for place in range(8)])
+    assert np.nanmax(borders) == 1
+    assert np.isnan(borders).mean() < 0.2
+
+
+def test_sets_are_drawn_by_their_number_and_as_often_as_asked(tmp_path):
+    folders = [write_set(tmp_path / "few", 1, "touching='apart'"), write_set(tmp_path / "many", 9)]
+    shares = [
+        sum(
+            chance
+            for image_id, chance in zip(images.image_ids, images.chances, strict=True)
+            if image_id.startswith("few/")
+        )
+        for images in (loaded(folders), loaded(folders, draw={"few": 3}))
+    ]
+    assert shares == pytest.approx([1 / 4, 3 / 6])
+    with pytest.raises(InputError, match="'fwe'; those given are few, many"):
+        loaded(folders, draw={"fwe": 3})

@@ -246,6 +246,11 @@ def test_wrong_weights_are_refused_before_anything_is_written(discs, tiny, tmp_p
         (["--split", "nowhere.csv"], "nowhere.csv"),
         (["--config", "nowhere.toml"], "Cannot read the settings"),
         (["--resume"], "no run to resume"),
+        (["--draw", "mine"], "Wrong value of --draw: expected NAME=NUMBER, not mine."),
+        (["--draw", "mine=much"], "Wrong value of --draw"),
+        (["--draw", "mine=2", "--recipe", "semantic"], "of the instance recipe"),
+        (["--group", "("], "no regular expression"),
+        (["--group", "nothing"], "is a group of its own"),
     ],
 )
 def test_wrong_options_are_explained(discs, tmp_path, arguments, message):
@@ -304,6 +309,39 @@ def test_the_instance_recipe_trains_on_crops_to_a_model_that_segments(instance_r
     image = np.random.default_rng(0).integers(0, 255, (50, 70), dtype=np.uint8)
     assert nucseg.load_model(instance_run).segment(image).labels.shape == (50, 70)
     assert missing_curves(read_log(instance_run)) == []
+
+
+def test_several_sets_train_one_model_that_names_them(discs, tiny, tmp_path, caplog):
+    tissue = shutil.copytree(discs, tmp_path / "tissue")
+    (tissue / "dataset.toml").write_text(
+        'name = "my tissue"\nlicence = "CC0 1.0"\nsource = "somewhere"\ngroup = "image0[0-4]"'
+    )
+    settings = RECIPES["instance"].model_copy(
+        update={
+            "epochs": 1,
+            "batch_size": 4,
+            "encoder_weights": "none",
+            "draw": {"my tissue": 2.0},
+            "network": tiny.network.model_copy(update={"outputs": INSTANCE_MAPS}),
+            "crops": Crops(size=32, per_epoch=4),
+        }
+    )
+    run = train([discs, tissue], tmp_path / "run", settings)
+    data = read_card(run).training["data"]
+    assert list(data) == ["discs", "my tissue"]
+    assert data["my tissue"]["licence"] == "CC0 1.0"
+    assert data["my tissue"]["source"] == "somewhere"
+    assert "not stated" in data["discs"]["licence"]
+    assert "No licence is stated for discs" in caplog.text
+    counted = [sum(each["images"].values()) for each in data.values()]
+    assert counted == [10, 10]
+    with (run / "split.csv").open(newline="") as file:
+        names = {row["image_id"] for row in csv.DictReader(file)}
+    assert {"discs/image00", "my tissue/image09"} <= names
+    assert run_folder.read_settings(run / "config.toml") == settings
+    shown = CliRunner().invoke(app, ["models", str(run)]).output
+    assert "my tissue" in shown
+    assert "whether this model may be given away is not known" in shown
 
 
 def test_settings_of_two_recipes_are_not_mixed(tmp_path):

@@ -16,10 +16,11 @@ COLUMNS = ("loss", "dice", "accuracy", "val_loss", "val_dice", "val_accuracy")
 
 def train(
     data: Annotated[
-        Path,
+        list[Path],
         typer.Argument(
-            metavar="DATA",
-            help="Data set: Kaggle's layout (folder or zip), or images/ + labels/ (or masks/).",
+            metavar="DATA...",
+            help="Data sets: Kaggle's layout (folder or zip), or images/ + labels/ (or masks/); "
+            "what a dataset.toml beside the images says of each goes to the model's card.",
         ),
     ],
     output: Annotated[
@@ -42,6 +43,12 @@ def train(
     ] = None,
     seed: Annotated[int | None, option(Training, "seed", min=0)] = None,
     split: Annotated[str | None, option(Training, "split")] = None,
+    group: Annotated[
+        str | None, option(Training, "group", metavar="REGEX|TABLE.csv:COLUMN")
+    ] = None,
+    draw: Annotated[
+        list[str] | None, option(Training, "draw", metavar="NAME=TIMES", show_default=False)
+    ] = None,
     validation_fraction: Annotated[float | None, option(Training, "validation_fraction")] = None,
     encoder_weights: Annotated[str | None, option(Training, "encoder_weights")] = None,
     precision: Annotated[str | None, option(Training, "precision")] = None,
@@ -66,6 +73,8 @@ def train(
 
         nucseg train my_images -o mine --from nuclei
         nucseg train stage1_train.zip -o run
+        nucseg train stage1_train.zip tissue/ mine/ -o run --draw mine=2
+        nucseg train slides/ -o run --group "patient[0-9]+"
         nucseg train stage1_train.zip -o classic --recipe semantic
         nucseg train stage1_train.zip -o run --resume
         tensorboard --logdir run/seg_log
@@ -78,6 +87,8 @@ def train(
         "patience": patience,
         "seed": seed,
         "split": split,
+        "group": group,
+        "draw": draw,
         "validation_fraction": validation_fraction,
         "encoder_weights": encoder_weights,
         "precision": precision,

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from nucseg.datasets.facts import Facts, read_facts
 from nucseg.datasets.folders import open_folders
 from nucseg.datasets.kaggle import open_kaggle
-from nucseg.datasets.samples import Dataset, Kind, Problem, Sample
+from nucseg.datasets.samples import Dataset, Kind, Pixels, Problem, Sample
 from nucseg.datasets.storage import open_files
 from nucseg.errors import InputError
 
-__all__ = ["Dataset", "Kind", "Problem", "Sample", "open_dataset"]
+__all__ = ["Dataset", "Facts", "Kind", "Problem", "Sample", "open_dataset", "open_datasets"]
 
 
 def open_dataset(path: Path | str) -> Dataset:
@@ -44,4 +47,65 @@ def open_dataset(path: Path | str) -> Dataset:
             "<id>/masks/*.png (Kaggle's layout) nor images/ with labels/ beside it, or masks/ with "
             "files named as the images. Arrange the files in one of these ways."
         )
-    return dataset
+    return replace(dataset, facts=read_facts(files))
+
+
+def open_datasets(paths: Sequence[Path | str]) -> Dataset:
+    """Open data sets and take them as one.
+
+    Parameters
+    ----------
+    paths : sequence of Path or str
+        As `open_dataset` takes each.
+
+    Returns
+    -------
+    Dataset
+        One alone stays as it is. Of several the image ids are ``<name of the set>/<image id>``;
+        names are those of `Facts`, and a second set of the same name is numbered.
+
+    Raises
+    ------
+    InputError
+        There is none, or one cannot be opened.
+    """
+    if not paths:
+        raise InputError("No data set is given; expected one or more folders or zip files.")
+    opened = [open_dataset(path) for path in paths]
+    if len(opened) == 1:
+        return opened[0]
+    members: dict[str, Dataset] = {}
+    for dataset in opened:
+        # A slash parts the name of the set from that of the image.
+        name = free = dataset.facts.name.replace("/", "-")
+        number = 1
+        while free in members:
+            number += 1
+            free = f"{name}-{number}"
+        facts = dataset.facts.model_copy(update={"name": free})
+        members[free] = replace(dataset, facts=facts)
+
+    def whole_name(name: str, problem: Problem) -> Problem:
+        return replace(problem, image_id=f"{name}/{problem.image_id}")
+
+    def read(image_id: str) -> Sample:
+        name, _, rest = image_id.partition("/")
+        sample = members[name].read(rest)
+        problems = tuple(whole_name(name, problem) for problem in sample.problems)
+        return replace(sample, image_id=image_id, problems=problems)
+
+    def read_pixels(image_id: str) -> Pixels:
+        name, _, rest = image_id.partition("/")
+        return members[name].read_pixels(rest)
+
+    return Dataset(
+        opened[0].path,
+        "several",
+        tuple(
+            sorted(f"{name}/{each}" for name, set_ in members.items() for each in set_.image_ids)
+        ),
+        read,
+        read_pixels,
+        tuple(whole_name(name, each) for name, set_ in members.items() for each in set_.problems),
+        members=tuple(members.values()),
+    )

@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from nucseg.datasets.facts import Facts
 from nucseg.errors import InputError
 
 Labels = npt.NDArray[np.int32]
@@ -34,6 +35,8 @@ Kind = Literal[
     "guessed layout",
     "label image without image",
 ]
+
+NO_FACTS = Facts()
 
 WITHOUT_LABELS: frozenset[Kind] = frozenset(["no masks", "no label image", "unusable label image"])
 
@@ -92,18 +95,31 @@ class Dataset:
     ----------
     path : Path
     layout : str
-        ``"kaggle"`` or ``"folders"``.
+        ``"kaggle"`` or ``"folders"``; ``"several"`` where data sets are taken as one.
     image_ids : tuple of str, sorted
     problems : tuple of Problem
         What is wrong with the set beyond its images, such as a label image without an image.
+    facts : Facts
+        What the set says of itself; empty where several are taken as one.
+    members : tuple of Dataset
+        The sets that are taken as one, if any; ``<name of the set>/<image id>`` are the images.
     """
 
     path: Path
-    layout: Literal["kaggle", "folders"]
+    layout: Literal["kaggle", "folders", "several"]
     image_ids: tuple[str, ...]
     _read: Callable[[str], Sample]
     _read_pixels: Callable[[str], Pixels]
     problems: tuple[Problem, ...] = ()
+    facts: Facts = NO_FACTS
+    members: tuple[Dataset, ...] = ()
+
+    def facts_of(self, image_id: str) -> Facts:
+        """Tell the facts of the data set that an image belongs to."""
+        if not self.members:
+            return self.facts
+        name = image_id.partition("/")[0]
+        return next(member.facts for member in self.members if member.facts.name == name)
 
     def read(self, image_id: str) -> Sample:
         """Read one image; safe to call from several threads.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +12,12 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from nucseg.augment import random_crop, separate_copies
+from nucseg.augment import crowded_field, random_crop, separate_copies
 from nucseg.config import Crops, Preprocessing, Training
 from nucseg.datasets.clutter import clutter_image
-from nucseg.datasets.reading import Dataset, Sample
+from nucseg.datasets.facts import FACTS
+from nucseg.datasets.merged import part_merged, seem_merged
+from nucseg.datasets.reading import Dataset, Facts, Sample
 from nucseg.datasets.report import guess_modality
 from nucseg.errors import InputError
 from nucseg.preprocess import prepare
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 logger = logging.getLogger(__name__)
+
+# Side of a packed field, in eighths of a crop's.
+FIELD = 9
 
 
 @dataclass(frozen=True)
@@ -38,14 +43,18 @@ class Images:
     images : tuple of ndarray, each shape (H, W, 3), uint8
         Stretched, 0 to 255.
     labels : tuple of ndarray, each shape (H, W), int32
+        `nucseg.labelling.UNKNOWN` where nobody has said what is there.
     chances : ndarray, shape (N,), float64
         How often each is drawn; they sum to 1.
+    borders : tuple of bool
+        Whether nuclei that touch are told apart in each.
     """
 
     image_ids: tuple[str, ...]
     images: tuple[npt.NDArray[np.uint8], ...]
     labels: tuple[npt.NDArray[np.int32], ...]
     chances: npt.NDArray[np.float64]
+    borders: tuple[bool, ...]
 
 
 def load_images(
@@ -53,6 +62,7 @@ def load_images(
     image_ids: Sequence[str],
     settings: Preprocessing,
     *,
+    draw: Mapping[str, float] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Images:
     """Read and scale images, keeping their size.
@@ -63,6 +73,8 @@ def load_images(
     image_ids : sequence of str
     settings : Preprocessing
         Without a size.
+    draw : mapping of str to float, optional
+        How often images of a data set, by its name, are drawn, compared with what is balanced.
     progress : callable, optional
         ``progress(done, total)``.
 
@@ -70,14 +82,53 @@ def load_images(
     ------
     InputError
         An image cannot be read, or none is annotated.
+
+    Notes
+    -----
+    In a data set whose masks are binary, as `Facts.touching` says or as it seems, nuclei that are
+    one are parted or unknown (`nucseg.datasets.merged`), and borders are not learned.
     """
-    ids, images, labels, groups = [], [], [], []
+    ids, images, labels, groups, sets = [], [], [], [], []
     for sample in labelled_samples(dataset, image_ids, progress=progress):
         ids.append(sample.image_id)
         images.append(_scaled(sample.pixels, settings))
         labels.append(sample.labels)
-        groups.append(_group(sample))
-    return Images(tuple(ids), tuple(images), tuple(labels), balanced_chances(groups, images))
+        facts = dataset.facts_of(sample.image_id)
+        sets.append(facts)
+        groups.append((facts.name, *_group(sample)))
+    merged = {
+        name for name in sorted({facts.name for facts in sets}) if _is_merged(name, sets, labels)
+    }
+    apart = [facts.name not in merged for facts in sets]
+    parted = [
+        given if right else part_merged(given) for given, right in zip(labels, apart, strict=True)
+    ]
+    names = {facts.name for facts in sets}
+    if unknown := sorted((draw or {}).keys() - names):
+        raise InputError(
+            f"--draw names the data set {unknown[0]!r}; those given are {', '.join(sorted(names))}."
+        )
+    times = np.array([(draw or {}).get(facts.name, 1.0) for facts in sets])
+    chances = balanced_chances(groups, images) * times
+    return Images(tuple(ids), tuple(images), tuple(parted), chances / chances.sum(), tuple(apart))
+
+
+def _is_merged(name: str, sets: Sequence[Facts], labels: Sequence[npt.NDArray[np.int32]]) -> bool:
+    """Tell whether nuclei that touch are one in a data set: as it says, or as it seems."""
+    of_set = [(facts, each) for facts, each in zip(sets, labels, strict=True) if facts.name == name]
+    stated = of_set[0][0].touching
+    if stated is not None:
+        return stated == "merged"
+    seems = seem_merged([each for _, each in of_set])
+    if seems:
+        logger.warning(
+            "In %s no two nuclei touch, and some have the shape of several: its masks seem to be "
+            "binary. Such nuclei are parted or left out, and borders are not learned from it. If "
+            'that is wrong, write touching = "apart" in its %s.',
+            name,
+            FACTS,
+        )
+    return seems
 
 
 def _scaled(pixels: npt.NDArray[Any], settings: Preprocessing) -> npt.NDArray[np.uint8]:
@@ -192,11 +243,17 @@ def cut_crop(
     if rng.random() < crops.clutter:
         drawn = clutter_image(rng, crops.size)
         whole, numbered = _scaled(drawn, settings.preprocessing), np.zeros(drawn.shape[:2], int)
+        borders = True
     else:
         chosen = int(rng.choice(len(images.images), p=images.chances))
         whole, numbered = images.images[chosen], images.labels[chosen]
+        borders = images.borders[chosen]
+        if rng.random() < crops.crowd:
+            packed = crowded_field(whole, numbered, rng, crops.size * FIELD // 8)
+            if packed is not None:
+                (whole, numbered), borders = packed, True
     image, labels = random_crop(whole, numbered, rng, settings.augmentation, crops)
-    return image, training_targets(labels, settings.network.outputs)
+    return image, training_targets(labels, settings.network.outputs, borders=borders)
 
 
 def fixed_crops(images: Images, settings: Training) -> Arrays:
@@ -205,7 +262,10 @@ def fixed_crops(images: Images, settings: Training) -> Arrays:
     cut = [_middle(image, size) for image in images.images]
     names = settings.network.outputs
     middles = [separate_copies(_middle(labels, size)) for labels in images.labels]
-    maps = [training_targets(middle, names) for middle in middles]
+    maps = [
+        training_targets(middle, names, borders=borders)
+        for middle, borders in zip(middles, images.borders, strict=True)
+    ]
     scaled = np.stack(cut).astype(np.float32) / np.float32(255)
     return Arrays(images.image_ids, scaled, np.stack(maps))
 

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nucseg.config import DEFAULT_RECIPE, RECIPES, Training
-from nucseg.datasets.reading import Dataset, open_dataset
-from nucseg.datasets.splits import Split, find_fields, make_split, read_split, write_split
+from nucseg.datasets.groups import groups_of
+from nucseg.datasets.reading import Dataset, open_datasets
+from nucseg.datasets.splits import Split, make_split, read_split, write_split
 from nucseg.errors import InputError
 from nucseg.files import whole_file
 from nucseg.models.zoo import KERAS
 from nucseg.training import run_folder
 from nucseg.training.outcome import (
+    described,
     given_scoring,
     keep_weights,
     learns_all,
     tune,
+    warn_of_licences,
     without_folders,
     write_model,
 )
@@ -57,7 +60,7 @@ class Data:
 
 
 def train(
-    data: str | Path,
+    data: str | Path | Sequence[str | Path],
     output: str | Path,
     settings: Training | None = None,
     *,
@@ -70,8 +73,9 @@ def train(
 
     Parameters
     ----------
-    data : str or Path
-        A data set: Kaggle's layout, as a folder or zip, or ``images/`` and ``labels/``.
+    data : str or Path, or a sequence of them
+        Data sets: each Kaggle's layout, as a folder or zip, or ``images/`` and ``labels/``. Of
+        several the image ids are ``<name of the set>/<image id>``.
     output : str or Path
         The run folder to make.
     settings : Training, optional
@@ -112,7 +116,7 @@ def train(
 
     folder = Path(output)
     report = progress or (lambda _what, _done, _total: None)
-    dataset = open_dataset(Path(data))
+    dataset = open_datasets([data] if isinstance(data, str | Path) else data)
     run_folder.begin(folder, resume=resume, overwrite=overwrite)
     settings = _settings(folder, settings, resume=resume)
     split = _split(folder, dataset, settings, resume=resume, report=report)
@@ -124,6 +128,7 @@ def train(
     tf.config.experimental.enable_op_determinism()
     model, history = _start(folder, settings, resume=resume)
     read = _data(dataset, split, settings, report)
+    warn_of_licences(dataset)
     scoring = given_scoring(settings)
     begun = datetime.now(UTC)
     interrupted = _fit(model, settings, folder, history, read, report, on_epoch)
@@ -133,7 +138,7 @@ def train(
     if settings.precision == "bfloat16":
         model = in_float32(model)
     record = {
-        "data": Path(data).name,
+        "data": described(dataset, split),
         "images": {name: len(getattr(split, name)) for name in ("train", "validation", "test")},
         "epochs": len(history),
         "kept_epoch": kept,
@@ -175,16 +180,16 @@ def _split(
         return read_split(folder / run_folder.SPLIT, dataset.image_ids)
     if settings.split not in ("random", "field"):
         return read_split(Path(settings.split), dataset.image_ids)
-    fields = None
+    groups = None
     if settings.split == "field":
-        images = {}
-        for done, image_id in enumerate(dataset.image_ids, start=1):
-            images[image_id] = dataset.read_pixels(image_id)
-            report("finding fields of view", done, len(dataset.image_ids))
-        fields = find_fields(images)
+        groups = groups_of(
+            dataset,
+            settings.group,
+            progress=lambda done, total: report("finding fields of view", done, total),
+        )
     return make_split(
         dataset.image_ids,
-        fields=fields,
+        fields=groups,
         validation_fraction=settings.validation_fraction,
         seed=settings.seed,
     )
@@ -252,7 +257,7 @@ def _data(dataset: Dataset, split: Split, settings: Training, report: Progress) 
             -(-len(arrays.images) // settings.batch_size),
             validation,
         )
-    images = crops.load_images(dataset, split.train, kept, progress=read)
+    images = crops.load_images(dataset, split.train, kept, draw=settings.draw, progress=read)
     read = reading(len(split.train))
     held_out = crops.load_images(dataset, split.validation, kept, progress=read)
     return Data(

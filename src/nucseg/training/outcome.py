@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import platform
+from collections import Counter
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -11,13 +13,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nucseg.config import Scaling, Scoring, Training
+from nucseg.datasets.facts import FACTS
 from nucseg.datasets.reading import Dataset
+from nucseg.datasets.splits import Split
 from nucseg.files import whole_file
 from nucseg.models.zoo import KERAS, ONNX, ModelCard, find_model, read_card, write_card
 from nucseg.training import run_folder
 
 if TYPE_CHECKING:
     import keras
+
+logger = logging.getLogger(__name__)
+
+NO_LICENCE = "not stated: whether this model may be given away is not known"
 
 
 def learns_all(settings: Training) -> bool:
@@ -117,6 +125,51 @@ def tune(
         progress=lambda done, total: report("tuning on validation images", done, total),
     )
     write_card(folder, model.card)
+
+
+def described(dataset: Dataset, split: Split) -> dict[str, Any]:
+    """Tell of each data set what it says of itself and how many of its images were used.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        One, or several that are taken as one.
+    split : Split
+
+    Returns
+    -------
+    dict
+        For ``model.json``, by the name of the set.
+    """
+    subsets = ("train", "validation", "test")
+    counts = {
+        name: Counter(dataset.facts_of(image_id).name for image_id in getattr(split, name))
+        for name in subsets
+    }
+    told: dict[str, Any] = {}
+    for member in dataset.members or (dataset,):
+        facts = member.facts
+        stated = {key: getattr(facts, key) for key in ("source", "citation", "pixel_size")}
+        told[facts.name] = {
+            "licence": facts.licence or NO_LICENCE,
+            **{key: value for key, value in stated.items() if value},
+            "images": {name: counts[name][facts.name] for name in subsets},
+        }
+    return told
+
+
+def warn_of_licences(dataset: Dataset) -> None:
+    """Say which data sets state no licence: may the model be given away then? Nobody knows."""
+    unknown = [
+        member.facts.name for member in dataset.members or (dataset,) if not member.facts.licence
+    ]
+    if unknown:
+        logger.warning(
+            "No licence is stated for %s: whether the model may be given away is not known. Write "
+            "it in %s, beside the images.",
+            ", ".join(unknown),
+            FACTS,
+        )
 
 
 def without_folders(settings: Training) -> dict[str, Any]:

@@ -1,0 +1,366 @@
+"""Crowded fields for training, made by packing the nuclei of an image by their masks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from scipy.ndimage import find_objects
+
+from nucseg.labelling import UNKNOWN
+
+FloatArray = npt.NDArray[np.float32]
+
+# Side of the part of the image from which nuclei and background are taken, in pixels.
+WINDOW = 384
+# Nuclei below this number of pixels say too little of how a nucleus looks.
+LEAST_AREA = 40
+# A window with fewer nuclei than this gives no field.
+LEAST_NUCLEI = 3
+# Diameters of packed nuclei, in pixels, and how far nuclei are scaled to have them.
+DIAMETERS = (14.0, 40.0)
+SCALES = (0.4, 1.6)
+MOST_NUCLEI = 300
+# A nucleus of which others cover more than this share is not asked for.
+COVERED = 0.65
+
+
+@dataclass(frozen=True)
+class Nucleus:
+    """A nucleus cut out of an image.
+
+    Attributes
+    ----------
+    change : ndarray, shape (h, w, 3), float32
+        What it adds to the background of fluorescence, or the share of light it lets through.
+    mask : ndarray, shape (h, w), float32, 0 or 1
+    angle : float
+        Direction of its long axis, in radians.
+    diameter : float
+        Of a disc of its area, in pixels.
+    """
+
+    change: FloatArray
+    mask: FloatArray
+    angle: float
+    diameter: float
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a nucleus goes: its centre, and the direction of its long axis or None for any."""
+
+    row: float
+    column: float
+    angle: float | None = None
+
+
+def crowded_field(
+    image: npt.NDArray[np.uint8],
+    labels: npt.NDArray[np.integer],
+    rng: np.random.Generator,
+    size: int,
+    *,
+    spacing: float | None = None,
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int32]] | None:
+    """Pack the nuclei of an image into a field where most of them touch.
+
+    Each nucleus is turned, stretched and bent, and has its own brightness and focus. Light of
+    fluorescence adds up where nuclei overlap, and stains absorb one after the other; a pixel of
+    several nuclei belongs to that in which it lies deeper.
+
+    Parameters
+    ----------
+    image : ndarray, shape (H, W, 3), uint8
+    labels : ndarray, shape (H, W), integer
+        0 background, below 0 not known.
+    rng : Generator
+        The only source of randomness: the same state gives the same field.
+    size : int
+        Side of the field, in pixels.
+    spacing : float, optional
+        Distance of nuclei as a share of their diameter, about .6 to 1.5; by default drawn.
+
+    Returns
+    -------
+    field : ndarray, shape (size, size, 3), uint8
+    labels : ndarray, shape (size, size), int32
+        `UNKNOWN` where a nucleus is that others cover.
+    None where the image has too few nuclei to pack.
+    """
+    window, numbered = _window(image, labels, rng)
+    pixels = window.astype(np.float32)
+    filled = without_nuclei(pixels, numbered != 0)
+    absorbing = float(np.median(filled)) > 127
+    nuclei = _cut_out(pixels, filled, numbered, absorbing)
+    if len(nuclei) < LEAST_NUCLEI:
+        return None
+    median = float(np.median([nucleus.diameter for nucleus in nuclei]))
+    wanted = float(np.exp(rng.uniform(*np.log(DIAMETERS))))
+    scale = float(np.clip(wanted / median, *SCALES))
+    distance = spacing or float(rng.uniform(0.62, 1.25))
+    layout: Callable[..., list[Place]] = LAYOUTS[rng.choice(len(LAYOUTS), p=LAYOUT_CHANCES)]
+    places = layout(rng, size, max(median * scale * distance, 8.0))
+    rng.shuffle(places)
+    canvas = _background(filled, pixels, numbered != 0, rng, size)
+    owner, depth = np.zeros((size, size), np.int32), np.zeros((size, size), np.float32)
+    adds = bool(rng.random() < 0.7)
+    spread, blurred = float(rng.uniform(0.1, 0.6)), float(rng.uniform(0, 0.6))
+    areas = [0]
+    for place in places[:MOST_NUCLEI]:
+        nucleus = nuclei[int(rng.integers(len(nuclei)))]
+        change, mask = _shaped(nucleus, place, rng, scale, neutral=float(absorbing))
+        brightness = float(np.clip(np.exp(rng.normal(0, spread)), 0.2, 2.5))
+        if rng.random() < blurred:
+            sigma = float(rng.uniform(0.5, max(0.12 * nucleus.diameter * scale, 0.6)))
+            unsharp = cv2.GaussianBlur(change, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
+            change = np.asarray(unsharp, np.float32)
+        areas.append(0)
+        inside = _inside(place, mask.shape, size)
+        if inside is None:
+            continue
+        there, part = inside
+        _put(canvas[there], change[part], brightness, absorbing=absorbing, adds=adds)
+        deep = cv2.distanceTransform(np.pad(mask, 1).astype(np.uint8), cv2.DIST_L2, 3)[1:-1, 1:-1]
+        deep = deep[part] / max(float(deep.max()), 1)
+        areas[-1] = int(np.count_nonzero(deep))
+        won = deep > depth[there]
+        owner[there][won] = len(areas) - 1
+        depth[there][won] = deep[won]
+    kept = np.bincount(owner.ravel(), minlength=len(areas)) >= (1 - COVERED) * np.array(areas)
+    owner[~kept[owner]] = UNKNOWN
+    return _finished(canvas, rng, absorbing=absorbing), owner
+
+
+def without_nuclei(pixels: FloatArray, nuclei: npt.NDArray[np.bool_]) -> FloatArray:
+    """Fill nuclei in with the background around them.
+
+    Parameters
+    ----------
+    pixels : ndarray, shape (H, W, C), float32
+    nuclei : ndarray, shape (H, W), bool
+
+    Returns
+    -------
+    ndarray, shape (H, W, C), float32
+        The mean of the background nearby, smooth; the background itself is smoothed too.
+    """
+    known = np.asarray(~_with_halo(nuclei), np.float32)
+    if not known.any():
+        known[:] = 1
+    middle = np.median(pixels[known > 0], axis=0)
+    small = tuple(max(side // 4, 1) for side in nuclei.shape[::-1])
+    weight = cv2.resize(known, small, interpolation=cv2.INTER_AREA)
+    colour = cv2.resize(pixels * known[..., None], small, interpolation=cv2.INTER_AREA)
+    colour = colour.reshape(*weight.shape, -1)
+    weight, colour = (cv2.GaussianBlur(each, (0, 0), 4) for each in (weight, colour))
+    # Where no background is near, that of the whole counts.
+    least = np.float32(0.02)
+    colour = colour.reshape(*weight.shape, -1)
+    mixed = (colour + least * middle) / (weight + least)[..., None]
+    filled = cv2.resize(np.asarray(mixed, np.float32), nuclei.shape[::-1])
+    return np.asarray(filled, np.float32).reshape(pixels.shape)
+
+
+def _with_halo(nuclei: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Take the soft rims of nuclei in, which outlines leave out."""
+    return cv2.dilate(nuclei.astype(np.uint8), np.ones((11, 11), np.uint8)) > 0
+
+
+def _window(
+    image: npt.NDArray[np.uint8], labels: npt.NDArray[np.integer], rng: np.random.Generator
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.integer]]:
+    """Take a part of the image, at random."""
+    top, left = (int(rng.integers(max(side - WINDOW, 0) + 1)) for side in labels.shape)
+    part = np.s_[top : top + WINDOW, left : left + WINDOW]
+    return image[part], labels[part]
+
+
+def _cut_out(
+    pixels: FloatArray,
+    filled: FloatArray,
+    labels: npt.NDArray[np.integer],
+    absorbing: bool,
+) -> list[Nucleus]:
+    """Cut out the nuclei that lie whole in the window."""
+    height, width = labels.shape
+    nuclei = []
+    for number, box in enumerate(find_objects(np.maximum(labels, 0)), start=1):
+        if box is None:
+            continue
+        rows, columns = box
+        if not (rows.start and columns.start and rows.stop < height and columns.stop < width):
+            continue
+        mask = np.asarray(labels[box] == number, np.float32)
+        area = float(mask.sum())
+        if area < LEAST_AREA:
+            continue
+        change = (
+            pixels[box] / np.maximum(filled[box], 8) if absorbing else pixels[box] - filled[box]
+        )
+        moments = cv2.moments(mask, binaryImage=True)
+        angle = 0.5 * np.arctan2(2 * moments["mu11"], moments["mu20"] - moments["mu02"])
+        nuclei.append(Nucleus(change, mask, float(angle), float(np.sqrt(4 * area / np.pi))))
+    return nuclei
+
+
+def _shaped(
+    nucleus: Nucleus, place: Place, rng: np.random.Generator, scale: float, *, neutral: float
+) -> tuple[FloatArray, FloatArray]:
+    """Turn, scale, stretch and bend a nucleus; give its change, neutral around it, and its mask."""
+    height, width = nucleus.mask.shape
+    along = scale * float(np.exp(rng.normal(0, 0.18)))
+    across = scale * float(np.exp(rng.normal(0, 0.12)))
+    bend = float(rng.normal(0, 0.25)) if rng.random() < 0.4 else 0.0
+    turned = rng.uniform(0, 2 * np.pi) if place.angle is None else place.angle
+    reach = int(np.ceil(np.hypot(height, width) / 2 * max(along, across))) + 4
+    rows, columns = np.indices((2 * reach + 1, 2 * reach + 1), np.float32) - np.float32(reach)
+    # Backwards: from the field's pixels to the nucleus's long axis, and on to those of its image.
+    lengthwise = columns * np.cos(turned) + rows * np.sin(turned)
+    crosswise = rows * np.cos(turned) - columns * np.sin(turned)
+    lengthwise, crosswise = lengthwise / along, crosswise / across
+    if bend:
+        crosswise = crosswise + bend * lengthwise**2 / max(nucleus.diameter, 1)
+    if rng.random() < 0.5:
+        crosswise = -crosswise
+    cosine, sine = np.cos(nucleus.angle), np.sin(nucleus.angle)
+    from_column = (lengthwise * cosine - crosswise * sine + (width - 1) / 2).astype(np.float32)
+    from_row = (lengthwise * sine + crosswise * cosine + (height - 1) / 2).astype(np.float32)
+    mask = cv2.remap(nucleus.mask, from_column, from_row, cv2.INTER_LINEAR)
+    soft = cv2.GaussianBlur(mask, (0, 0), 0.8)
+    change = cv2.remap(
+        nucleus.change, from_column, from_row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
+    softened = np.float32(neutral) + (change - np.float32(neutral)) * soft[..., None]
+    return np.asarray(softened, np.float32), np.asarray(mask > 0.5, np.float32)
+
+
+def _put(
+    canvas: FloatArray, change: FloatArray, brightness: float, *, absorbing: bool, adds: bool
+) -> None:
+    """Let a nucleus change the canvas, in place."""
+    if absorbing:
+        canvas *= np.power(np.clip(change, 0.02, 1.3), np.float32(brightness**0.7))
+    elif adds:
+        canvas += change * np.float32(brightness)
+    else:
+        np.maximum(canvas, change * np.float32(brightness), out=canvas)
+
+
+def _inside(place: Place, shape: tuple[int, ...], size: int) -> tuple[Any, Any] | None:
+    """Give the part of the field that a cut-out covers, and the part of it that lies inside."""
+    there, part = [], []
+    for at, side in zip((place.row, place.column), shape, strict=True):
+        begin = round(at) - side // 2
+        low, high = max(begin, 0), min(begin + side, size)
+        if low >= high:
+            return None
+        there.append(slice(low, high))
+        part.append(slice(low - begin, high - begin))
+    return tuple(there), tuple(part)
+
+
+def _background(
+    filled: FloatArray,
+    pixels: FloatArray,
+    nuclei: npt.NDArray[np.bool_],
+    rng: np.random.Generator,
+    size: int,
+) -> FloatArray:
+    """Make a background of the image's own: what lies between nuclei, and its grain everywhere."""
+    hidden = _with_halo(nuclei)[..., None]
+    grain = np.where(hidden, 0, pixels - filled)
+    shift = tuple(int(rng.integers(side)) for side in nuclei.shape)
+    other = np.roll(grain[::-1, ::-1], shift, axis=(0, 1))
+    whole = filled + np.where(hidden, other, grain)
+    missing = [max(size - side, 0) for side in nuclei.shape]
+    large = cv2.copyMakeBorder(whole, 0, missing[0], 0, missing[1], cv2.BORDER_REFLECT)
+    return np.array(large[:size, :size], np.float32)
+
+
+def _finished(
+    canvas: FloatArray, rng: np.random.Generator, *, absorbing: bool
+) -> npt.NDArray[np.uint8]:
+    """Add haze and noise, and bring the field to the range of a stretched image."""
+    if not absorbing:
+        if rng.random() < 0.4:
+            haze = cv2.GaussianBlur(canvas, (0, 0), float(rng.uniform(6, 25)))
+            canvas = canvas + np.float32(rng.uniform(0.1, 0.7)) * haze
+        low, high = np.percentile(canvas, (1, 99.8))
+        canvas = (canvas - low) * np.float32(255 / max(high - low, 1))
+    return np.asarray(np.clip(canvas + 0.5, 0, 255), np.uint8)
+
+
+def _grid(rng: np.random.Generator, size: int, step: float) -> list[Place]:
+    """Place cells as in a sheet: on a jittered hexagonal grid."""
+    places = []
+    jitter = step * rng.uniform(0.05, 0.25)
+    for number, row in enumerate(np.arange(-step, size + step, step * 0.87)):
+        for column in np.arange(-step + step / 2 * (number % 2), size + step, step):
+            away = rng.normal(0, jitter, 2)
+            places.append(Place(float(row + away[0]), float(column + away[1])))
+    return places
+
+
+def _clusters(rng: np.random.Generator, size: int, step: float) -> list[Place]:
+    """Place cells in clumps with gaps between them."""
+    knots = rng.random((5, 5), np.float32)
+    field = cv2.resize(knots, (size, size), interpolation=cv2.INTER_CUBIC)
+    least = np.quantile(field, rng.uniform(0.2, 0.7))
+    return [
+        place
+        for place in _grid(rng, size, step)
+        if field[int(np.clip(place.row, 0, size - 1)), int(np.clip(place.column, 0, size - 1))]
+        >= least
+    ]
+
+
+def _rings(rng: np.random.Generator, size: int, step: float) -> list[Place]:
+    """Place cells in layers around a lumen, as in glands, long axes outwards or along."""
+    places = []
+    outwards = bool(rng.random() < 0.6)
+    for _ in range(int(rng.integers(2, 7))):
+        centre = rng.uniform(0, size, 2)
+        radius = float(rng.uniform(1.2, 4)) * step
+        squeeze = float(rng.uniform(0.6, 1))
+        for layer in range(int(rng.integers(1, 4))):
+            around = radius + layer * step
+            count = max(int(2 * np.pi * around / step), 3)
+            for angle in np.arange(count) * 2 * np.pi / count + rng.uniform(0, 1):
+                away = rng.normal(0, 0.08 * step, 2)
+                row = centre[0] + around * np.sin(angle) * squeeze + away[0]
+                column = centre[1] + around * np.cos(angle) + away[1]
+                turned = angle + (0 if outwards else np.pi / 2) + rng.normal(0, 0.2)
+                places.append(Place(float(row), float(column), float(turned)))
+    return places
+
+
+def _palisades(rng: np.random.Generator, size: int, step: float) -> list[Place]:
+    """Place cells side by side in wavy rows, their long axes across the row."""
+    places = []
+    turn, wave = rng.uniform(0, np.pi), rng.uniform(0, 0.5) * step
+    length = rng.uniform(2, 6) * step
+    narrow, between = step * rng.uniform(0.75, 1), step * rng.uniform(1.2, 3)
+    reach = size * 0.75
+    for row in np.arange(-reach, reach, between):
+        for column in np.arange(-reach, reach, narrow):
+            up = row + wave * np.sin(2 * np.pi * column / length) + rng.normal(0, 0.08 * step)
+            at = size / 2 + column * np.sin(turn) + up * np.cos(turn)
+            over = size / 2 + column * np.cos(turn) - up * np.sin(turn)
+            angle = turn + np.pi / 2 + rng.normal(0, 0.15)
+            places.append(Place(float(at), float(over), float(angle)))
+    return [p for p in places if -step < p.row < size + step and -step < p.column < size + step]
+
+
+def _scattered(rng: np.random.Generator, size: int, step: float) -> list[Place]:
+    """Place cells anywhere, as densely as in a sheet, hence often one over another."""
+    count = int((size / step) ** 2 * rng.uniform(0.4, 0.9)) + 1
+    return [Place(*map(float, rng.uniform(0, size, 2))) for _ in range(count)]
+
+
+LAYOUTS = (_grid, _clusters, _rings, _palisades, _scattered)
+LAYOUT_CHANCES = (0.25, 0.3, 0.15, 0.15, 0.15)

@@ -1,0 +1,116 @@
+"""Label images made of binary masks, where nuclei that touch are one: part them, or say so."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.ndimage import distance_transform_edt, gaussian_filter
+from skimage.feature import peak_local_max
+from skimage.measure import regionprops
+from skimage.segmentation import watershed
+
+from nucseg.labelling import UNKNOWN
+
+Labels = npt.NDArray[np.int32]
+
+# Share of its convex hull that a piece fills. Below the first it may be several nuclei; parts that
+# fill more than the second are believed; below the third a piece that has no such parts is unknown.
+DOUBTFUL, CONVEX, SEVERAL = 0.90, 0.90, 0.85
+# Pixels of which a piece or a part is too small to be a nucleus.
+LEAST_AREA = 20
+# Least area of a part, as a share of the median nucleus.
+LEAST_PART = 0.25
+# What makes a set seem to be of binary masks: of so many nuclei none touch, and of the larger ones
+# this share has a solidity below SEVERAL.
+ENOUGH_NUCLEI, SEVERAL_SHARE = 200, 0.02
+
+
+def seem_merged(labels: Sequence[Labels]) -> bool:
+    """Tell whether the label images of a set seem to be made of binary masks.
+
+    Parameters
+    ----------
+    labels : sequence of ndarray, each shape (H, W), int32
+
+    Returns
+    -------
+    bool
+        True where there are `ENOUGH_NUCLEI`, none of them touch, and some are not convex.
+    """
+    if any(touching(each) for each in labels):
+        return False
+    nuclei = several = 0
+    for each in labels:
+        regions = [region for region in _regions(each) if region.area >= LEAST_AREA]
+        nuclei += len(regions)
+        several += sum(region.solidity < SEVERAL for region in regions)
+    return bool(nuclei >= ENOUGH_NUCLEI and several >= SEVERAL_SHARE * nuclei)
+
+
+def touching(labels: npt.NDArray[np.integer]) -> bool:
+    """Tell whether two nuclei of a label image touch, side by side."""
+    across = (labels[1:] != labels[:-1]) & (labels[1:] > 0) & (labels[:-1] > 0)
+    along = (labels[:, 1:] != labels[:, :-1]) & (labels[:, 1:] > 0) & (labels[:, :-1] > 0)
+    return bool(across.any() or along.any())
+
+
+def part_merged(labels: Labels) -> Labels:
+    """Part nuclei that a binary mask has made one, and mark what may be several as unknown.
+
+    Parameters
+    ----------
+    labels : ndarray, shape (H, W), int32
+        0 background, 1…N connected pieces of a mask.
+
+    Returns
+    -------
+    ndarray, shape (H, W), int32
+        Pieces with a waist are parted by a watershed on the distance to the outline, where each
+        part is convex; other pieces with a solidity below `SEVERAL`, and specks, are `UNKNOWN`.
+    """
+    made = labels.copy()
+    regions = _regions(labels)
+    if not regions:
+        return made
+    median = float(np.median([region.area for region in regions]))
+    following = int(labels.max()) + 1
+    for region in regions:
+        box = made[region.slice]
+        if region.area < LEAST_AREA:
+            box[region.image] = UNKNOWN
+            continue
+        if region.solidity >= DOUBTFUL:
+            continue
+        parts = _parts(region.image, max(LEAST_PART * median, LEAST_AREA))
+        if parts is not None:
+            later = region.image & (parts > 1)
+            box[later] = (parts[later] - 2 + following).astype(np.int32)
+            following += int(parts.max()) - 1
+        elif region.solidity < SEVERAL:
+            box[region.image] = UNKNOWN
+    return made
+
+
+def _regions(labels: npt.NDArray[np.int32]) -> list[Any]:
+    return list(regionprops(labels))  # type: ignore[no-untyped-call]
+
+
+def _parts(piece: npt.NDArray[np.bool_], least: float) -> Labels | None:
+    """Part a piece; None where it has no parts that look like nuclei."""
+    distance = gaussian_filter(distance_transform_edt(np.pad(piece, 1)), 1.0)[1:-1, 1:-1]
+    apart = max(int(np.sqrt(least / np.pi)), 3)
+    peaks = peak_local_max(  # type: ignore[no-untyped-call]
+        distance, min_distance=apart, labels=piece.astype(np.int32)
+    )
+    if len(peaks) < 2:
+        return None
+    seeds = np.zeros(piece.shape, np.int32)
+    seeds[tuple(peaks.T)] = np.arange(1, len(peaks) + 1)
+    grown = watershed(-distance, seeds, mask=piece)  # type: ignore[no-untyped-call]
+    parts = np.asarray(grown, np.int32)
+    found = _regions(parts)
+    good = all(part.area >= least and part.solidity >= CONVEX for part in found)
+    return parts if good and len(found) > 1 else None
