@@ -170,8 +170,11 @@ class Watershed(Finding):
 class Scoring(Frozen):
     """How features of a nucleus predict its IoU with the true one, by logistic regression."""
 
-    weights: tuple[float, float, float, float, float, float, float] = Field(
-        description="Weights of the features that `nucseg.inference.scores.FEATURES` names."
+    weights: tuple[float, ...] = Field(
+        min_length=7,
+        max_length=9,
+        description="Weights of the features that `nucseg.inference.scores.FEATURES` names; the "
+        "first seven in models that do not know the kind of image.",
     )
     bias: float = Field(description="Logit of a nucleus whose features are all 0.")
     confident_from: float = Field(

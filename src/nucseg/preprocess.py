@@ -60,6 +60,41 @@ def to_rgb(image: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
     return np.broadcast_to(colour, (*image.shape[:2], 3))
 
 
+def image_kind(image: npt.NDArray[np.generic]) -> tuple[float, float]:
+    """Measure how an image was taken: the brightness of its background, and how colourful it is.
+
+    Parameters
+    ----------
+    image : ndarray, shape (H, W) or (H, W, C), any real dtype
+        Some thousand pixels of it are looked at.
+
+    Returns
+    -------
+    background : float
+        Where the median brightness lies between the percentiles .5 and 99.5, in [0, 1]: near 0 in
+        fluorescence, above .5 where light goes through. 0 where all is alike.
+    colour : float
+        Mean difference of the largest and smallest channel, as a share of the largest brightness
+        (percentile 99.5), from 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> image = np.full((8, 8, 3), 200, np.uint8)
+    >>> image[:4, :4] = 60
+    >>> image_kind(image), image_kind(255 - image)
+    ((1.0, 0.0), (0.0, 0.0))
+    """
+    step = max(min(image.shape[:2]) // 128, 1)
+    colours = to_rgb(image[::step, ::step]).reshape(-1, 3).astype(np.float64)
+    light = colours.mean(axis=1)
+    low, middle, high = np.percentile(light, (0.5, 50, 99.5))
+    if high <= low:
+        return 0.0, 0.0
+    chroma = (colours.max(axis=1) - colours.min(axis=1)).mean()
+    return float((middle - low) / (high - low)), float(chroma / high) if high > 0 else 0.0
+
+
 def stretch(
     image: npt.NDArray[np.generic],
     percentiles: tuple[float, float] | None,

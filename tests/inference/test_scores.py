@@ -14,7 +14,7 @@ def test_score_is_the_mean_inside_the_nucleus():
 
 
 def features_of(labels, maps):
-    features = nucleus_features(labels, maps)
+    features = nucleus_features(labels, maps, (0.1, 0.0))
     assert features.shape == (labels.max(), len(FEATURES))
     return dict(zip(FEATURES, features.T, strict=True))
 
@@ -44,13 +44,28 @@ def test_a_label_over_two_nuclei_has_spread_votes_and_a_label_of_a_half_is_shift
 
 def test_features_without_nuclei():
     labels = np.zeros((5, 6), int)
-    assert nucleus_features(labels, instance_maps(labels)).shape == (0, len(FEATURES))
+    assert nucleus_features(labels, instance_maps(labels), (0.1, 0.0)).shape == (0, len(FEATURES))
 
 
 def test_expected_iou_by_hand():
     scoring = Scoring(weights=(1, 0, 0, 0, -2, 0, 0), bias=0.5)
-    features = np.zeros((2, 7))
+    features = np.zeros((2, len(FEATURES)))
     features[1, 0], features[1, 4] = 1.5, 1
     assert expected_iou(features, scoring).tolist() == pytest.approx(
         [1 / (1 + np.exp(-0.5)), 1 / (1 + np.exp(0))]
     )
+
+
+def test_the_kind_of_image_counts_where_the_scoring_knows_it():
+    _, labels = synthetic_image(np.random.default_rng(0), size=(96, 128), nuclei=9)
+    maps = instance_maps(labels)
+    kinds = {"fluorescence": (0.05, 0.0), "brightfield": (0.8, 0.0), "tissue": (0.8, 0.3)}
+    first_seven = (1.0,) * 7
+    knows = Scoring(weights=(*first_seven, 2.0, -2.0), bias=-5)
+    ignores = Scoring(weights=first_seven, bias=-5)
+    features = {name: nucleus_features(labels, maps, kind) for name, kind in kinds.items()}
+    scores = {name: expected_iou(each, knows) for name, each in features.items()}
+    assert (scores["tissue"] > scores["fluorescence"]).all()
+    assert (scores["fluorescence"] > scores["brightfield"]).all()
+    same = [expected_iou(each, ignores).tolist() for each in features.values()]
+    assert same[0] == same[1] == same[2]

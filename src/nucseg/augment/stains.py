@@ -81,7 +81,11 @@ def strengthen(image: FloatArray, rng: np.random.Generator) -> FloatArray:
 
 
 def immunostain(
-    image: FloatArray, labels: npt.NDArray[np.integer], rng: np.random.Generator
+    image: FloatArray,
+    labels: npt.NDArray[np.integer],
+    rng: np.random.Generator,
+    *,
+    positive_share: float | None = None,
 ) -> FloatArray:
     """Make immunohistochemistry of an image stained with haematoxylin and eosin.
 
@@ -94,6 +98,8 @@ def immunostain(
     labels : ndarray, shape (H, W), integer
         0 background, 1…N nuclei; below 0 not known.
     rng : Generator
+    positive_share : float, optional
+        Share of the nuclei that turn brown, from 0 to 1; by default drawn.
 
     Returns
     -------
@@ -103,8 +109,8 @@ def immunostain(
     blue, pink = amounts[..., 0], amounts[..., 1]
     known = np.maximum(labels, 0)
     count = int(known.max()) + 1
-    share = (0.0, 1.0, float(rng.uniform(0.05, 0.95)))[rng.choice(3, p=(0.2, 0.2, 0.6))]
-    positive = rng.random(count) < share
+    drawn = (0.0, 1.0, float(rng.uniform(0.05, 0.95)))[rng.choice(3, p=(0.2, 0.2, 0.6))]
+    positive = rng.random(count) < (drawn if positive_share is None else positive_share)
     # Weak and strong positive nuclei lie side by side; some keep a little blue.
     brown = np.where(positive, np.exp(rng.normal(rng.uniform(-0.2, 0.7), 0.4, count)), 0)
     rest = np.where(positive, rng.uniform(0, 0.5, count), np.exp(rng.normal(-0.1, 0.25, count)))

@@ -15,6 +15,7 @@ from nucseg.datasets.samples import Dataset, Kind, Problem, Sample
 from nucseg.datasets.sheets import sheet, thumbnail
 from nucseg.errors import NucsegError
 from nucseg.pictures import Picture
+from nucseg.preprocess import image_kind
 
 Modality = Literal["fluorescence", "brightfield", "histology"]
 LISTED = 50
@@ -84,14 +85,8 @@ def guess_modality(pixels: npt.NDArray[np.generic]) -> Modality:
     >>> guess_modality(image), guess_modality(255 - image)
     ('brightfield', 'fluorescence')
     """
-    step = max(min(pixels.shape[:2]) // 128, 1)  # some thousand pixels tell enough
-    colours = pixels[::step, ::step].reshape(-1, 3).astype(np.float64)
-    light = colours.mean(axis=1)
-    low, middle, high = np.percentile(light, (0.5, 50, 99.5))
-    if high <= low:
-        return "fluorescence"
-    colourful = (colours.max(axis=1) - colours.min(axis=1)).mean() > 0.05 * high
-    background = (middle - low) / (high - low)
+    background, colour = image_kind(pixels)
+    colourful = colour > 0.05
     if colourful and background > 0.4:
         return "histology"
     return "brightfield" if background > 0.5 and not colourful else "fluorescence"

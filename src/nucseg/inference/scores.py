@@ -8,7 +8,13 @@ import numpy.typing as npt
 from nucseg.config import OFFSET_RANGE, Scoring
 from nucseg.preprocess import FloatImage
 
-FEATURES = ("probability", "doubt", "border", "distance", "spread", "shift", "radius")
+FEATURES = (
+    "probability", "doubt", "border", "distance", "spread", "shift", "radius", "tissue",
+    "brightfield",
+)  # fmt: skip
+# Share of the range at which the background is half way to that of an image through which light
+# goes, and colours at which it is half way to stained; and how soon both change.
+_BRIGHT, _COLOURFUL = (0.45, 0.05), (0.05, 0.01)
 
 
 def mean_scores(labels: npt.NDArray[np.integer], probability: FloatImage) -> FloatImage:
@@ -36,8 +42,38 @@ def mean_scores(labels: npt.NDArray[np.integer], probability: FloatImage) -> Flo
     return (sums / areas).astype(np.float32)
 
 
+def kind_features(background: float, colour: float) -> tuple[float, float]:
+    """Tell how much an image is stained tissue, and how much grey brightfield.
+
+    Parameters
+    ----------
+    background, colour : float
+        As `nucseg.preprocess.image_kind` gives them.
+
+    Returns
+    -------
+    tissue, brightfield : float, in [0, 1]
+        Both are 0 for fluorescence. They change smoothly, so that no image is on an edge.
+
+    Examples
+    --------
+    >>> [tuple(round(each, 2) for each in kind_features(*kind))
+    ...  for kind in ((0.1, 0), (0.9, 0), (0.8, 0.3))]
+    [(0.0, 0.0), (0.01, 0.99), (1.0, 0.0)]
+    """
+    bright, colourful = (
+        float(1 / (1 + np.exp(-np.clip((value - middle) / width, -50, 50))))
+        for value, (middle, width) in ((background, _BRIGHT), (colour, _COLOURFUL))
+    )
+    return bright * colourful, bright * (1 - colourful)
+
+
 def nucleus_features(
-    labels: npt.NDArray[np.integer], maps: FloatImage, *, scale: float = 1.0
+    labels: npt.NDArray[np.integer],
+    maps: FloatImage,
+    kind: tuple[float, float],
+    *,
+    scale: float = 1.0,
 ) -> npt.NDArray[np.float64]:
     """Measure in the maps of a network what tells good nuclei from bad ones.
 
@@ -47,16 +83,18 @@ def nucleus_features(
         0 background, 1…N nuclei, every number used.
     maps : ndarray, shape (H, W, 5), float32, in [0, 1]
         In the order of `nucseg.config.INSTANCE_MAPS`.
+    kind : (float, float)
+        Of the image, as `nucseg.preprocess.image_kind` gives it.
     scale : float
         By which the image was resized for the network.
 
     Returns
     -------
-    ndarray, shape (N, 7), float64
+    ndarray, shape (N, 9), float64
         As `FEATURES` names them: means inside the nucleus of the probability, of how near that is
         to one half, of border and of distance; how widely the votes for its centre are spread and
-        how far their mean is from its centroid, in radii of a disc of its area; and the binary
-        logarithm of that radius in pixels, as the network saw it.
+        how far their mean is from its centroid, in radii of a disc of its area; the binary
+        logarithm of that radius in pixels, as the network saw it; and `kind_features` of the image.
     """
     pixels = np.flatnonzero(labels > 0)
     number = labels.ravel()[pixels].astype(np.intp) - 1
@@ -85,6 +123,7 @@ def nucleus_features(
             np.sqrt(spread) / radius,
             np.sqrt(shift) / radius,
             np.log2(radius * scale),
+            *(np.full(len(areas), each) for each in kind_features(*kind)),
         ],
         axis=-1,
     )
@@ -95,8 +134,8 @@ def expected_iou(features: npt.NDArray[np.float64], scoring: Scoring) -> FloatIm
 
     Parameters
     ----------
-    features : ndarray, shape (N, 7), float64
-        As `nucleus_features` gives them.
+    features : ndarray, shape (N, 9), float64
+        As `nucleus_features` gives them; of scorings with seven weights the first seven count.
     scoring : Scoring
         What was learnt from validation images, see `nucseg.training.tuning`.
 
@@ -104,5 +143,6 @@ def expected_iou(features: npt.NDArray[np.float64], scoring: Scoring) -> FloatIm
     -------
     ndarray, shape (N,), float32, in (0, 1)
     """
-    logits = features @ np.array(scoring.weights) + scoring.bias
+    weights = np.array(scoring.weights)
+    logits = features[:, : len(weights)] @ weights + scoring.bias
     return np.asarray(1 / (1 + np.exp(-logits)), np.float32)

@@ -35,7 +35,7 @@ from nucseg.inference.tiling import (
 )
 from nucseg.models.zoo import ModelCard
 from nucseg.outliers import SeenRange
-from nucseg.preprocess import FloatImage, prepare, prepared_limits, resize_image
+from nucseg.preprocess import FloatImage, image_kind, prepare, prepared_limits, resize_image
 
 
 @dataclass(frozen=True)
@@ -318,7 +318,7 @@ class Model:
             maps = model._maps(prepare(part, self.card.preprocessing, limits=limits))
             labels = label_image(maps, self.card.postprocessing)
             probability = np.ascontiguousarray(maps[..., 0])
-            return Found(labels, model._scores(labels, maps), probability)
+            return Found(labels, model._scores(part, labels, maps), probability)
         labels = np.zeros(part.shape[:2], np.int32)
         probability = np.zeros(part.shape[:2], np.float32)
         _, scores = model.stitch(
@@ -374,10 +374,11 @@ class Model:
         stitcher, scores = Stitcher(canvas, shape), []
         windows = self.windows(shape)
         for done, tile in enumerate(windows, start=1):
-            prepared = prepare(image[tile.window], self.card.preprocessing, limits=limits)
+            part = image[tile.window]
+            prepared = prepare(part, self.card.preprocessing, limits=limits)
             maps = self._maps(prepared, start=(tile.window[0].start, tile.window[1].start))
             labels = label_image(maps, self.card.postprocessing)
-            each = self._scores(labels, maps)
+            each = self._scores(part, labels, maps)
             scores.append(each[stitcher.add(tile, labels) - 1])
             if probability is not None:
                 probability[tile.core] = maps[tile.core_in_window][..., 0]
@@ -385,11 +386,13 @@ class Model:
                 progress(done, len(windows))
         return stitcher, np.concatenate(scores)
 
-    def _scores(self, labels: npt.NDArray[np.int32], maps: FloatImage) -> FloatImage:
-        """Scores of nuclei from the maps, both at the size of the image."""
+    def _scores(
+        self, part: npt.NDArray[Any], labels: npt.NDArray[np.int32], maps: FloatImage
+    ) -> FloatImage:
+        """Scores of the nuclei in a part of an image, from the maps at its size."""
         if self.card.scoring is None:
             return mean_scores(labels, maps[..., 0])
-        features = nucleus_features(labels, maps, scale=self.scale or 1.0)
+        features = nucleus_features(labels, maps, image_kind(part), scale=self.scale or 1.0)
         return expected_iou(features, self.card.scoring)
 
     def nuclei(
@@ -418,7 +421,7 @@ class Model:
         size = (image.shape[0], image.shape[1])
         maps = resize_image(network_maps, size).reshape(*size, -1)
         labels = label_image(maps, self.card.postprocessing)
-        scores, probability = self._scores(labels, maps), np.ascontiguousarray(maps[..., 0])
+        scores, probability = self._scores(image, labels, maps), np.ascontiguousarray(maps[..., 0])
         return self._segmentation(image, labels, scores, probability, pixel_size)
 
     def _segmentation(

@@ -20,7 +20,7 @@ from nucseg.inference.instances import watershed
 from nucseg.inference.scores import expected_iou, nucleus_features
 from nucseg.inference.segmenter import Model
 from nucseg.metrics import kaggle_map, overlap
-from nucseg.preprocess import FloatImage
+from nucseg.preprocess import FloatImage, image_kind
 
 logger = logging.getLogger(__name__)
 
@@ -40,10 +40,11 @@ RIDGE = 1e-3
 
 @dataclass(frozen=True)
 class Example:
-    """The maps of a validation image, shape (H, W, 5), float32, and its true label image."""
+    """The maps of a validation image, shape (H, W, 5), float32, its true label image, its kind."""
 
     maps: FloatImage
     truth: npt.NDArray[np.integer]
+    kind: tuple[float, float]
 
 
 def tuned(
@@ -74,7 +75,8 @@ def tuned(
     for done, image_id in enumerate(image_ids, start=1):
         sample = dataset.read(image_id)
         if sample.labels.any():
-            examples.append(Example(model.network_maps(sample.pixels), sample.labels))
+            maps = model.network_maps(sample.pixels)
+            examples.append(Example(maps, sample.labels, image_kind(sample.pixels)))
         if progress is not None:
             progress(done, len(image_ids))
     before = model.card.postprocessing
@@ -121,7 +123,7 @@ def _nuclei(
     features, ious = [], []
     for example in examples:
         labels = watershed(example.maps, settings)
-        features.append(nucleus_features(labels, example.maps))
+        features.append(nucleus_features(labels, example.maps, example.kind))
         table = overlap(example.truth, labels)
         best = np.zeros(len(table.predicted_labels))
         np.maximum.at(best, table.columns, table.iou)
@@ -166,7 +168,7 @@ def _best_min_score(
     found = []
     for example in examples:
         labels = watershed(example.maps, settings)
-        scores = expected_iou(nucleus_features(labels, example.maps), scoring)
+        scores = expected_iou(nucleus_features(labels, example.maps, example.kind), scoring)
         found.append((labels, np.concatenate([[1], scores])))
     maps = {score: _mean_map(examples, kept(score)) for score in MIN_SCORES}
     best = max(maps, key=lambda score: maps[score])
