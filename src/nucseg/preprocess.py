@@ -22,6 +22,10 @@ _OPENCV_CHANNELS = 4
 _SAMPLED_PIXELS = 2**22
 
 
+# Mean difference of channels from which an image is stained, as a share of its brightness.
+_COLOURFUL = 0.05
+
+
 def to_rgb(image: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
     """Bring an image to three channels: grey is repeated, alpha is dropped.
 
@@ -72,7 +76,8 @@ def image_kind(image: npt.NDArray[np.generic]) -> tuple[float, float]:
     -------
     background : float
         Where the median brightness lies between the percentiles .5 and 99.5, in [0, 1]: near 0 in
-        fluorescence, above .5 where light goes through. 0 where all is alike.
+        fluorescence, above .5 where light goes through. 0 where all is alike. Of colourful images,
+        where it lies between 0 and the latter: crowded tissue has hardly any background.
     colour : float
         Mean difference of the largest and smallest channel, as a share of the largest brightness
         (percentile 99.5), from 0.
@@ -92,7 +97,10 @@ def image_kind(image: npt.NDArray[np.generic]) -> tuple[float, float]:
     if high <= low:
         return 0.0, 0.0
     chroma = (colours.max(axis=1) - colours.min(axis=1)).mean()
-    return float((middle - low) / (high - low)), float(chroma / high) if high > 0 else 0.0
+    colour = float(chroma / high) if high > 0 else 0.0
+    stained = min(colour / _COLOURFUL, 1.0)
+    grey = (middle - low) / (high - low)
+    return float(stained * middle / high + (1 - stained) * grey) if stained else float(grey), colour
 
 
 def stretch(

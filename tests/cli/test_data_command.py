@@ -84,6 +84,25 @@ def test_preview_draws_augmented_pairs(folder, tmp_path):
     assert (tmp_path / "a.png").read_bytes() != (tmp_path / "c.png").read_bytes()
 
 
+def test_preview_draws_the_crops_of_the_instance_recipe(folder, tmp_path):
+    result = run("preview", folder, "-o", tmp_path / "a.png", "--images", 2, "--recipe", "instance")
+    assert result.exit_code == 0, result.output
+    run("preview", folder, "-o", tmp_path / "b.png", "--images", 2)
+    assert (tmp_path / "a.png").read_bytes() != (tmp_path / "b.png").read_bytes()
+    result = run("preview", folder, "-o", tmp_path / "c.png", "--recipe", "magic")
+    assert result.exit_code == 2
+    assert "expected semantic or instance" in " ".join(result.output.split())
+
+
+def test_info_tells_what_a_set_says_of_itself(folder, tmp_path):
+    (folder / "dataset.toml").write_text('name = "mine"\nlicence = "CC0 1.0"\n')
+    result = run("info", folder, "--sheet", tmp_path / "sheet.png")
+    assert "licence    CC0 1.0" in result.output
+    result = run("info", folder, "--sheet", tmp_path / "sheet.png", "--json")
+    told = json.loads(result.stdout)["dataset"]
+    assert told == {"name": "mine", "licence": "CC0 1.0", "source": "", "citation": ""}
+
+
 def test_preview_leaves_out_what_it_cannot_use(folder, tmp_path):
     for number in range(3):
         name = f"synthetic-{number:04d}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -137,22 +137,33 @@ def preview(
     output: Annotated[Path, typer.Option("--output", "-o", help="PNG file to write.")],
     images: Annotated[int, typer.Option("--images", min=1, help="Rows of the sheet.")] = 6,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the augmentation.")] = 0,
+    recipe: Annotated[
+        str,
+        typer.Option(
+            "--recipe", help="Whose changes: semantic (images at 128 by 128 pixels) or instance."
+        ),
+    ] = "semantic",
 ) -> None:
     """Draw images as training sees them: as they are, then changed at random, with their masks.
 
-    The changes are those of the semantic recipe, with images at 128 by 128 pixels.
+    The instance recipe cuts crops of 256 by 256 pixels; some of them are fields in which the
+    nuclei of the image lie packed.
 
-    **Example**
+    **Examples**
 
         nucseg data preview stage1_train.zip -o augmented.png
+        nucseg data preview my-images -o crops.png --recipe instance
     """
     import numpy as np
 
+    from nucseg.config import RECIPES
     from nucseg.datasets.reading import open_dataset
     from nucseg.datasets.sheets import sheet
     from nucseg.errors import InputError, NucsegError
     from nucseg.pictures import write_png
 
+    if recipe not in RECIPES:
+        raise InputError(f"Wrong value of --recipe: {recipe!r}; expected {' or '.join(RECIPES)}.")
     dataset = open_dataset(path)
     rng = np.random.default_rng(seed)
     pictures: list[tuple[Picture, str, bool]] = []
@@ -164,7 +175,8 @@ def preview(
             typer.echo(f"Left out {image_id}: {error}", err=True)
             continue
         if sample.labelled:
-            pictures += _variants(sample, rng)
+            drawn = _variants if recipe == "semantic" else _crops
+            pictures += drawn(sample, rng)
             shown += 1
         if shown == images:
             break
@@ -191,6 +203,28 @@ def _variants(sample: Sample, rng: np.random.Generator) -> list[tuple[Picture, s
     return [
         (thumbnail(each, mask[..., 0].astype("int32"), SIDE, percentiles=None), caption, False)
         for each, mask, caption in drawn
+    ]
+
+
+def _crops(sample: Sample, rng: np.random.Generator) -> list[tuple[Picture, str, bool]]:
+    """Draw an image, and random crops of it as the instance recipe cuts them."""
+    import numpy as np
+
+    from nucseg.config import RECIPES
+    from nucseg.datasets.sheets import thumbnail
+    from nucseg.preprocess import prepare
+    from nucseg.training.crops import Images, draw_crop
+
+    settings = RECIPES["instance"]
+    pixels = np.asarray(prepare(sample.pixels, settings.preprocessing) * 255 + 0.5, np.uint8)
+    images = Images((sample.image_id,), (pixels,), (sample.labels,), np.ones(1), (True,))
+    drawn: list[tuple[Any, Any, str]] = [(pixels / np.float32(255), sample.labels, sample.image_id)]
+    for number in range(1, VARIANTS + 1):
+        crop, labels, _ = draw_crop(images, settings, rng)
+        drawn.append((crop, np.maximum(labels, 0), f"crop {number}"))
+    return [
+        (thumbnail(each, labels, SIDE, percentiles=None), caption, False)
+        for each, labels, caption in drawn
     ]
 
 

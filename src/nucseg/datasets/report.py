@@ -11,7 +11,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from nucseg.datasets.samples import Dataset, Kind, Problem, Sample
+from nucseg.datasets.facts import Facts
+from nucseg.datasets.samples import NO_FACTS, Dataset, Kind, Problem, Sample
 from nucseg.datasets.sheets import sheet, thumbnail
 from nucseg.errors import NucsegError
 from nucseg.pictures import Picture
@@ -56,12 +57,15 @@ class Report:
     images : tuple of ImageFacts
         Without the images that cannot be read.
     problems : tuple of Problem
+    facts : Facts
+        What the set says of itself.
     """
 
     path: Path
     layout: str
     images: tuple[ImageFacts, ...]
     problems: tuple[Problem, ...]
+    facts: Facts = NO_FACTS
 
 
 def guess_modality(pixels: npt.NDArray[np.generic]) -> Modality:
@@ -118,7 +122,7 @@ def inspect_dataset(dataset: Dataset, progress: Callable[[int, int], None] | Non
             problems += sample.problems
         if progress:
             progress(done, len(dataset.image_ids))
-    return Report(dataset.path, dataset.layout, tuple(images), tuple(problems))
+    return Report(dataset.path, dataset.layout, tuple(images), tuple(problems), facts=dataset.facts)
 
 
 def summary(report: Report) -> dict[str, Any]:
@@ -144,6 +148,7 @@ def summary(report: Report) -> dict[str, Any]:
     return {
         "path": str(report.path),
         "layout": report.layout,
+        "dataset": report.facts.model_dump(mode="json", exclude_none=True),
         "images": len(report.images),
         "images_with_nuclei_marked": len(marked),
         "sizes": _counts(f"{image.height} x {image.width}" for image in report.images),
@@ -183,8 +188,12 @@ def describe(report: Report) -> str:
     layout = "Kaggle's layout" if report.layout == "kaggle" else "images/ and label images"
     per_image, diameter = facts["nuclei_per_image"], facts["diameter"]
     unmarked = facts["images"] - facts["images_with_nuclei_marked"]
+    about = report.facts
+    named = {"name": about.name, "licence": about.licence, "source": about.source}
+    stated = [f"{title:<10} {value}" for title, value in named.items() if value]
     lines = [
         f"{report.path} ({layout})",
+        *stated,
         f"images     {facts['images']}" + (f", {unmarked} without marked nuclei" * bool(unmarked)),
         f"sizes      {_listed(facts['sizes'])} (height x width)",
         f"types      {_listed(facts['dtypes'])}",

@@ -14,7 +14,7 @@ FEATURES = (
 )  # fmt: skip
 # Share of the range at which the background is half way to that of an image through which light
 # goes, and colours at which it is half way to stained; and how soon both change.
-_BRIGHT, _COLOURFUL = (0.45, 0.05), (0.05, 0.01)
+_BRIGHT, _COLOURFUL = (0.45, 0.05), (0.03, 0.006)
 
 
 def mean_scores(labels: npt.NDArray[np.integer], probability: FloatImage) -> FloatImage:

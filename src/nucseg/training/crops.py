@@ -238,8 +238,33 @@ def cut_crop(
     maps : ndarray, shape (size, size, outputs + 1), float32
         As `nucseg.targets.training_targets` gives them.
     """
-    crops = _crops(settings)
     rng = np.random.default_rng((settings.seed, epoch, place))
+    image, labels, borders = draw_crop(images, settings, rng)
+    return image, training_targets(labels, settings.network.outputs, borders=borders)
+
+
+def draw_crop(
+    images: Images, settings: Training, rng: np.random.Generator
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32], bool]:
+    """Draw one random crop with its labels.
+
+    Parameters
+    ----------
+    images : Images
+    settings : Training
+        Of the instance recipe.
+    rng : Generator
+        The only source of randomness.
+
+    Returns
+    -------
+    crop : ndarray, shape (size, size, 3), float32, in [0, 1]
+    labels : ndarray, shape (size, size), int32
+        `nucseg.labelling.UNKNOWN` where nobody has said what is there.
+    borders : bool
+        Whether nuclei that touch are told apart.
+    """
+    crops = _crops(settings)
     if rng.random() < crops.clutter:
         drawn = clutter_image(rng, crops.size)
         whole, numbered = _scaled(drawn, settings.preprocessing), np.zeros(drawn.shape[:2], int)
@@ -253,7 +278,7 @@ def cut_crop(
             if packed is not None:
                 (whole, numbered), borders = packed, True
     image, labels = random_crop(whole, numbered, rng, settings.augmentation, crops)
-    return image, training_targets(labels, settings.network.outputs, borders=borders)
+    return image, labels, borders
 
 
 def fixed_crops(images: Images, settings: Training) -> Arrays:
