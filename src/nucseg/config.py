@@ -196,6 +196,13 @@ class Scaling(Frozen):
 
     smallest: float = Field(12, gt=0, description="Diameter below which images are enlarged.")
     largest: float = Field(40, gt=0, description="Diameter above which images are made smaller.")
+    pixel_size: float | None = Field(
+        None,
+        gt=0,
+        description="Micrometres from pixel to pixel at which nuclei are seen best. Where an image "
+        "states its pixel size, it is resized to this one, as far as its nuclei then keep to the "
+        "diameters above.",
+    )
     least: float = Field(0.2, gt=0, le=1, description="Smallest factor.")
     most: float = Field(2, ge=1, description="Largest factor.")
 

@@ -92,6 +92,9 @@ def test_notes_tell_what_the_command_does_not_do(model):
     update = {"scaling": Scaling(), "postprocessing": ConnectedComponents(min_area=5)}
     card = model.card.model_copy(update=update)
     assert "another scale" in differences(card, filters, edited=1)[1]
+    assert "only measures" not in " ".join(differences(card, filters, pixel_size=0.5))
+    by_size = card.model_copy(update={"scaling": Scaling(pixel_size=0.25)})
+    assert "only measures" in differences(by_size, filters, pixel_size=0.5)[-1]
     assert "1 change by hand" in differences(card, filters, edited=1)[0]
 
 

@@ -21,7 +21,9 @@ from nucseg.inference.scaling import (
     mostly_large,
     sampled_windows,
     scale_for,
+    scale_within,
     seems_large,
+    stated_scale,
     typical_diameter,
 )
 from nucseg.inference.segmenter import Model
@@ -288,3 +290,78 @@ def test_models_of_one_size_take_no_diameter(bright_model_32: Path, model: Model
     with pytest.raises(InputError, match="Expected a diameter above 0 pixels, got -1"):
         model.with_diameter(-1)
     assert set(INSTANCE_MAPS) == set(model.card.network.outputs)
+
+
+@given(st.floats(0.01, 10), st.floats(2, 300))
+def test_the_scale_of_a_pixel_size_keeps_nuclei_among_the_diameters(size: float, diameter: float):
+    scaling = Scaling(pixel_size=0.25)
+    stated = stated_scale((size, size), scaling)
+    within = scale_within(stated, diameter, scaling)
+    for scale in (stated, within):
+        assert scaling.least <= scale <= scaling.most
+        assert (scale * BLOCK).is_integer()
+    if 12 / scaling.most < diameter < 40 / scaling.least:
+        assert 12 / 1.25 <= within * diameter <= 40 * 1.25
+    assert stated_scale((size, size), Scaling()) is None
+
+
+def discs(diameter: float, apart: int) -> np.ndarray:
+    """Bright discs of one size."""
+    rows, columns = np.indices((4 * apart, 4 * apart)) % apart - apart // 2
+    return np.where(rows**2 + columns**2 < diameter**2 / 4, 200, 20).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def by_pixel_size() -> Model:
+    """The bundled model as one that likes 0.25 µm."""
+    model = load_model(threads=1)
+    scaling = model.card.scaling.model_copy(update={"pixel_size": 0.25})
+    return replace(model, card=model.card.model_copy(update={"scaling": scaling}))
+
+
+@pytest.mark.parametrize(
+    ("diameter", "pixel_size", "scale", "source"),
+    [
+        (30, 0.25, 1, "pixel size"),
+        (15, 0.5, 2, "pixel size"),  # 7.5 µm
+        (30, None, 1, "estimate"),
+    ],
+)
+def test_the_scale_follows_from_the_pixel_size_where_nuclei_agree(
+    by_pixel_size: Model, diameter, pixel_size, scale, source
+):
+    image = discs(diameter, 64)
+    given = None if pixel_size is None else (pixel_size, pixel_size)
+    found = by_pixel_size.segment(image, pixel_size=given)
+    assert found.count == 16
+    assert found.confidence.view.source == source
+    assert found.confidence.view.scale == pytest.approx(scale, abs=0.1)
+
+
+def test_a_pixel_size_by_which_nuclei_are_huge_is_not_followed(by_pixel_size: Model):
+    image = discs(30, 64)
+    found = by_pixel_size.segment(image, pixel_size=(6.5, 6.5))
+    assert found.confidence.view.source != "pixel size"
+    assert found.confidence.view.doubt > 100
+    np.testing.assert_array_equal(found.labels, by_pixel_size.segment(image).labels)
+
+
+def test_nuclei_of_an_unusual_size_are_a_warning(by_pixel_size: Model):
+    image = discs(30, 64)
+    odd = by_pixel_size.segment(image, pixel_size=(0.1, 0.1))  # 3 µm
+    assert odd.confidence.view.source == "estimate"
+    (warning,) = (text for text in odd.confidence.warnings() if text.startswith("Scale"))
+    assert "µm wide; 4 to 20 are usual" in warning
+    usual = by_pixel_size.segment(image, pixel_size=(0.25, 0.25))
+    assert usual.confidence.view.doubt is None
+    assert not any(text.startswith("Scale") for text in usual.confidence.warnings())
+
+
+def test_large_images_are_seen_at_the_scale_of_their_pixel_size_too(
+    by_pixel_size: Model, tmp_path: Path
+):
+    image = np.tile(discs(15, 32), (2, 2))
+    whole = by_pixel_size.segment(image, pixel_size=(0.5, 0.5))
+    with segment_large(by_pixel_size, image, tmp_path, pixel_size=(0.5, 0.5)) as large:
+        assert large.confidence.view.scale == whole.confidence.view.scale == 2
+        np.testing.assert_array_equal(large.labels[:, :], whole.labels)

@@ -72,7 +72,13 @@ def as_line(arguments: Sequence[str]) -> str:
 
 
 def differences(
-    card: ModelCard, filters: Filtering, *, edited: int = 0, plane: str = "", sample: bool = False
+    card: ModelCard,
+    filters: Filtering,
+    *,
+    edited: int = 0,
+    plane: str = "",
+    sample: bool = False,
+    pixel_size: float | None = None,
 ) -> list[str]:
     """Say in what the results of the command differ from those of the browser."""
     told = []
@@ -85,4 +91,6 @@ def differences(
         told.append("nucseg demo writes the sample image.")
     if card.scaling is not None and filters.min_area != card.postprocessing.min_area:
         told.append("With another minimum size the command may estimate another scale.")
+    if pixel_size is not None and card.scaling is not None and card.scaling.pixel_size is not None:
+        told.append("The command resizes the image by --pixel-size too, which here only measures.")
     return told

@@ -122,11 +122,12 @@ class Engine:
                     f"{', '.join(source.plane for source in sources)}."
                 )
             check_pixels(chosen, self.settings, image.path.name)
-            pixels = read_plane(chosen[0]).pixels
+            read = read_plane(chosen[0])
+            pixels = read.pixels
             rows, columns = pixels.shape[:2]
             session.share.hold(image.folder, pixels.nbytes + _BYTES_OF_RESULTS * rows * columns)
             try:
-                document = Document(image.folder, model.segment(pixels))
+                document = Document(image.folder, model.segment(pixels, pixel_size=read.pixel_size))
             finally:
                 session.share.settle(image.folder)
             image.document, image.run = document, run

@@ -120,7 +120,12 @@ def command(image: OwnImage, chosen: Chosen, engine: SharedEngine) -> dict[str, 
         pixel_size=chosen.pixel_size,
     )
     told = differences(
-        card, chosen.filters, edited=document.edited, plane=run.plane, sample=image.sample
+        card,
+        chosen.filters,
+        edited=document.edited,
+        plane=run.plane,
+        sample=image.sample,
+        pixel_size=chosen.pixel_size,
     )
     return {"command": as_line(arguments), "notes": told}
 

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nucseg.preprocess import FloatImage
+from nucseg.quality import LARGEST_UM, SMALLEST_UM
 
 # Nuclei of lower scores are rather false than true, and do not count where scales are compared. Not
 # the minimum score of a model, which a user may change.
@@ -18,7 +19,9 @@ CREDIBLE = 0.4
 # weighted by their scores. Larger scales give higher scores to the same nuclei, hence both.
 _BETTER_SCORE, _BETTER_COVER = 0.05, 1.2
 
-Source = Literal["estimate", "scores", "diameter", "none"]
+Source = Literal["pixel size", "estimate", "scores", "diameter", "none"]
+# Micrometres between which the median diameter of nuclei lies in nearly all tissues and cultures.
+USUAL_UM = (4.0, 20.0)
 Areas = npt.NDArray[np.number[Any]]
 
 
@@ -30,8 +33,9 @@ class View:
     ----------
     scale : float
         Factor by which the image is resized for the network.
-    source : {"estimate", "scores", "diameter", "none"}
-        Where the scale comes from: the diameter of the nuclei of a first look (``estimate``); a
+    source : {"pixel size", "estimate", "scores", "diameter", "none"}
+        Where the scale comes from: the pixel size that the image states (``pixel size``); the
+        diameter of the nuclei of a first look (``estimate``); a
         comparison of several scales, one of which gave clearly better scores (``scores``); the
         diameter that the user gave (``diameter``). ``none``: the image is seen as it is, since
         there were too few nuclei to tell, or its model takes no scale.
@@ -40,12 +44,16 @@ class View:
     outliers : float
         Share of the pixels, in [0, 1], that are much brighter than the rest and were left out of
         the range of intensities.
+    doubt : float or None
+        Median diameter in micrometres by the pixel size, where that is so unusual that the scale
+        does not follow the pixel size.
     """
 
     scale: float = 1.0
     source: Source = "none"
     diameter: float | None = None
     outliers: float = 0.0
+    doubt: float | None = None
 
 
 @dataclass(frozen=True)
@@ -78,7 +86,18 @@ class Confidence:
 
     def warnings(self) -> list[str]:
         """Say in words why somebody should look at the image; empty where nothing is doubtful."""
-        return [*self._low_warning(), *self._outlier_warning()]
+        return [*self._low_warning(), *self._outlier_warning(), *self._scale_warning()]
+
+    def _scale_warning(self) -> list[str]:
+        doubt = self.view.doubt
+        # Beyond these the pixel size is wrong, which another warning says.
+        if doubt is None or not SMALLEST_UM <= doubt <= LARGEST_UM:
+            return []
+        return [
+            f"Scale: by the pixel size the nuclei are {doubt:.3g} µm wide; {USUAL_UM[0]:g} to "
+            f"{USUAL_UM[1]:g} are usual. The image was resized by its nuclei, not by the pixel "
+            "size. Check the pixel size (--pixel-size)."
+        ]
 
     def _outlier_warning(self) -> list[str]:
         if not self.view.outliers:

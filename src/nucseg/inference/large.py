@@ -273,7 +273,7 @@ def segment_large(
             probability = FileCanvas(scratch / f"{PARTIAL}probability", shape, np.float32)
             stack.callback(probability.close)
         limits, grey = _looked_through(model, image)
-        model = model.for_image(image, limits=limits)
+        model = model.for_image(image, limits=limits, pixel_size=pixel_size)
         stitcher, scores = model.stitch(
             image, canvas, limits=limits, probability=probability, progress=progress
         )

@@ -1,13 +1,16 @@
 """At what scale a network should see an image: estimated from the nuclei of a first look.
 
-The first look is at the image as it is or, where its nuclei seem large, made smaller; of a large
-image, at some windows of it. Where the nuclei found then have low scores, a few other scales are
-tried on the same pixels, and one is taken if it is clearly better.
+Where the image states its pixel size, it is seen at the pixel size that the network likes, unless
+its nuclei are then of an unusual size. Else the first look is at the image as it is or, where its
+nuclei seem large, made smaller; of a large image, at some windows of it. Where the nuclei found
+then have low scores, a few other scales are tried on the same pixels, and one is taken if it is
+clearly better.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +19,14 @@ import numpy.typing as npt
 
 from nucseg.config import Scaling
 from nucseg.export.format import Windowed
-from nucseg.inference.confidence import CREDIBLE, Source, View, clearly_better, median_is_low
+from nucseg.inference.confidence import (
+    CREDIBLE,
+    USUAL_UM,
+    Source,
+    View,
+    clearly_better,
+    median_is_low,
+)
 from nucseg.inference.instances import label_image
 from nucseg.inference.network import run_network
 from nucseg.inference.scaling import (
@@ -26,7 +36,9 @@ from nucseg.inference.scaling import (
     look_windows,
     mostly_large,
     scale_for,
+    scale_within,
     seems_large,
+    stated_scale,
     typical_diameter,
     whole_areas,
 )
@@ -46,6 +58,7 @@ def estimate_view(
     limits: SeenRange,
     scaling: Scaling,
     *,
+    pixel_size: tuple[float, float] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[View, Found | None]:
     """Find out at what scale to see an image.
@@ -57,6 +70,8 @@ def estimate_view(
     limits : (low, high)
         Of the image, see `nucseg.preprocess.prepared_limits`.
     scaling : Scaling
+    pixel_size : tuple of float, optional
+        Micrometres from pixel to pixel along rows and columns.
     progress : callable, optional
         ``progress(done, total)``, of the windows of an image that is looked at as a whole, but has
         to be cut into several.
@@ -71,12 +86,14 @@ def estimate_view(
     whole = len(windows) == 1
     parts = [image[window] for window in windows]
     find = partial(model.find, limits=limits, progress=progress if whole else None)
-    looks = [_first_look(model, part, limits, scaling, find) for part in parts]
-    diameter = typical_diameter(np.concatenate([areas for areas, _ in looks]))
-    scale = scale_for(diameter, scaling)
-    source: Source = "none" if diameter is None else "estimate"
-    view = View(scale, source, diameter, limits.outliers)
-    seen = [nuclei if scale == 1 else None for _, nuclei in looks]
+    look = partial(_by_first_look, model, parts, limits, scaling, find)
+    stated = None if pixel_size is None else stated_scale(pixel_size, scaling)
+    if pixel_size is None or stated is None:
+        view, seen = look()
+    else:
+        view, seen = _by_pixel_size(parts, stated, scaling, pixel_size, find, look)
+    view = replace(view, outliers=limits.outliers)
+    scale = view.scale
     if model.card.scoring is None:
         return view, seen[0] if whole else None
     found = [
@@ -89,6 +106,49 @@ def estimate_view(
     if lost or _is_doubtful(model, scores):
         view, found = _best_of_several(model, parts, limits, view, found)
     return view, found[0] if whole else None
+
+
+def _by_pixel_size(
+    parts: Sequence[npt.NDArray[Any]],
+    stated: float,
+    scaling: Scaling,
+    pixel_size: tuple[float, float],
+    find: Callable[..., Found],
+    look: Callable[[], tuple[View, Sequence[Found | None]]],
+) -> tuple[View, Sequence[Found | None]]:
+    """See parts at the scale of the pixel size, or by a first look where their nuclei disagree."""
+    found = [find(part, scale=stated) for part in parts]
+    micrometre = float(np.sqrt(np.prod(pixel_size)))
+    diameter = typical_diameter(np.concatenate([whole_areas(each.labels) for each in found]))
+    if diameter is not None and _is_usual(diameter * micrometre):
+        scale = scale_within(stated, diameter, scaling)
+        view = View(scale, "pixel size", diameter)
+        return view, found if scale == stated else [None] * len(parts)
+    view, seen = look()
+    if view.diameter is None:  # nothing speaks against the pixel size
+        return View(stated, "pixel size"), found
+    if _is_usual(view.diameter * micrometre):
+        return view, seen
+    return replace(view, doubt=view.diameter * micrometre), seen
+
+
+def _is_usual(micrometres: float) -> bool:
+    return USUAL_UM[0] <= micrometres <= USUAL_UM[1]
+
+
+def _by_first_look(
+    model: Model,
+    parts: Sequence[npt.NDArray[Any]],
+    limits: SeenRange,
+    scaling: Scaling,
+    find: Callable[..., Found],
+) -> tuple[View, Sequence[Found | None]]:
+    """Choose the scale by the nuclei of a first look."""
+    looks = [_first_look(model, part, limits, scaling, find) for part in parts]
+    diameter = typical_diameter(np.concatenate([areas for areas, _ in looks]))
+    scale = scale_for(diameter, scaling)
+    source: Source = "none" if diameter is None else "estimate"
+    return View(scale, source, diameter), [nuclei if scale == 1 else None for _, nuclei in looks]
 
 
 def _first_look(
@@ -138,7 +198,8 @@ def _best_of_several(
         worth = clearly_better((scores, areas), before)
         if worth is not None and worth > best:
             diameter = typical_diameter(areas[scores >= CREDIBLE])
-            best, chosen = worth, (View(scale, "scores", diameter, limits.outliers), tried)
+            better = View(scale, "scores", diameter, limits.outliers, view.doubt)
+            best, chosen = worth, (better, tried)
     return chosen
 
 

@@ -23,6 +23,8 @@ _WHOLE_LOOK, _LOOK, _LOOK_EVERY, _MOST_LOOKS = 2**20, 384, 2048, 6
 # still more than the smallest. Nuclei of fewer pixels than LOOK_AREA there, about 6 wide in the
 # image, are dropped.
 LOOK_SCALE, LOOK_AREA = 10 / 32, 3
+# Pixel sizes that differ by less than this factor are as good as the same.
+_SAME = 1.25
 # Whether they seem large is guessed from an image so many times smaller.
 _GUESS = 4
 # Images are resized in blocks of so many pixels, each to a whole number of pixels: windows begin at
@@ -105,8 +107,69 @@ def scale_for(diameter: float | None, scaling: Scaling) -> float:
     if diameter is None:
         return 1.0
     wished = (np.clip(diameter, scaling.smallest, scaling.largest) / diameter) ** 2
+    return _rounded(float(wished), scaling)
+
+
+def stated_scale(pixel_size: tuple[float, float], scaling: Scaling) -> float | None:
+    """Factor by which an image is resized to the pixel size at which nuclei are seen best.
+
+    Parameters
+    ----------
+    pixel_size : (float, float)
+        Micrometres from pixel to pixel along rows and columns.
+    scaling : Scaling
+
+    Returns
+    -------
+    float or None
+        A multiple of 1/32; 1 where the two differ by less than a quarter. None where the network
+        likes no pixel size best.
+
+    Examples
+    --------
+    >>> scaling = Scaling(pixel_size=0.25)
+    >>> [stated_scale((size, size), scaling) for size in (0.1, 0.23, 0.325, 0.5, 2)]
+    [0.40625, 1.0, 1.3125, 2.0, 2.0]
+    """
+    if scaling.pixel_size is None:
+        return None
+    wished = math.sqrt(math.prod(pixel_size)) / scaling.pixel_size
+    return 1.0 if 1 / _SAME < wished < _SAME else _rounded(wished, scaling)
+
+
+def scale_within(scale: float, diameter: float, scaling: Scaling) -> float:
+    """Bring a scale to the nearest at which nuclei have a diameter that the network sees well.
+
+    Parameters
+    ----------
+    scale : float
+    diameter : float
+        Typical diameter of the nuclei, in pixels of the image.
+    scaling : Scaling
+
+    Returns
+    -------
+    float
+        A multiple of 1/32.
+
+    Examples
+    --------
+    >>> scaling = Scaling(smallest=12, largest=40)
+    >>> [scale_within(scale, 20, scaling) for scale in (0.25, 1, 2)]
+    [0.59375, 1, 2]
+    >>> scale_within(2, 32, scaling)
+    1.25
+    """
+    smallest, largest = scaling.smallest / diameter, scaling.largest / diameter
+    if smallest <= scale <= largest:
+        return scale
+    return _rounded(float(np.clip(scale, smallest, largest)), scaling)
+
+
+def _rounded(scale: float, scaling: Scaling) -> float:
+    """Bring a scale to a multiple of 1/32 that a network allows."""
     least, most = math.ceil(scaling.least * BLOCK), math.floor(scaling.most * BLOCK)
-    return float(np.clip(np.rint(wished * BLOCK), least, most) / BLOCK)
+    return float(np.clip(np.rint(scale * BLOCK), least, most) / BLOCK)
 
 
 def seems_large(prepared: FloatImage, scaling: Scaling) -> bool:

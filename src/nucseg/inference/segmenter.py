@@ -154,7 +154,13 @@ class Model:
         scale = scale_for(diameter, self.card.scaling or Scaling())
         return replace(self, scale=scale, view=View(scale, "diameter", diameter))
 
-    def for_image(self, image: Windowed, *, limits: SeenRange | None = None) -> Model:
+    def for_image(
+        self,
+        image: Windowed,
+        *,
+        limits: SeenRange | None = None,
+        pixel_size: tuple[float, float] | None = None,
+    ) -> Model:
         """Return the same model with the scale that suits an image, estimated if need be.
 
         Parameters
@@ -162,6 +168,8 @@ class Model:
         image : Windowed, shape (H, W) or (H, W, C), any real dtype
         limits : (low, high), optional
             Of the image, see `nucseg.preprocess.prepared_limits`; needed where it is not in memory.
+        pixel_size : tuple of float, optional
+            Micrometres from pixel to pixel along rows and columns.
 
         Raises
         ------
@@ -172,7 +180,7 @@ class Model:
             limits = prepared_limits(np.asarray(image), self.card.preprocessing)
         if self.scale is not None or self.card.scaling is None:
             return self.seen_in(limits)
-        view, _ = estimate_view(self, image, limits, self.card.scaling)
+        view, _ = estimate_view(self, image, limits, self.card.scaling, pixel_size=pixel_size)
         return replace(self, scale=view.scale, view=view)
 
     def network_maps(self, image: npt.NDArray[Any]) -> FloatImage:
@@ -252,7 +260,8 @@ class Model:
         image : ndarray, shape (H, W) or (H, W, C), any real dtype
             Grey or colour, without or with alpha, in any range of intensities.
         pixel_size : tuple of float, optional
-            Micrometres from pixel to pixel along rows and columns, for measurements.
+            Micrometres from pixel to pixel along rows and columns, for measurements; where the
+            model knows at what pixel size it sees nuclei best, the scale follows from it too.
         progress : callable, optional
             ``progress(done, total)``, of the windows; an error that it raises ends the work. Not
             called where the image is one window.
@@ -272,7 +281,9 @@ class Model:
         limits = prepared_limits(image, self.card.preprocessing)
         if self.scale is None and self.card.scaling is not None:
             scaling = self.card.scaling
-            view, found = estimate_view(self, image, limits, scaling, progress=progress)
+            view, found = estimate_view(
+                self, image, limits, scaling, pixel_size=pixel_size, progress=progress
+            )
             model = replace(self, scale=view.scale, view=view)
         else:
             model, found = self.seen_in(limits), None
