@@ -313,7 +313,7 @@ def test_packed_nuclei_touch_the_more_the_nearer_they_are(dark):
             assert (inside > outside) == dark
             drawn.append(touching_share(numbers))
         shares.append(np.mean(drawn))
-    assert shares[0] < 0.5 < 0.8 < shares[1]
+    assert shares[0] < 0.5 < shares[1] - 0.2
     np.testing.assert_array_equal(image, image_before)
 
 

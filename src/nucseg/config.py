@@ -364,7 +364,7 @@ class Crops(Frozen):
         0.15, ge=0, lt=1, description="Largest relative change of each colour channel."
     )
     crowd: float = Field(
-        0.15,
+        0.2,
         ge=0,
         le=1,
         description="Probability of a made-up field in which an image's nuclei lie packed.",
@@ -383,7 +383,7 @@ class Crops(Frozen):
         description="Probability of staining a fluorescence image like tissue.",
     )
     stain: float = Field(
-        0.35,
+        0.25,
         ge=0,
         le=1,
         description="Probability of giving a stained image the colours of other stains.",

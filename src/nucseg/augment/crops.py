@@ -92,6 +92,8 @@ def random_crop(
     numbered = separate_copies(_from_unsigned(moved_labels))
     scaled = np.asarray(warp(image, cv2.INTER_LINEAR), np.float32) / np.float32(255)
     drawn = _change_look(scaled, numbered, rng, crops)
+    if not is_grey(drawn):  # no microscope inverts colours
+        settings = settings.model_copy(update={"inversion": 0.0})
     return change_intensities(drawn, rng, settings), numbered
 
 

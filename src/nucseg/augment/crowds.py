@@ -26,7 +26,12 @@ DIAMETERS = (14.0, 40.0)
 SCALES = (0.4, 1.6)
 MOST_NUCLEI = 300
 # A nucleus of which others cover more than this share is not asked for.
-COVERED = 0.65
+COVERED = 0.6
+# The largest share of a nucleus that may lie over others, in the field with least and most.
+OVERLAPS = (0.05, 0.4)
+# Nuclei that change the background by less than this share of what the median nucleus does, or by
+# less than so much of 255, are too faint to be packed or asked for.
+FAINT, FAINTEST = 0.3, 8.0
 
 
 @dataclass(frozen=True)
@@ -106,34 +111,115 @@ def crowded_field(
     layout: Callable[..., list[Place]] = LAYOUTS[rng.choice(len(LAYOUTS), p=LAYOUT_CHANCES)]
     places = layout(rng, size, max(median * scale * distance, 8.0))
     rng.shuffle(places)
-    canvas = _background(filled, pixels, numbered != 0, rng, size)
-    owner, depth = np.zeros((size, size), np.int32), np.zeros((size, size), np.float32)
-    adds = bool(rng.random() < 0.7)
-    spread, blurred = float(rng.uniform(0.1, 0.6)), float(rng.uniform(0, 0.6))
+    colour = np.median(filled.reshape(-1, 3), axis=0).astype(np.float32)
+    look = _look(rng, scale, colour if absorbing else None)
+    ground = _background(filled, pixels, numbered != 0, rng, size)
+    canvas = _Canvas(ground.copy(), np.zeros((size, size), np.int32), np.zeros((size, size)))
     areas = [0]
     for place in places[:MOST_NUCLEI]:
         nucleus = nuclei[int(rng.integers(len(nuclei)))]
-        change, mask = _shaped(nucleus, place, rng, scale, neutral=float(absorbing))
-        brightness = float(np.clip(np.exp(rng.normal(0, spread)), 0.2, 2.5))
-        if rng.random() < blurred:
-            sigma = float(rng.uniform(0.5, max(0.12 * nucleus.diameter * scale, 0.6)))
-            unsharp = cv2.GaussianBlur(change, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
-            change = np.asarray(unsharp, np.float32)
-        areas.append(0)
-        inside = _inside(place, mask.shape, size)
-        if inside is None:
-            continue
-        there, part = inside
-        _put(canvas[there], change[part], brightness, absorbing=absorbing, adds=adds)
-        deep = cv2.distanceTransform(np.pad(mask, 1).astype(np.uint8), cv2.DIST_L2, 3)[1:-1, 1:-1]
-        deep = deep[part] / max(float(deep.max()), 1)
-        areas[-1] = int(np.count_nonzero(deep))
-        won = deep > depth[there]
-        owner[there][won] = len(areas) - 1
-        depth[there][won] = deep[won]
-    kept = np.bincount(owner.ravel(), minlength=len(areas)) >= (1 - COVERED) * np.array(areas)
-    owner[~kept[owner]] = UNKNOWN
-    return _finished(canvas, rng, absorbing=absorbing), owner
+        area = _add(canvas, nucleus, place, look, len(areas), rng)
+        if area:
+            areas.append(area)
+    field, factor = _finished(canvas.pixels, rng, absorbing=absorbing)
+    changed = np.abs(canvas.pixels - ground).mean(axis=-1) * factor
+    return field, _asked_for(canvas.owner, np.array(areas), changed)
+
+
+@dataclass(frozen=True)
+class _Canvas:
+    """A field that grows: its pixels, whose each is, and how deep it lies in that nucleus."""
+
+    pixels: FloatArray
+    owner: npt.NDArray[np.int32]
+    depth: npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What the nuclei of a field have in common.
+
+    Attributes
+    ----------
+    scale : float
+        Of nuclei, compared with those of the image.
+    colour : ndarray, shape (3,), or None
+        Of the ground where stains absorb light; None in fluorescence.
+    adds : bool
+        Whether light adds up, or the brighter nucleus hides the other.
+    most_over : float
+        The largest share of a nucleus that lies over others.
+    spread, blurred : float
+        Deviation of the logarithm of the brightness, and share of the nuclei out of focus.
+    """
+
+    scale: float
+    colour: FloatArray | None
+    adds: bool
+    most_over: float
+    spread: float
+    blurred: float
+
+
+def _look(rng: np.random.Generator, scale: float, colour: FloatArray | None) -> _Look:
+    return _Look(
+        scale,
+        colour,
+        adds=bool(rng.random() < 0.7),
+        most_over=float(rng.uniform(*OVERLAPS)),
+        spread=float(rng.uniform(0.1, 0.5)),
+        blurred=float(rng.uniform(0, 0.5)),
+    )
+
+
+def _add(
+    canvas: _Canvas,
+    nucleus: Nucleus,
+    place: Place,
+    look: _Look,
+    number: int,
+    rng: np.random.Generator,
+) -> int:
+    """Draw a nucleus into a field; give its pixels, 0 where there is no room for it."""
+    neutral = 0.0 if look.colour is None else 1.0
+    change, soft = _shaped(nucleus, place, rng, look.scale, neutral=neutral)
+    brightness = float(np.clip(np.exp(rng.normal(0, look.spread)), 0.35, 2.5))
+    if rng.random() < look.blurred:
+        sigma = float(rng.uniform(0.5, max(0.12 * nucleus.diameter * look.scale, 0.6)))
+        unsharp = cv2.GaussianBlur(change, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
+        change = np.asarray(unsharp, np.float32)
+    mask = soft > 0.5
+    inside = _inside(place, mask.shape, len(canvas.owner))
+    if inside is None:
+        return 0
+    there, part = inside
+    owner, pixels, depth = canvas.owner[there], canvas.pixels[there], canvas.depth[there]
+    area = int(np.count_nonzero(mask[part]))
+    if np.count_nonzero(mask[part] & (owner > 0)) > look.most_over * area:
+        return 0
+    if look.colour is not None:
+        stained = look.colour * np.power(np.clip(change[part], 0.02, 1.3), brightness**0.7)
+        pixels += (stained - pixels) * soft[part][..., None]
+    elif look.adds:
+        pixels += change[part] * np.float32(brightness)
+    else:
+        np.maximum(pixels, change[part] * np.float32(brightness), out=pixels)
+    deep = cv2.distanceTransform(np.pad(mask, 1).astype(np.uint8), cv2.DIST_L2, 3)[1:-1, 1:-1]
+    share = deep[part] / max(float(deep.max()), 1)
+    won = share > depth
+    owner[won], depth[won] = number, share[won]
+    return area
+
+
+def _asked_for(
+    owner: npt.NDArray[np.int32], areas: npt.NDArray[np.int64], changed: FloatArray
+) -> npt.NDArray[np.int32]:
+    """Mark nuclei that are covered, or too faint to be seen, as unknown."""
+    shown = np.maximum(np.bincount(owner.ravel(), minlength=len(areas)), 1)
+    strength = np.bincount(owner.ravel(), weights=changed.ravel(), minlength=len(areas)) / shown
+    kept = (shown >= (1 - COVERED) * areas) & (strength >= FAINTEST)
+    kept[0] = True
+    return np.where(kept[owner], owner, UNKNOWN).astype(np.int32)
 
 
 def without_nuclei(pixels: FloatArray, nuclei: npt.NDArray[np.bool_]) -> FloatArray:
@@ -205,13 +291,22 @@ def _cut_out(
         moments = cv2.moments(mask, binaryImage=True)
         angle = 0.5 * np.arctan2(2 * moments["mu11"], moments["mu20"] - moments["mu02"])
         nuclei.append(Nucleus(change, mask, float(angle), float(np.sqrt(4 * area / np.pi))))
-    return nuclei
+    seen = np.array([_contrast(nucleus, absorbing) for nucleus in nuclei])
+    least = max(FAINT * float(np.median(seen)), FAINTEST) if len(seen) else 0
+    return [nucleus for nucleus, contrast in zip(nuclei, seen, strict=True) if contrast >= least]
+
+
+def _contrast(nucleus: Nucleus, absorbing: bool) -> float:
+    """Tell by how much of 255 a nucleus is brighter or darker than the ground, on average."""
+    change = nucleus.change.mean(axis=-1)
+    strength = (1 - change) * 255 if absorbing else change
+    return float((strength * nucleus.mask).sum() / nucleus.mask.sum())
 
 
 def _shaped(
     nucleus: Nucleus, place: Place, rng: np.random.Generator, scale: float, *, neutral: float
 ) -> tuple[FloatArray, FloatArray]:
-    """Turn, scale, stretch and bend a nucleus; give its change, neutral around it, and its mask."""
+    """Turn, scale, stretch and bend a nucleus; give its change, neutral around, and a soft mask."""
     height, width = nucleus.mask.shape
     along = scale * float(np.exp(rng.normal(0, 0.18)))
     across = scale * float(np.exp(rng.normal(0, 0.12)))
@@ -236,19 +331,7 @@ def _shaped(
         nucleus.change, from_column, from_row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
     )
     softened = np.float32(neutral) + (change - np.float32(neutral)) * soft[..., None]
-    return np.asarray(softened, np.float32), np.asarray(mask > 0.5, np.float32)
-
-
-def _put(
-    canvas: FloatArray, change: FloatArray, brightness: float, *, absorbing: bool, adds: bool
-) -> None:
-    """Let a nucleus change the canvas, in place."""
-    if absorbing:
-        canvas *= np.power(np.clip(change, 0.02, 1.3), np.float32(brightness**0.7))
-    elif adds:
-        canvas += change * np.float32(brightness)
-    else:
-        np.maximum(canvas, change * np.float32(brightness), out=canvas)
+    return np.asarray(softened, np.float32), np.asarray(soft, np.float32)
 
 
 def _inside(place: Place, shape: tuple[int, ...], size: int) -> tuple[Any, Any] | None:
@@ -284,15 +367,17 @@ def _background(
 
 def _finished(
     canvas: FloatArray, rng: np.random.Generator, *, absorbing: bool
-) -> npt.NDArray[np.uint8]:
-    """Add haze and noise, and bring the field to the range of a stretched image."""
+) -> tuple[npt.NDArray[np.uint8], float]:
+    """Add haze, bring the field to the range of a stretched image, and tell by what factor."""
+    factor = 1.0
     if not absorbing:
         if rng.random() < 0.4:
             haze = cv2.GaussianBlur(canvas, (0, 0), float(rng.uniform(6, 25)))
             canvas = canvas + np.float32(rng.uniform(0.1, 0.7)) * haze
         low, high = np.percentile(canvas, (1, 99.8))
-        canvas = (canvas - low) * np.float32(255 / max(high - low, 1))
-    return np.asarray(np.clip(canvas + 0.5, 0, 255), np.uint8)
+        factor = 255 / max(float(high - low), 1)
+        canvas = (canvas - low) * np.float32(factor)
+    return np.asarray(np.clip(canvas + 0.5, 0, 255), np.uint8), factor
 
 
 def _grid(rng: np.random.Generator, size: int, step: float) -> list[Place]:

@@ -82,7 +82,7 @@ def vary_nuclei(
         return image
     ground = without_nuclei(image, known > 0)
     shining = image - ground
-    gain = np.clip(np.exp(rng.normal(0, rng.uniform(0.2, 0.7), count)), 0.2, 2)
+    gain = np.clip(np.exp(rng.normal(0, rng.uniform(0.2, 0.6), count)), 0.3, 2)
     gain[0] = 1
     gains = cv2.GaussianBlur(gain[known].astype(np.float32), (0, 0), 1.0)
     blurred = rng.random(count) < rng.uniform(0, 0.5)
