@@ -46,7 +46,7 @@ RECIPE = RECIPES["instance"]
 STEPS = 100
 # Times that these are told until the weights so far are written.
 SAVED = 20
-# Crops over which the learning rate rises from 0.
+# Crops over which the learning rate rises from 0; a tenth of a short training.
 WARMUP = 8000
 # A batch is handed over in half precision, which halves what goes to the GPU.
 HANDED = np.float16
@@ -209,7 +209,9 @@ class Feed:
 def learning_rate(highest: float, crops: int, done: float) -> float:
     """Rise with the crops seen, fall as a cosine with the share of the training that is done."""
     falling = 0.01 + 0.99 * (1 + math.cos(math.pi * min(done, 1))) / 2
-    return highest * min(crops / WARMUP, 1) * falling
+    # Of a training that ends by the clock it is not known how many crops it sees.
+    rising = min(WARMUP, 0.1 * crops / done) if done else WARMUP
+    return highest * min(crops / max(rising, 1), 1) * falling
 
 
 def train(options: argparse.Namespace) -> None:
