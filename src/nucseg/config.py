@@ -483,6 +483,13 @@ class Training(Frozen):
         description="Where a model goes on: learn in large steps, normalization and thresholds "
         "too, from hundreds of images; by default in small ones, from a few.",
     )
+    blend: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="Where a model goes on: the share of what it has learned that is kept. Each "
+        "weight is so far between those before and after, so that less is forgotten.",
+    )
     preprocessing: Preprocessing = Preprocessing()
     network: UNet = UNet()
     augmentation: Augmentation = Augmentation()
@@ -493,6 +500,8 @@ class Training(Frozen):
 
     @model_validator(mode="after")
     def _of_one_recipe(self) -> Training:
+        if self.blend < 1 and self.start_from is None:
+            raise ValueError("Only a model that goes on (--from) can keep a share of what it was")
         if self.relearn and self.start_from is None:
             raise ValueError("Only a model that goes on (--from) can learn anew (--relearn)")
         instance = self.recipe == "instance"
@@ -539,6 +548,11 @@ RECIPES = {
 DEFAULT_RECIPE = "instance"
 
 # What differs where a trained model goes on: small steps, so that it forgets little.
-FINE_TUNING: dict[str, Any] = {"epochs": 20, "learning_rate": 2e-4, "patience": 10}
+FINE_TUNING: dict[str, Any] = {
+    "epochs": 20,
+    "learning_rate": 2e-4,
+    "patience": 10,
+    "blend": 0.5,
+}
 # Crops of an epoch then: a few images hold no more.
 FINE_TUNING_CROPS = 240

@@ -14,6 +14,7 @@ import numpy as np
 import onnxruntime
 import pytest
 from PIL import Image
+from pydantic import ValidationError
 from typer.testing import CliRunner
 
 import nucseg
@@ -32,7 +33,7 @@ from nucseg.config import (
 from nucseg.errors import InputError, ModelError
 from nucseg.models.zoo import KERAS, ONNX, read_card, write_card
 from nucseg.training import run_folder
-from nucseg.training.fine_tuning import fine_tuning
+from nucseg.training.fine_tuning import blended, fine_tuning, starting_network
 from nucseg.training.fit import train
 from nucseg.training.logs import missing_curves, read_log
 from nucseg.training.outcome import without_folders
@@ -408,6 +409,19 @@ def test_fine_tuning_keeps_thresholds_and_score_of_the_model(instance_run, discs
     tuned = read_card(tmp_path / "mine")
     assert tuned.scoring == scoring
     assert tuned.postprocessing == thresholds
+
+
+def test_what_is_learned_is_blended_with_what_was_known(instance_run):
+    settings = fine_tuning(str(instance_run))
+    assert settings.blend == FINE_TUNING["blend"] < 1
+    before = starting_network(settings).get_weights()
+    model = starting_network(settings)
+    model.set_weights([weights + 1 for weights in before])
+    blended(model, settings)
+    for old, now in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_allclose(now, old + settings.blend, atol=1e-6)
+    with pytest.raises(ValidationError, match="Only a model that goes on"):
+        Training(blend=0.5)
 
 
 def test_fine_tuning_keeps_the_network_of_the_model(run, discs, tmp_path):

@@ -56,6 +56,7 @@ def train(
         str | None, option(Training, "start_from", "--from", metavar="NAME|PATH")
     ] = None,
     relearn: Annotated[bool | None, option(Training, "relearn", "--relearn")] = None,
+    blend: Annotated[float | None, option(Training, "blend", show_default=OF_RECIPE)] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the last finished epoch of the run.")
     ] = False,
@@ -94,6 +95,7 @@ def train(
         "precision": precision,
         "start_from": start_from,
         "relearn": relearn,
+        "blend": blend,
     }
     given = {name: value for name, value in given.items() if value is not None}
     settings = _settings(output, config, given, resume=resume)

@@ -58,6 +58,27 @@ def fine_tuning(name: str, *, relearn: bool = False) -> Training:
     return recipe.model_copy(update={**FINE_TUNING, **own})
 
 
+def blended(model: keras.Model, settings: Training) -> None:
+    """Bring the weights of a network that has gone on part of the way back to where it began.
+
+    Between the two lie networks that know nearly as much of the new and have forgotten less of the
+    old (Wortsman et al. 2022, "Robust fine-tuning of zero-shot models", arXiv 2109.01903).
+
+    Parameters
+    ----------
+    model : keras.Model
+        Its weights are changed.
+    settings : Training
+        With a model to start from.
+    """
+    before = starting_network(settings).get_weights()
+    share = settings.blend
+    model.set_weights([
+        share * after + (1 - share) * old
+        for after, old in zip(model.get_weights(), before, strict=True)
+    ])  # fmt: skip
+
+
 def starting_network(settings: Training) -> keras.Model:
     """Load the network to go on from.
 

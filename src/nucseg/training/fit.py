@@ -137,6 +137,10 @@ def train(
     kept = keep_weights(model, settings, folder, history)
     if settings.precision == "bfloat16":
         model = in_float32(model)
+    if settings.blend < 1:
+        from nucseg.training.fine_tuning import blended
+
+        blended(model, settings)
     record = {
         "data": described(dataset, split),
         "images": {name: len(getattr(split, name)) for name in ("train", "validation", "test")},
