@@ -36,23 +36,27 @@ FAINT, FAINTEST = 0.3, 8.0
 
 @dataclass(frozen=True)
 class Nucleus:
-    """A nucleus cut out of an image.
+    """A nucleus cut out of an image, with a rim of background.
 
     Attributes
     ----------
-    change : ndarray, shape (h, w, 3), float32
-        What it adds to the background of fluorescence, or the share of light it lets through.
-    mask : ndarray, shape (h, w), float32, 0 or 1
+    layers : ndarray, shape (h, w, C + 1), float32
+        What it adds to the background of fluorescence, or the share of light that it takes away
+        from a bright one, in one channel or three; and last its mask, 0 or 1.
     angle : float
         Direction of its long axis, in radians.
     diameter : float
         Of a disc of its area, in pixels.
     """
 
-    change: FloatArray
-    mask: FloatArray
+    layers: FloatArray
     angle: float
     diameter: float
+
+    @property
+    def mask(self) -> FloatArray:
+        """Its mask, shape (h, w), float32, 0 or 1."""
+        return self.layers[..., -1]
 
 
 @dataclass(frozen=True)
@@ -98,7 +102,8 @@ def crowded_field(
     None where the image has too few nuclei to pack.
     """
     window, numbered = _window(image, labels, rng)
-    pixels = window.astype(np.float32)
+    grey = np.array_equal(window[..., 0], window[..., 1])
+    pixels = window[..., : 1 if grey else 3].astype(np.float32)
     filled = without_nuclei(pixels, numbered != 0)
     absorbing = float(np.median(filled)) > 127
     nuclei = _cut_out(pixels, filled, numbered, absorbing)
@@ -111,7 +116,7 @@ def crowded_field(
     layout: Callable[..., list[Place]] = LAYOUTS[rng.choice(len(LAYOUTS), p=LAYOUT_CHANCES)]
     places = layout(rng, size, max(median * scale * distance, 8.0))
     rng.shuffle(places)
-    colour = np.median(filled.reshape(-1, 3), axis=0).astype(np.float32)
+    colour = np.median(filled, axis=(0, 1)).astype(np.float32)
     look = _look(rng, scale, colour if absorbing else None)
     ground = _background(filled, pixels, numbered != 0, rng, size)
     canvas = _Canvas(ground.copy(), np.zeros((size, size), np.int32), np.zeros((size, size)))
@@ -123,7 +128,8 @@ def crowded_field(
             areas.append(area)
     field, factor = _finished(canvas.pixels, rng, absorbing=absorbing)
     changed = np.abs(canvas.pixels - ground).mean(axis=-1) * factor
-    return field, _asked_for(canvas.owner, np.array(areas), changed)
+    owner = _asked_for(canvas.owner, np.array(areas), changed)
+    return np.repeat(field, 3, axis=-1) if grey else field, owner
 
 
 @dataclass(frozen=True)
@@ -181,13 +187,17 @@ def _add(
     rng: np.random.Generator,
 ) -> int:
     """Draw a nucleus into a field; give its pixels, 0 where there is no room for it."""
-    neutral = 0.0 if look.colour is None else 1.0
-    change, soft = _shaped(nucleus, place, rng, look.scale, neutral=neutral)
+    last = len(canvas.depth) - 1
+    if (
+        canvas.depth[np.clip(round(place.row), 0, last), np.clip(round(place.column), 0, last)]
+        > 0.7
+    ):
+        return 0  # in the middle of another
+    change, soft = _shaped(nucleus, place, rng, look.scale)
     brightness = float(np.clip(np.exp(rng.normal(0, look.spread)), 0.35, 2.5))
     if rng.random() < look.blurred:
         sigma = float(rng.uniform(0.5, max(0.12 * nucleus.diameter * look.scale, 0.6)))
-        unsharp = cv2.GaussianBlur(change, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
-        change = np.asarray(unsharp, np.float32)
+        change = _blurred(change, sigma)
     mask = soft > 0.5
     inside = _inside(place, mask.shape, len(canvas.owner))
     if inside is None:
@@ -198,7 +208,8 @@ def _add(
     if np.count_nonzero(mask[part] & (owner > 0)) > look.most_over * area:
         return 0
     if look.colour is not None:
-        stained = look.colour * np.power(np.clip(change[part], 0.02, 1.3), brightness**0.7)
+        let_through = np.clip(1 - change[part], 0.02, 1.3)
+        stained = look.colour * np.power(let_through, np.float32(brightness**0.7))
         pixels += (stained - pixels) * soft[part][..., None]
     elif look.adds:
         pixels += change[part] * np.float32(brightness)
@@ -281,16 +292,18 @@ def _cut_out(
         rows, columns = box
         if not (rows.start and columns.start and rows.stop < height and columns.stop < width):
             continue
-        mask = np.asarray(labels[box] == number, np.float32)
+        rim = (slice(rows.start - 1, rows.stop + 1), slice(columns.start - 1, columns.stop + 1))
+        mask = np.asarray(labels[rim] == number, np.float32)
         area = float(mask.sum())
         if area < LEAST_AREA:
             continue
-        change = (
-            pixels[box] / np.maximum(filled[box], 8) if absorbing else pixels[box] - filled[box]
-        )
+        change = pixels[rim] - filled[rim]
+        if absorbing:
+            change = -change / np.maximum(filled[rim], 8)
         moments = cv2.moments(mask, binaryImage=True)
         angle = 0.5 * np.arctan2(2 * moments["mu11"], moments["mu20"] - moments["mu02"])
-        nuclei.append(Nucleus(change, mask, float(angle), float(np.sqrt(4 * area / np.pi))))
+        layers = np.concatenate([change, mask[..., None]], axis=-1)
+        nuclei.append(Nucleus(layers, float(angle), float(np.sqrt(4 * area / np.pi))))
     seen = np.array([_contrast(nucleus, absorbing) for nucleus in nuclei])
     least = max(FAINT * float(np.median(seen)), FAINTEST) if len(seen) else 0
     return [nucleus for nucleus, contrast in zip(nuclei, seen, strict=True) if contrast >= least]
@@ -298,40 +311,47 @@ def _cut_out(
 
 def _contrast(nucleus: Nucleus, absorbing: bool) -> float:
     """Tell by how much of 255 a nucleus is brighter or darker than the ground, on average."""
-    change = nucleus.change.mean(axis=-1)
-    strength = (1 - change) * 255 if absorbing else change
+    strength = nucleus.layers[..., :-1].mean(axis=-1) * (255 if absorbing else 1)
     return float((strength * nucleus.mask).sum() / nucleus.mask.sum())
 
 
 def _shaped(
-    nucleus: Nucleus, place: Place, rng: np.random.Generator, scale: float, *, neutral: float
+    nucleus: Nucleus, place: Place, rng: np.random.Generator, scale: float
 ) -> tuple[FloatArray, FloatArray]:
-    """Turn, scale, stretch and bend a nucleus; give its change, neutral around, and a soft mask."""
+    """Turn, scale, stretch and bend a nucleus; give its change, 0 around it, and a soft mask."""
     height, width = nucleus.mask.shape
     along = scale * float(np.exp(rng.normal(0, 0.18)))
-    across = scale * float(np.exp(rng.normal(0, 0.12)))
+    across = scale * float(np.exp(rng.normal(0, 0.12))) * (1 if rng.random() < 0.5 else -1)
     bend = float(rng.normal(0, 0.25)) if rng.random() < 0.4 else 0.0
-    turned = rng.uniform(0, 2 * np.pi) if place.angle is None else place.angle
-    reach = int(np.ceil(np.hypot(height, width) / 2 * max(along, across))) + 4
-    rows, columns = np.indices((2 * reach + 1, 2 * reach + 1), np.float32) - np.float32(reach)
+    turned = float(rng.uniform(0, 2 * np.pi)) if place.angle is None else place.angle
+    reach = int(np.ceil(np.hypot(height, width) / 2 * max(along, abs(across)))) + 4
     # Backwards: from the field's pixels to the nucleus's long axis, and on to those of its image.
-    lengthwise = columns * np.cos(turned) + rows * np.sin(turned)
-    crosswise = rows * np.cos(turned) - columns * np.sin(turned)
-    lengthwise, crosswise = lengthwise / along, crosswise / across
+    to_axes = np.diag([1 / along, 1 / across]) @ _turn(-turned)
+    to_image = _turn(nucleus.angle)
+    middle = np.array([(width - 1) / 2, (height - 1) / 2])
+    side = 2 * reach + 1
     if bend:
+        rows, columns = np.indices((side, side), np.float32) - np.float32(reach)
+        lengthwise, crosswise = (row[0] * columns + row[1] * rows for row in to_axes)
         crosswise = crosswise + bend * lengthwise**2 / max(nucleus.diameter, 1)
-    if rng.random() < 0.5:
-        crosswise = -crosswise
-    cosine, sine = np.cos(nucleus.angle), np.sin(nucleus.angle)
-    from_column = (lengthwise * cosine - crosswise * sine + (width - 1) / 2).astype(np.float32)
-    from_row = (lengthwise * sine + crosswise * cosine + (height - 1) / 2).astype(np.float32)
-    mask = cv2.remap(nucleus.mask, from_column, from_row, cv2.INTER_LINEAR)
-    soft = cv2.GaussianBlur(mask, (0, 0), 0.8)
-    change = cv2.remap(
-        nucleus.change, from_column, from_row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-    )
-    softened = np.float32(neutral) + (change - np.float32(neutral)) * soft[..., None]
-    return np.asarray(softened, np.float32), np.asarray(soft, np.float32)
+        maps = [
+            np.asarray(row[0] * lengthwise + row[1] * crosswise + shift, np.float32)
+            for row, shift in zip(to_image, middle, strict=True)
+        ]
+        moved = cv2.remap(nucleus.layers, maps[0], maps[1], cv2.INTER_LINEAR)
+    else:
+        matrix = to_image @ to_axes
+        shift = middle - matrix @ np.array([reach, reach])
+        how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        matrix = np.column_stack([matrix, shift])
+        moved = cv2.warpAffine(nucleus.layers, matrix, (side, side), flags=how)
+    soft = np.asarray(cv2.GaussianBlur(moved[..., -1], (0, 0), 0.8), np.float32)
+    return np.asarray(moved[..., :-1] * soft[..., None], np.float32), soft
+
+
+def _turn(angle: float) -> npt.NDArray[np.float64]:
+    """Give the matrix that turns (column, row) by an angle."""
+    return np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
 
 
 def _inside(place: Place, shape: tuple[int, ...], size: int) -> tuple[Any, Any] | None:
@@ -362,7 +382,7 @@ def _background(
     whole = filled + np.where(hidden, other, grain)
     missing = [max(size - side, 0) for side in nuclei.shape]
     large = cv2.copyMakeBorder(whole, 0, missing[0], 0, missing[1], cv2.BORDER_REFLECT)
-    return np.array(large[:size, :size], np.float32)
+    return np.array(large[:size, :size], np.float32).reshape(size, size, -1)
 
 
 def _finished(
@@ -372,12 +392,17 @@ def _finished(
     factor = 1.0
     if not absorbing:
         if rng.random() < 0.4:
-            haze = cv2.GaussianBlur(canvas, (0, 0), float(rng.uniform(6, 25)))
+            haze = _blurred(canvas, float(rng.uniform(6, 25)))
             canvas = canvas + np.float32(rng.uniform(0.1, 0.7)) * haze
         low, high = np.percentile(canvas, (1, 99.8))
         factor = 255 / max(float(high - low), 1)
         canvas = (canvas - low) * np.float32(factor)
     return np.asarray(np.clip(canvas + 0.5, 0, 255), np.uint8), factor
+
+
+def _blurred(pixels: FloatArray, sigma: float) -> FloatArray:
+    """Blur an image of any number of channels."""
+    return np.asarray(cv2.GaussianBlur(pixels, (0, 0), sigma), np.float32).reshape(pixels.shape)
 
 
 def _grid(rng: np.random.Generator, size: int, step: float) -> list[Place]:
