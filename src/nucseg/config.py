@@ -177,6 +177,11 @@ class Scoring(Frozen):
         "first seven in models that do not know the kind of image.",
     )
     bias: float = Field(description="Logit of a nucleus whose features are all 0.")
+    curve: tuple[tuple[float, float], ...] = Field(
+        (),
+        description="Points (regression, score), both rising from 0 to 1, between which scores are "
+        "interpolated: high IoU are higher than logistic regression says. Empty for none.",
+    )
     confident_from: float = Field(
         0.74,
         ge=0,

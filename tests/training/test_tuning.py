@@ -113,6 +113,24 @@ def test_the_score_learns_what_predicts_the_iou():
     assert scoring.weights[2] > 0 > scoring.weights[4]
 
 
+def test_a_curve_corrects_what_the_regression_cannot_say():
+    rng = np.random.default_rng(1)
+    features = rng.normal(0, 2, (4000, len(FEATURES)))
+    # Steeper than a logistic function where it is high.
+    ious = np.clip(0.6 + 0.25 * np.tanh(3 * features[:, 0]) + 0.1 * (features[:, 0] > 2), 0, 1)
+    scoring = fit_scoring(features, ious)
+    scores = expected_iou(features, scoring)
+    bare = expected_iou(features, scoring.model_copy(update={"curve": ()}))
+    order = np.argsort(bare)
+    errors = [
+        np.mean([abs(each[b].mean() - ious[b].mean()) for b in np.array_split(order, 8)])
+        for each in (scores, bare)
+    ]
+    assert errors[0] < errors[1] / 2
+    np.testing.assert_array_equal(np.argsort(scores[order], kind="stable"), np.arange(len(order)))
+    assert fit_scoring(features[:100], ious[:100]).curve == ()
+
+
 def test_nuclei_that_are_all_alike_get_their_mean_iou():
     features = np.ones((50, len(FEATURES)))
     scores = expected_iou(features, fit_scoring(features, np.full(50, 0.7)))

@@ -145,4 +145,7 @@ def expected_iou(features: npt.NDArray[np.float64], scoring: Scoring) -> FloatIm
     """
     weights = np.array(scoring.weights)
     logits = features[:, : len(weights)] @ weights + scoring.bias
-    return np.asarray(1 / (1 + np.exp(-logits)), np.float32)
+    expected = 1 / (1 + np.exp(-logits))
+    if scoring.curve:
+        expected = np.interp(expected, *np.transpose(scoring.curve))
+    return np.asarray(expected, np.float32)

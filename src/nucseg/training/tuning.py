@@ -36,6 +36,8 @@ MIN_SCORES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
 GAIN = 0.001
 # Of the weights of the score, against chance in few nuclei.
 RIDGE = 1e-3
+# Nuclei from which the regression is corrected by a curve, and its points, of equally many.
+LEAST_FOR_CURVE, BINS = 300, 10
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,7 @@ def _nuclei(
 
 
 def fit_scoring(features: npt.NDArray[np.float64], ious: npt.NDArray[np.float64]) -> Scoring:
-    """Fit weights by which features of nuclei predict their IoU: logistic regression.
+    """Fit weights by which features of nuclei predict their IoU: logistic regression, and a curve.
 
     Parameters
     ----------
@@ -156,7 +158,22 @@ def fit_scoring(features: npt.NDArray[np.float64], ious: npt.NDArray[np.float64]
 
     found = minimize(loss, np.zeros(features.shape[1] + 1), jac=True, method="L-BFGS-B").x
     weights = found[1:] / deviation
-    return Scoring(weights=tuple(weights.tolist()), bias=float(found[0] - weights @ mean))
+    scoring = Scoring(weights=tuple(weights.tolist()), bias=float(found[0] - weights @ mean))
+    return scoring.model_copy(update={"curve": _curve(expected_iou(features, scoring), ious)})
+
+
+def _curve(
+    expected: npt.NDArray[np.floating], ious: npt.NDArray[np.float64]
+) -> tuple[tuple[float, float], ...]:
+    """Points of a rising curve from what the regression expects to the mean IoU there."""
+    if len(ious) < LEAST_FOR_CURVE:
+        return ()
+    bins = np.array_split(np.argsort(expected, kind="stable"), BINS)
+    points = np.array([(expected[each].mean(), ious[each].mean()) for each in bins])
+    points[:, 1] = np.maximum.accumulate(points[:, 1])
+    inside = np.clip(points, 1e-6, 1 - 1e-6)
+    rising = inside[np.append(True, np.diff(inside[:, 0]) > 1e-6)]
+    return tuple((float(x), float(y)) for x, y in [(0, 0), *rising, (1, 1)])
 
 
 def _best_min_score(
