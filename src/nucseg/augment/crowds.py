@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -75,6 +75,7 @@ def crowded_field(
     size: int,
     *,
     spacing: float | None = None,
+    overlap: float | None = None,
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int32]] | None:
     """Pack the nuclei of an image into a field where most of them touch.
 
@@ -93,6 +94,8 @@ def crowded_field(
         Side of the field, in pixels.
     spacing : float, optional
         Distance of nuclei as a share of their diameter, about .6 to 1.5; by default drawn.
+    overlap : float, optional
+        The largest share of a nucleus that may lie over others; by default drawn from `OVERLAPS`.
 
     Returns
     -------
@@ -118,6 +121,8 @@ def crowded_field(
     rng.shuffle(places)
     colour = np.median(filled, axis=(0, 1)).astype(np.float32)
     look = _look(rng, scale, colour if absorbing else None)
+    if overlap is not None:
+        look = replace(look, most_over=overlap)
     ground = _background(filled, pixels, numbered != 0, rng, size)
     canvas = _Canvas(ground.copy(), np.zeros((size, size), np.int32), np.zeros((size, size)))
     areas = [0]
