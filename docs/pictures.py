@@ -9,10 +9,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
 import nucseg
+from nucseg.augment import crowded_field
+from nucseg.augment.stains import immunostain
 from nucseg.config import INSTANCE_MAPS, OFFSET_MAPS, OFFSET_RANGE
 from nucseg.datasets.synthetic import synthetic_image
 from nucseg.export.overlay import display_image, draw_overlay
@@ -145,7 +148,62 @@ def frame(picture: Picture, window: tuple[slice, slice], colour: Colour) -> None
     picture[rows, columns.stop - 2 : columns.stop] = colour
 
 
-PICTURES = {"overview": overview, "maps": maps, "touching": touching, "windows": windows}
+def kinds() -> Picture:
+    """Show kinds of images, each as it is and with the outlines found: first easy, then hard."""
+    model = nucseg.load_model()
+    rows = []
+    for title, image, true in simulated():
+        seg = model.segment(image)
+        pictures = [
+            titled(display_image(image), title),
+            titled(draw_overlay(image, seg.labels), f"found {seg.count}, true {true}"),
+        ]
+        rows.append(row(pictures))
+    half = -(-len(rows) // 2)
+    return row([column(rows[:half]), column(rows[half:])])
+
+
+def simulated() -> list[tuple[str, npt.NDArray[np.uint8], int]]:
+    """Simulate kinds of images: a title, the image, and the number of its nuclei."""
+    rng = np.random.default_rng(11)
+    cells, in_cells = synthetic_image(rng, size=SIZE, nuclei=30)
+    tissue, in_tissue = synthetic_image(rng, size=SIZE, nuclei=40, modality="histology")
+    stained = immunostain(tissue / np.float32(255), in_tissue, rng, positive_share=0.5)
+    large, in_large = synthetic_image(rng, size=(400, 400), nuclei=40)
+    made = []
+    for title, spacing, overlap in (("crowded section", 0.9, 0.2), ("overlapping", 0.7, 0.5)):
+        field = crowded_field(large, in_large, rng, SIZE[1], spacing=spacing, overlap=overlap)
+        assert field is not None
+        part = np.s_[: SIZE[0], : SIZE[1]]
+        made.append((title, field[0][part], count(field[1][part])))
+    blurred = cv2.GaussianBlur(cells, (0, 0), 6)
+    grey = np.repeat((255 - 0.6 * cells[..., :1]).astype(np.uint8), 3, axis=2)
+    return [
+        ("fluorescence", cells, count(in_cells)),
+        made[0],
+        ("H&E", tissue, count(in_tissue)),
+        ("immunohistochemistry", (stained * 255).astype(np.uint8), count(in_tissue)),
+        ("brightfield", grey, count(in_cells)),
+        made[1],
+        ("out of focus", blurred, count(in_cells)),
+        ("at 5x", cv2.resize(large, None, fx=0.25, fy=0.25)[:64, :80].repeat(4, 0).repeat(4, 1),
+         count(cv2.resize(in_large.astype(np.float32), None, fx=0.25, fy=0.25,
+                          interpolation=cv2.INTER_NEAREST)[:64, :80])),
+    ]  # fmt: skip
+
+
+def count(labels: npt.NDArray[np.number]) -> int:
+    """Count the nuclei of a label image."""
+    return len(np.unique(labels[labels > 0]))
+
+
+PICTURES = {
+    "overview": overview,
+    "maps": maps,
+    "touching": touching,
+    "windows": windows,
+    "kinds": kinds,
+}
 
 
 def main() -> None:

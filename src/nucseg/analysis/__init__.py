@@ -1,0 +1,1 @@
+"""From measured nuclei to conclusions: conditions, replicates, effects, dose response, plates."""
