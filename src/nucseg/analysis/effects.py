@@ -95,17 +95,16 @@ def effect(
         )
     difference = float(treated.mean() - untreated.mean())
     deviation, freedom = _standard_error(treated, untreated)
-    if deviation == 0:
+    p = welch_p(treated, untreated)
+    if deviation <= _rounding(treated, untreated):
         low = high = difference
-        p, method = float(difference == 0), "no variation"
+        method = "no variation"
+    elif min(len(treated), len(untreated)) >= ENOUGH_TO_RESAMPLE:
+        low, high = _studentized(treated, untreated, confidence, np.random.default_rng(seed))
+        method = "studentized bootstrap over replicates"
     else:
-        p = float(2 * stats.t.sf(abs(difference) / deviation, freedom))
-        if min(len(treated), len(untreated)) >= ENOUGH_TO_RESAMPLE:
-            low, high = _studentized(treated, untreated, confidence, np.random.default_rng(seed))
-            method = "studentized bootstrap over replicates"
-        else:
-            reach = float(stats.t.ppf((1 + confidence) / 2, freedom)) * deviation
-            low, high, method = difference - reach, difference + reach, "Welch's t"
+        reach = float(stats.t.ppf((1 + confidence) / 2, freedom)) * deviation
+        low, high, method = difference - reach, difference + reach, "Welch's t"
     return _effect(treated, untreated, (difference, low, high), p, method)
 
 
@@ -170,7 +169,23 @@ def effect_in_blocks(
     return _effect(y[treated], y[~treated], interval, p, "linear model with blocks")
 
 
-def holm(p_values: Sequence[float]) -> FloatArray:
+def welch_p(values: FloatArray, control: FloatArray) -> float:
+    """Compute the two-sided p value of Welch's t test; 1 or 0 where nothing varies.
+
+    Parameters
+    ----------
+    values, control : ndarray, shapes (N,) and (M,), float64
+        Two or more of each.
+    """
+    difference = float(values.mean() - control.mean())
+    deviation, freedom = _standard_error(values, control)
+    rounding = _rounding(values, control)
+    if deviation <= rounding:
+        return float(abs(difference) <= rounding)
+    return float(2 * stats.t.sf(abs(difference) / deviation, freedom))
+
+
+def holm(p_values: Sequence[float] | FloatArray) -> FloatArray:
     """Correct p values of several tests (Holm 1979, Scand J Stat 6:65-70).
 
     Parameters
@@ -194,6 +209,11 @@ def holm(p_values: Sequence[float]) -> FloatArray:
     times = np.arange(len(order), 0, -1)
     corrected[order] = np.minimum(np.maximum.accumulate(given[order] * times), 1)
     return corrected
+
+
+def _rounding(values: FloatArray, control: FloatArray) -> float:
+    """Tell by how much values that are the same differ for want of digits."""
+    return 1e-9 * max(float(np.abs(values).max()), float(np.abs(control).max()))
 
 
 def _finite(values: Sequence[float] | FloatArray) -> FloatArray:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+
+from nucseg.analysis.effects import welch_p
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -157,5 +158,5 @@ def edge_effect(plate: FloatArray, conditions: npt.NDArray[np.generic]) -> EdgeE
     if min(map(len, shares)) < 3:
         return None
     edge, inside = map(np.asarray, shares)
-    p = float(stats.ttest_ind(edge, inside, equal_var=False).pvalue)
-    return EdgeEffect(float(100 * (edge.mean() / inside.mean() - 1)), p, len(edge), len(inside))
+    percent = float(100 * (edge.mean() / inside.mean() - 1))
+    return EdgeEffect(percent, welch_p(edge, inside), len(edge), len(inside))

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from nucseg import __version__
+from nucseg.cli.analyze import analyze
 from nucseg.cli.app import app as web_app
 from nucseg.cli.common import ErrorsAsMessages, show_log
 from nucseg.cli.convert import convert
@@ -50,6 +51,7 @@ def nucseg(
 
 
 app.command()(segment)
+app.command()(analyze)
 app.command()(convert)
 app.command()(train)
 app.command()(evaluate)

@@ -112,9 +112,31 @@ def write_report(path: Path, images: Iterable[ReportImage], *, facts: Mapping[st
             _folders(batch.images),
             _images(batch),
         ]
+    title = f"Nuclei in {counted(len(_there(batch.images)), 'image')}"
+    write_page(path, title, facts, sections)
+
+
+def write_page(path: Path, title: str, facts: Mapping[str, str], sections: Sequence[str]) -> None:
+    """Write a page in the style of the report, whole or not at all.
+
+    Parameters
+    ----------
+    path : Path
+    title : str
+        Text of its heading.
+    facts : mapping of str to str
+        For a list at the top.
+    sections : sequence of str
+        HTML of its body; empty ones are left out.
+
+    Raises
+    ------
+    InputError
+        The file cannot be written.
+    """
     template = files("nucseg.export").joinpath("report.html").read_text(encoding="utf-8")
     page = Template(template).substitute(
-        title=f"Nuclei in {counted(len(_there(batch.images)), 'image')}",
+        title=escape(title),
         facts=definitions(facts),
         body="\n".join(each for each in sections if each),
     )

@@ -1,0 +1,98 @@
+"""Sections of the page of an analysis."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from nucseg.analysis.conditions import Assignment
+from nucseg.export.html import number, paragraph, section, table
+
+# Names that are listed at once.
+_LISTED = 20
+
+
+def told(assigned: Assignment, notes: Sequence[str], record: str) -> str:
+    """Say what was guessed, and what did not match."""
+    pieces = [paragraph(note) for note in notes]
+    for what, names in (
+        ("Images without a condition", assigned.unmatched),
+        ("Wells of the plate map without an image", assigned.unused),
+    ):
+        if names:
+            listed = ", ".join(names[:_LISTED]) + (", …" if len(names) > _LISTED else "")
+            pieces.append(paragraph(f"{what} ({len(names):,}): {listed}. All are in {record}."))
+    return section("notes", "To be known", *pieces) if pieces else ""
+
+
+def effects_section(compared: pd.DataFrame) -> str:
+    """Show the effects of `nucseg.analysis.summaries.effects` as a table."""
+    if compared.empty:
+        return section("effects", "Effects", paragraph("There is no condition but the controls."))
+    columns = {
+        "Condition": False, "Measurement": False, "n": True, "n (control)": True, "Mean": True,
+        "Control": True, "Difference": True, "95 % from": True, "to": True, "%": True,
+        "Hedges' g": True, "p": True, "p (Holm)": True, "Note": False,
+    }  # fmt: skip
+    keys = (
+        "measure", "n", "control_n", "mean", "control_mean", "difference", "low", "high", "percent",
+        "hedges_g", "p", "p_holm", "note",
+    )  # fmt: skip
+    rows = [
+        ("", "", [row["condition"], *(_shown(row.get(key)) for key in keys)])
+        for row in compared.to_dict("records")
+    ]
+    return section("effects", "Effects", table("Effects of each condition", columns, rows))
+
+
+def curves_section(curves: pd.DataFrame) -> str:
+    """Show `nucseg.analysis.summaries.dose_responses` as a table; nothing where there are none."""
+    if curves.empty:
+        return ""
+    columns = {
+        "Treatment": False, "Measurement": False, "Half at": True, "95 % from": True, "to": True,
+        "Unit": False, "Slope": True, "Without": True, "At most": True, "p": True, "n": True,
+        "": False,
+    }  # fmt: skip
+    rows = []
+    for row in curves.to_dict("records"):
+        half = [row["half"], row["low"], row["high"]] if row["reached"] else [None, None, None]
+        ends = [row["slope"], row["bottom"], row["top"]] if row["reached"] else [None] * 3
+        rest = [*ends, row["p"], row["n"]]
+        remark = "" if row["reached"] else "not reached"
+        cells = [row["treatment"], row["measure"], *half, row["unit"], *rest, remark]
+        rows.append(("", "", [_shown(cell) for cell in cells]))
+    return section("curves", "Dose of half the effect", table("Curves", columns, rows))
+
+
+def plates_section(quality: pd.DataFrame) -> str:
+    """Show `nucseg.analysis.summaries.plate_quality` as a table; nothing where there are none."""
+    if quality.empty:
+        return ""
+    columns = {
+        "Plate": False, "Measurement": False, "Wells": True, "Z′": True, "SSMD": True,
+        "Edge (%)": True, "p of the edge": True,
+    }  # fmt: skip
+    keys = ("measure", "wells", "z_prime", "ssmd", "edge_percent", "edge_p")
+    rows = [
+        ("", "", [str(row["plate"]), *(_shown(row[key]) for key in keys)])
+        for row in quality.to_dict("records")
+    ]
+    text = paragraph(
+        "Z′ above 0.5 is an excellent assay. Wells at the edge are compared with those inside, "
+        "within conditions that lie in both."
+    )
+    return section("quality", "Quality of plates", text, table("Quality", columns, rows))
+
+
+def _shown(value: Any) -> str | int | float | None:
+    """Bring a value to what a cell of the page can hold."""
+    if value is None or (not isinstance(value, str) and pd.isna(value)):
+        return None
+    if isinstance(value, str):
+        return value
+    if float(value).is_integer() and abs(value) < 1e6:
+        return int(value)
+    return number(float(value))

@@ -1,0 +1,76 @@
+"""``nucseg analyze``: what a treatment did, from the results of ``nucseg segment``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nucseg.cli.common import progress_bar
+
+
+def analyze(
+    results: Annotated[
+        Path, typer.Argument(metavar="RESULTS", help="Folder that nucseg segment wrote.")
+    ],
+    plate_map: Annotated[
+        Path | None,
+        typer.Option(
+            "--plate-map",
+            help="CSV or Excel file: a row for each well, or in the form of the plate.",
+        ),
+    ] = None,
+    groups: Annotated[
+        str | None,
+        typer.Option(
+            "--groups",
+            metavar="PATTERN",
+            help="How paths are put together, as {plate}/{well}_{field} or "
+            "{treatment}/{replicate}_{field}.",
+        ),
+    ] = None,
+    control: Annotated[
+        list[str] | None,
+        typer.Option("--control", help="Treatment or condition of the negative controls. Repeat."),
+    ] = None,
+    measure: Annotated[
+        list[str] | None,
+        typer.Option("--measure", help="Column of measurements.csv to compare. Repeat."),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Folder to write.", show_default="RESULTS/analysis"),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the resampling.")] = 0,
+) -> None:
+    """Compare treatments: effects with intervals, dose response, plate quality, figures.
+
+    The unit is the well, or the replicate that the plate map names, never the nucleus. Treatments
+    come from a plate map, from the paths of the images, or from columns of the list of inputs.
+
+    **Examples**
+
+        nucseg analyze out --plate-map plate.xlsx
+        nucseg analyze out --plate-map plate.csv --groups "{plate}/{well}_s{field}"
+        nucseg analyze out --groups "{treatment}/{replicate}_{field}" --control DMSO
+    """
+    from nucseg.errors import MissingExtraError
+
+    try:
+        from nucseg.analysis.analyze import PAGE
+        from nucseg.analysis.analyze import analyze as run
+    except ImportError as error:
+        raise MissingExtraError("Analyzing conditions", "analysis") from error
+    with progress_bar("Drawing") as progress:
+        folder = run(
+            results,
+            output,
+            plate_map=plate_map,
+            groups=groups,
+            controls=control or (),
+            measures=measure or (),
+            seed=seed,
+            progress=progress,
+        )
+    typer.echo(f"Wrote {folder}\nOpen {folder / PAGE}")
