@@ -133,7 +133,7 @@ def model_card(name: str) -> Iterator[str]:
         "what it sees": "images at {} × {} pixels".format(*size)
         if size
         else "images at their own resolution",
-        "maps that its network gives": ", ".join(card.network.outputs),
+        "maps that its network gives": ", ".join(card.outputs),
         "images it was trained on": _images(training["images"]),
         "length of the training": _length(training),
         "encoder started from": "ImageNet weights"

@@ -289,7 +289,7 @@ def test_models_of_one_size_take_no_diameter(bright_model_32: Path, model: Model
         load_model(bright_model_32).with_diameter(20)
     with pytest.raises(InputError, match="Expected a diameter above 0 pixels, got -1"):
         model.with_diameter(-1)
-    assert set(INSTANCE_MAPS) == set(model.card.network.outputs)
+    assert set(INSTANCE_MAPS) == set(model.card.outputs)
 
 
 @given(st.floats(0.01, 10), st.floats(2, 300))

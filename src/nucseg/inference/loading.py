@@ -48,10 +48,10 @@ def load_model(
     """
     folder = find_model(name)
     card = read_card(folder)
-    if isinstance(card.postprocessing, Watershed) and card.network.outputs != INSTANCE_MAPS:
+    if isinstance(card.postprocessing, Watershed) and card.outputs != INSTANCE_MAPS:
         raise ModelError(
             f"The model {card.name} separates nuclei by watershed, which needs the maps "
-            f"{', '.join(INSTANCE_MAPS)}, but its network gives {', '.join(card.network.outputs)}. "
+            f"{', '.join(INSTANCE_MAPS)}, but its network gives {', '.join(card.outputs)}. "
             "Train it by the recipe instance, or give it the method connected-components."
         )
     pixels = image_pixels(max_memory)

@@ -10,9 +10,8 @@ import numpy as np
 from nucseg.errors import ModelError
 from nucseg.inference.runtimes import Runtime
 from nucseg.inference.scaling import at_scale, maps_at_size
-from nucseg.inference.tiling import STRIDE
 from nucseg.inference.turns import mean_over_turns
-from nucseg.models.zoo import ModelCard
+from nucseg.models.zoo import Interface, ModelCard
 from nucseg.preprocess import FloatImage
 
 
@@ -43,7 +42,7 @@ def run_network(
     Returns
     -------
     ndarray, shape (H, W, M), float32
-        One map for each name in ``card.network.outputs``.
+        One map for each name in ``card.outputs``.
 
     Raises
     ------
@@ -53,9 +52,9 @@ def run_network(
     seen = at_scale(prepared, scale)
     run = partial(_run, runtime, card)
     if card.tta:
-        maps = mean_over_turns(run, seen, card.network.outputs)
+        maps = mean_over_turns(run, seen, card.outputs)
     else:
-        above, left = (round(place * scale) % STRIDE for place in start)
+        above, left = (round(place * scale) % card.interface.stride for place in start)
         maps = run(seen, above=above, left=left)
     return maps_at_size(maps, prepared.shape[:2], scale)
 
@@ -65,13 +64,39 @@ def _run(
 ) -> FloatImage:
     """Run a network on an image, with so many pixels repeated above and left of it."""
     height, width = image.shape[:2]
-    below, right = -(above + height) % STRIDE, -(left + width) % STRIDE
+    stride = card.interface.stride
+    below, right = -(above + height) % stride, -(left + width) % stride
     padded = cv2.copyMakeBorder(image, above, below, left, right, cv2.BORDER_REPLICATE)
-    maps = runtime(np.asarray(padded, np.float32)[None])
-    expected = (1, *padded.shape[:2], len(card.network.outputs))
-    if maps.shape != expected:
+    given = runtime(_as_input(np.asarray(padded, np.float32)[None], card.interface))
+    if card.interface.layout == "NCHW" and given.ndim == 4:
+        given = np.moveaxis(given, 1, -1)
+    expected = (1, *padded.shape[:2], len(card.channels))
+    if given.shape != expected:
         raise ModelError(
-            f"The network of {card.name} gave maps of shape {maps.shape}, expected "
+            f"The network of {card.name} gave maps of shape {given.shape}, expected "
             f"{expected} from its description. Export the model again."
         )
-    return maps[0, above : above + height, left : left + width]
+    return _as_maps(given[0, above : above + height, left : left + width], card)
+
+
+def _as_input(batch: FloatImage, interface: Interface) -> FloatImage:
+    """Bring images, shape (N, H, W, 3), in [0, 1], to what a network takes."""
+    if interface.channels == 1:
+        batch = batch.mean(axis=-1, keepdims=True, dtype=np.float32)
+    if interface.mean != (0.0,) or interface.deviation != (1.0,):
+        shift = np.array(interface.mean, np.float32)
+        shifted = (batch - shift) / np.array(interface.deviation, np.float32)
+        batch = np.asarray(shifted, np.float32)
+    return np.ascontiguousarray(np.moveaxis(batch, -1, 1)) if interface.layout == "NCHW" else batch
+
+
+def _as_maps(given: FloatImage, card: ModelCard) -> FloatImage:
+    """Bring what a network gives, shape (H, W, C), to probabilities in the order of the card."""
+    if card.interface.activation == "sigmoid":
+        given = np.asarray(1 / (1 + np.exp(-given)), np.float32)
+    elif card.interface.activation == "softmax":
+        raised = np.exp(given - given.max(axis=-1, keepdims=True))
+        given = raised / raised.sum(axis=-1, keepdims=True)
+    if card.outputs == card.channels:
+        return given
+    return np.asarray(given[..., [card.channels.index(name) for name in card.outputs]])

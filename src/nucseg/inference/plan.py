@@ -20,8 +20,7 @@ from nucseg.inference.segmenter import Model
 from nucseg.inference.tiling import (
     BASE_BYTES,
     KEEPS_MEMORY_FROM,
-    LEAN_BYTES,
-    WINDOW_BYTES,
+    LEAN_SHARE,
     image_pixels,
 )
 
@@ -138,6 +137,7 @@ def _planned(image: Input, model: Model, in_files: int, files: InputFiles, rate:
     ) or (height * width if sized is None else sized[0] * sized[1])
     at_once = min(seen, model.window**2)
     image_bytes = _IMAGE_BYTES * height * width if in_memory else 0
+    per_pixel = model.card.interface.bytes_per_pixel * (LEAN_SHARE if lean else 1)
     obstacle = ""
     if not in_memory and sized is not None:
         obstacle = f"too large for the memory with a model that sees images at {sized}"
@@ -146,9 +146,7 @@ def _planned(image: Input, model: Model, in_files: int, files: InputFiles, rate:
         plane,
         (height, width),
         max(len(windows), 1),
-        round(
-            (BASE_BYTES + (LEAN_BYTES if lean else WINDOW_BYTES) * at_once + image_bytes) / 10**9, 2
-        ),
+        round((BASE_BYTES + per_pixel * at_once + image_bytes) / 10**9, 2),
         0 if in_memory else round(in_files * _FILE_BYTES * height * width / 10**9, 2),
         round(rate * seen * _ALL_STEPS, 6),
         obstacle,

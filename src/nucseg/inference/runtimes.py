@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from nucseg.errors import InputError, MissingExtraError, ModelError
-from nucseg.models.zoo import KERAS, ONNX, ModelCard, listed_file, read_card
+from nucseg.models.zoo import CARD, KERAS, ONNX, ModelCard, listed_file, read_card
 from nucseg.preprocess import FloatImage
 
 # `M_MMAP_THRESHOLD` of glibc's malloc.h.
@@ -80,7 +80,9 @@ def load_runtime(
     if threads is not None and threads < 1:
         raise InputError(f"Expected at least 1 thread, got {threads}.")
     if name == "onnx":
-        return OnnxRuntime(listed_file(folder, card or read_card(folder), ONNX), threads, arena)
+        described = card or read_card(folder)
+        names = described.interface.input, described.interface.output
+        return OnnxRuntime(listed_file(folder, described, ONNX), threads, arena, names)
     if name == "keras":
         return KerasRuntime(listed_file(folder, card or read_card(folder), KERAS))
     raise InputError(f"Unknown runtime {name!r}. Give onnx or keras.")
@@ -94,14 +96,20 @@ class OnnxRuntime:
     variable ``ORT_DISABLE_TELEMETRY`` is set to another value than 1.
     """
 
-    def __init__(self, path: Path, threads: int | None = None, arena: bool = True) -> None:
+    def __init__(
+        self,
+        path: Path,
+        threads: int | None = None,
+        arena: bool = True,
+        names: tuple[str | None, str | None] = (None, None),
+    ) -> None:
         # It looks at this when it is imported; a call after that would come too late. From version
         # 1.29 on it would otherwise tell of each loaded model over the network.
         os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         import onnxruntime
         from onnxruntime.capi import onnxruntime_pybind11_state as state
 
-        self._path, self._arena = path, arena
+        self._path, self._arena, self._names = path, arena, names
         if not arena:
             _give_memory_back()
         self.threads = threads or _usable_cores()
@@ -132,16 +140,21 @@ class OnnxRuntime:
                 f"{path} cannot be loaded as an ONNX network ({_first_line(error)}). "
                 "Copy the model folder again, or export the model again."
             ) from error
-        self._input = self._session.get_inputs()[0].name
+        self._input, self._output = (
+            _named(path, name, [each.name for each in there])
+            for name, there in zip(
+                names, (self._session.get_inputs(), self._session.get_outputs()), strict=True
+            )
+        )
 
     def on_one_thread(self) -> OnnxRuntime:
         """Load the same network for the calling thread alone."""
-        return OnnxRuntime(self._path, 1, self._arena)
+        return OnnxRuntime(self._path, 1, self._arena, self._names)
 
     def __call__(self, batch: FloatImage) -> FloatImage:
         """Run the network; see `Runtime`."""
         try:
-            (maps,) = self._session.run(None, {self._input: batch})
+            (maps,) = self._session.run([self._output], {self._input: batch})
         except self._errors as error:
             raise ModelError(
                 f"{self._path} cannot run on a batch of shape {batch.shape} "
@@ -198,6 +211,18 @@ def load_keras(path: Path) -> Any:
             f"{path} cannot be loaded as a Keras model ({_first_line(error)}). "
             "Copy the model folder again, or use the runtime onnx."
         ) from error
+
+
+def _named(path: Path, name: str | None, there: list[str]) -> str:
+    """Find an input or output of a network by the name that its description gives."""
+    if name is None:
+        return there[0]
+    if name not in there:
+        raise ModelError(
+            f"{path} has no input or output {name!r}, but {', '.join(there)}. Correct the names of "
+            f"interface in {CARD}."
+        )
+    return name
 
 
 def _give_memory_back() -> None:

@@ -193,7 +193,7 @@ class Model:
         Returns
         -------
         ndarray, shape (height, width, M), float32, in [0, 1]
-            One map for each name in ``card.network.outputs``, the probability of nucleus first.
+            One map for each name in ``card.outputs``, the probability of nucleus first.
 
         Raises
         ------
@@ -346,7 +346,8 @@ class Model:
         if self._fits(shape):
             whole = (slice(0, shape[0]), slice(0, shape[1]))
             return [Tile(whole, whole)]
-        return tiles(shape, **window_and_margin(self.window, self.scale or 1.0))
+        margin = self.card.interface.margin
+        return tiles(shape, **window_and_margin(self.window, self.scale or 1.0, margin))
 
     def _fits(self, shape: tuple[int, ...]) -> bool:
         """Whether an image is one window."""

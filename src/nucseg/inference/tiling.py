@@ -33,8 +33,9 @@ MARGIN = 192
 # Side of a square as large as what is segmented at once, whatever the memory, so that labels do not
 # depend on that. Without ONNX Runtime's arena it fits in 0.6 GB, with an image and its labels.
 WINDOW = 1312
-# What a pixel of a window takes with that arena and without, in bytes, and what is taken anyway.
-WINDOW_BYTES, LEAN_BYTES, BASE_BYTES = 450, 200, 400 * 10**6
+# What a pixel of a window takes without that arena, as a share of what it takes with it, and what
+# is taken anyway, in bytes.
+LEAN_SHARE, BASE_BYTES = 4 / 9, 400 * 10**6
 # Gigabytes from which there is room for the arena, and the least.
 KEEPS_MEMORY_FROM, LEAST_MEMORY = 1.0, 0.6
 # What a pixel of an image in memory takes with labels and measurements, in bytes.
@@ -81,7 +82,7 @@ def pixels_side_by_side(image_pixels: int) -> int:
     return image_pixels // _SIDE_BY_SIDE
 
 
-def window_and_margin(window: int, scale: float) -> dict[str, int]:
+def window_and_margin(window: int, scale: float, margin: int = MARGIN) -> dict[str, int]:
     """Side of windows and width of margins of an image that is resized for the network.
 
     Parameters
@@ -90,6 +91,8 @@ def window_and_margin(window: int, scale: float) -> dict[str, int]:
         Side of a window that is seen as it is, and of a resized one at most.
     scale : float
         Factor by which the image is resized.
+    margin : int
+        What the network needs around a place, in pixels that it sees.
 
     Returns
     -------
@@ -104,8 +107,8 @@ def window_and_margin(window: int, scale: float) -> dict[str, int]:
     ({'size': 1312, 'margin': 192}, {'size': 640, 'margin': 96}, {'size': 1312, 'margin': 480})
     """
     size = max(int(window / max(scale, 1)) // STRIDE, 4) * STRIDE
-    needed = math.ceil(MARGIN / scale / STRIDE) * STRIDE
-    possible = max(size * 3 // 8 // STRIDE * STRIDE, MARGIN)
+    needed = math.ceil(margin / scale / STRIDE) * STRIDE
+    possible = max(size * 3 // 8 // STRIDE * STRIDE, margin)
     return {"size": size, "margin": min(needed, possible)}
 
 

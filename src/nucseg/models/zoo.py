@@ -5,9 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
-from nucseg.config import Frozen, Postprocessing, Preprocessing, Scaling, Scoring, Segmenting, UNet
+from nucseg.config import (
+    INSTANCE_MAPS,
+    Frozen,
+    Postprocessing,
+    Preprocessing,
+    Scaling,
+    Scoring,
+    Segmenting,
+    UNet,
+)
 from nucseg.errors import ModelError
 from nucseg.files import sha256, whole_file
 
@@ -18,6 +27,37 @@ KERAS = "nucleus_segmentation_model.keras"
 DEFAULT_MODEL = Segmenting().model
 
 
+class Interface(Frozen):
+    """How a network is called and what it gives; the defaults are those of nucseg's own U-Net.
+
+    With it a folder of an ONNX file of any origin and a ``model.json`` written by hand is a model.
+    """
+
+    input: str | None = Field(None, description="Name of the input; by default the first.")
+    output: str | None = Field(None, description="Name of the output; by default the first.")
+    layout: Literal["NHWC", "NCHW"] = Field("NHWC", description="Order of the axes.")
+    channels: Literal[1, 3] = Field(3, description="Channels of the input; 1 is their mean.")
+    mean: tuple[float, ...] = Field((0.0,), description="Taken off intensities in [0, 1].")
+    deviation: tuple[float, ...] = Field((1.0,), description="By which they are divided then.")
+    outputs: tuple[str, ...] = Field(
+        (),
+        description="Name of each channel of the output; 'nucleus' must be there, others than "
+        "those of nucseg.config.INSTANCE_MAPS are not used. By default those of the network.",
+    )
+    activation: Literal["none", "sigmoid", "softmax"] = Field(
+        "none", description="What is still to be done to the output, to be probabilities."
+    )
+    stride: int = Field(
+        32, ge=1, le=256, description="Height and width must be multiples of this, in pixels."
+    )
+    margin: int = Field(
+        192,
+        ge=0,
+        description="Pixels around a place that change what the network says of it noticeably.",
+    )
+    bytes_per_pixel: int = Field(450, ge=1, description="Memory that a pixel of the input takes.")
+
+
 class ModelCard(Frozen):
     """All that is needed to use a model and to judge it: the content of ``model.json``."""
 
@@ -25,7 +65,8 @@ class ModelCard(Frozen):
     name: str = Field(min_length=1)
     description: str = ""
     recipe: Literal["semantic", "instance"] = "semantic"
-    network: UNet
+    network: UNet | None = Field(None, description="nucseg's own; none for any other.")
+    interface: Interface = Interface()
     preprocessing: Preprocessing
     postprocessing: Postprocessing
     scoring: Scoring | None = None
@@ -36,6 +77,27 @@ class ModelCard(Frozen):
     versions: dict[str, str] = Field(default_factory=dict)
     licence: str = ""
     files: dict[str, str] = Field(description="SHA-256 of each file of the folder.")
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Name of each channel that the network gives."""
+        return self.interface.outputs or (self.network.outputs if self.network else ())
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Name of each map that is used, the nucleus first."""
+        if not self.interface.outputs:
+            return self.channels
+        return tuple(name for name in INSTANCE_MAPS if name in self.channels)
+
+    @model_validator(mode="after")
+    def _gives_nuclei(self) -> ModelCard:
+        if "nucleus" not in self.channels:
+            raise ValueError(
+                "network or interface.outputs must name the channel 'nucleus', not "
+                f"{', '.join(self.channels) or 'nothing'}"
+            )
+        return self
 
 
 def bundled_models() -> list[str]:

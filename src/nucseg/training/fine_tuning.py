@@ -37,7 +37,7 @@ def fine_tuning(name: str, *, relearn: bool = False) -> Training:
         There is no such model, or it is broken.
     """
     card = read_card(find_model(name))
-    if KERAS not in card.files:
+    if KERAS not in card.files or card.network is None:
         raise InputError(
             f"The model {card.name} has no {KERAS} to go on from. Give the folder of a training "
             "run, or a bundled model that has one: nucseg models."

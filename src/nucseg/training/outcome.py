@@ -204,7 +204,7 @@ def save_model(folder: Path, model: keras.Model, card: ModelCard) -> None:
     with whole_file(folder / KERAS) as partial:
         plain.save(partial)
     with whole_file(folder / ONNX) as partial:
-        write_onnx(plain, partial, card.network.outputs)
+        write_onnx(plain, partial, card.outputs)
     write_card(folder, card)
 
 
