@@ -155,6 +155,17 @@ def test_borders_of_binary_masks_are_not_learned(tmp_path, caplog):
     assert not any(loaded([write_set(tmp_path / "m", 2, 'touching = "merged"')]).borders)
 
 
+def test_too_many_nuclei_for_16_bits_are_an_error(tmp_path):
+    folder = tmp_path / "set"
+    for name in ("images", "labels"):
+        (folder / name).mkdir(parents=True)
+    labels = np.arange(65_536, dtype=np.uint32).reshape(256, 256)
+    tifffile.imwrite(folder / "labels" / "a.tif", labels)
+    tifffile.imwrite(folder / "images" / "a.tif", np.zeros((256, 256), np.uint8))
+    with pytest.raises(InputError, match="a has 65,535 nuclei; .* at most 65,534"):
+        loaded([folder])
+
+
 def test_packed_fields_tell_borders_even_where_masks_are_binary(tmp_path):
     images = loaded([write_set(tmp_path / "set", 2, 'touching = "merged"')])
     packed = SMALL.model_copy(update={"crops": Crops(size=96, crowd=1, clutter=0)})

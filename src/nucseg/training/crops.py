@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+# Numbers of nuclei that 16 bits hold, less the last, which stands for what is not known.
+MOST_LABELS = 65_534
 # Side of a packed field, in eighths of a crop's.
 FIELD = 9
 
@@ -90,6 +92,11 @@ def load_images(
     """
     ids, images, labels, groups, sets = [], [], [], [], []
     for sample in labelled_samples(dataset, image_ids, progress=progress):
+        if sample.labels.max() > MOST_LABELS:
+            raise InputError(
+                f"{sample.image_id} has {sample.labels.max():,} nuclei; training reads images of "
+                f"at most {MOST_LABELS:,}. Cut it into parts, with its label image."
+            )
         ids.append(sample.image_id)
         images.append(_scaled(sample.pixels, settings))
         labels.append(sample.labels)
