@@ -18,7 +18,17 @@ from typing import Any
 from nucseg.models.zoo import BUNDLED, KERAS, ONNX, read_card, write_card
 
 FIGURES = ("kaggle_map", "ap50", "ap75", "pq", "dice", "iou", "absolute_count_error")
-LICENCE = "BSD-3-Clause; trained on images of BBBC038 (CC0), encoder started from ImageNet weights"
+
+
+def licence_of(training: dict[str, Any]) -> str:
+    """Name the licence of the model and those of the data sets that it was trained on."""
+    data = training["data"]
+    named = (
+        "images of BBBC038 (CC0)"
+        if isinstance(data, str)
+        else ", ".join(f"{name} ({each['licence']})" for name, each in data.items())
+    )
+    return f"BSD-3-Clause; trained on {named}; encoder started from ImageNet weights"
 
 
 def short(report: dict[str, Any]) -> dict[str, dict[str, dict[str, float]]]:
@@ -55,7 +65,7 @@ def main() -> None:
     changes = {
         "name": arguments.name,
         "description": arguments.description,
-        "licence": LICENCE,
+        "licence": licence_of(card.training),
         "training": {**card.training, "command": arguments.command},
         "figures": {**card.figures, **measured},
         "files": dict.fromkeys(files, ""),

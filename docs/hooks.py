@@ -118,6 +118,23 @@ def _cell(text: str | None) -> str:
     return re.sub(r"<([^>]*)>", r"&lt;\1&gt;", plain)
 
 
+def _data_sets(data: Any) -> str:
+    """Name data sets with licence and source; nothing where the card knows their file alone."""
+    if isinstance(data, str):
+        return ""
+    return "; ".join(
+        ", ".join(filter(None, (f"{name} ({each['licence']})", each.get("source"))))
+        for name, each in data.items()
+    )
+
+
+def _beginning(settings: dict[str, Any]) -> str:
+    if "start_from" in settings and settings["start_from"]:
+        return f"the weights {settings['start_from']}"
+    given = settings["encoder_weights"]
+    return "ImageNet weights of the encoder" if "imagenet" in given else f"encoder: {given}"
+
+
 def model_card(name: str) -> Iterator[str]:
     """Lines that say what ``model.json`` says of a bundled model."""
     from nucseg.models.zoo import find_model, read_card
@@ -136,9 +153,8 @@ def model_card(name: str) -> Iterator[str]:
         "maps that its network gives": ", ".join(card.outputs),
         "images it was trained on": _images(training["images"]),
         "length of the training": _length(training),
-        "encoder started from": "ImageNet weights"
-        if "imagenet" in settings["encoder_weights"]
-        else settings["encoder_weights"],
+        "data sets": _data_sets(training["data"]),
+        "began with": _beginning(settings),
         "command": f"`{training['command']}`" if "command" in training else "",
         "from maps to nuclei": _settings(card.postprocessing.model_dump()),
         "made with": _settings(card.versions),
