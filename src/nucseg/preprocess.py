@@ -91,12 +91,15 @@ def image_kind(image: npt.NDArray[np.generic]) -> tuple[float, float]:
     ((1.0, 0.0), (0.0, 0.0))
     """
     step = max(min(image.shape[:2]) // 128, 1)
-    colours = to_rgb(image[::step, ::step]).reshape(-1, 3).astype(np.float64)
-    light = colours.mean(axis=1)
+    sample = image[::step, ::step]
+    grey_image = sample.ndim == 2 or sample.shape[2] < 3
+    planes = sample.reshape(*sample.shape[:2], -1)
+    colours = np.asarray(planes[..., : 1 if grey_image else 3], np.float32)
+    light = colours.mean(axis=2)
     low, middle, high = np.percentile(light, (0.5, 50, 99.5))
     if high <= low:
         return 0.0, 0.0
-    chroma = (colours.max(axis=1) - colours.min(axis=1)).mean()
+    chroma = 0.0 if grey_image else (colours.max(axis=2) - colours.min(axis=2)).mean()
     colour = float(chroma / high) if high > 0 else 0.0
     stained = min(colour / _COLOURFUL, 1.0)
     grey = (middle - low) / (high - low)
