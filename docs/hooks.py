@@ -129,7 +129,7 @@ def _data_sets(data: Any) -> str:
 
 
 def _beginning(settings: dict[str, Any]) -> str:
-    if "start_from" in settings and settings["start_from"]:
+    if settings.get("start_from"):
         return f"the weights {settings['start_from']}"
     given = settings["encoder_weights"]
     return "ImageNet weights of the encoder" if "imagenet" in given else f"encoder: {given}"
