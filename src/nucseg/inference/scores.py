@@ -145,7 +145,7 @@ def expected_iou(features: npt.NDArray[np.float64], scoring: Scoring) -> FloatIm
     """
     weights = np.array(scoring.weights)
     logits = features[:, : len(weights)] @ weights + scoring.bias
-    expected = 1 / (1 + np.exp(-logits))
+    expected = 1 / (1 + np.exp(-np.clip(logits, -50, 50)))
     if scoring.curve:
         expected = np.interp(expected, *np.transpose(scoring.curve))
     return np.asarray(expected, np.float32)

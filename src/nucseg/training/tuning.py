@@ -151,7 +151,7 @@ def fit_scoring(features: npt.NDArray[np.float64], ious: npt.NDArray[np.float64]
     def loss(weights: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
         logits = scaled @ weights[1:] + weights[0]
         entropy = np.logaddexp(0, logits) - ious * logits
-        error = 1 / (1 + np.exp(-logits)) - ious
+        error = 1 / (1 + np.exp(-np.clip(logits, -50, 50))) - ious
         gradient = np.concatenate([[error.mean()], scaled.T @ error / len(error)])
         gradient[1:] += 2 * RIDGE * weights[1:]
         return float(entropy.mean() + RIDGE * np.sum(weights[1:] ** 2)), gradient
