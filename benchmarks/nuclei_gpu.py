@@ -37,7 +37,7 @@ from nucseg.config import RECIPES, Crops, Scaling
 from nucseg.datasets.reading import open_datasets
 from nucseg.datasets.splits import read_split
 from nucseg.files import whole_file
-from nucseg.labelling import UNKNOWN
+from nucseg.labelling import from_unsigned, to_unsigned
 from nucseg.models.zoo import KERAS, ONNX, ModelCard
 from nucseg.training.crops import Images, cut_crop
 
@@ -59,8 +59,6 @@ SETTINGS = (
 )  # fmt: skip
 # What of the recipe is followed to the letter.
 USED = {"recipe", "weight_decay", "preprocessing", "network", "augmentation", "crops"}
-# What is not known, in labels of 16 bits.
-LAST = 65_535
 LOSSLESS = (cv2.IMWRITE_WEBP_QUALITY, 101)
 
 
@@ -79,7 +77,7 @@ def pack(options: argparse.Namespace) -> None:
     arrays["borders"] = np.array(images.borders)
     for number, (image, labels) in enumerate(zip(images.images, images.labels, strict=True)):
         _, arrays[f"image{number}"] = cv2.imencode(".webp", image, LOSSLESS)
-        arrays[f"labels{number}"] = np.where(labels < 0, LAST, labels).astype(np.uint16)
+        arrays[f"labels{number}"] = to_unsigned(labels)
     options.folder.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(options.folder / IMAGES, **arrays)
     keras.utils.set_random_seed(RECIPE.seed)
@@ -119,10 +117,6 @@ def unpack(path: Path) -> Images:
             arrays["chances"],
             tuple(arrays["borders"].tolist()),
         )
-
-
-def from_unsigned(labels: Any) -> Any:
-    return np.where(labels == LAST, UNKNOWN, labels.astype(np.int32))
 
 
 def layers_of(model: Any) -> list[dict[str, Any]]:

@@ -553,11 +553,6 @@ RECIPES = {
 DEFAULT_RECIPE = "instance"
 
 # What differs where a trained model goes on: small steps, so that it forgets little.
-FINE_TUNING: dict[str, Any] = {
-    "epochs": 20,
-    "learning_rate": 2e-4,
-    "patience": 10,
-    "blend": 0.5,
-}
+FINE_TUNING: dict[str, Any] = {"epochs": 20, "learning_rate": 2e-4, "patience": 10}
 # Crops of an epoch then: a few images hold no more.
 FINE_TUNING_CROPS = 240

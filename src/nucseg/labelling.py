@@ -21,6 +21,8 @@ DoubtKind = Literal[
 
 # In label images for training: nobody has said what is there, so nothing is learned from it.
 UNKNOWN = -1
+# The largest number of a nucleus in training; one more stands for what is not known.
+MOST_LABELS = 65_534
 
 _LARGEST = 2**32 - 1
 _LOSSY = frozenset({".jpg", ".jpeg"})
@@ -375,3 +377,19 @@ def _check_pieces(pieces: _Pieces) -> list[Doubt]:
         f"{', …' if len(several) > _NAMED else ''}); each stays one nucleus."
     )
     return [Doubt("labels in pieces", message)]
+
+
+def to_unsigned(labels: npt.NDArray[np.integer]) -> npt.NDArray[np.uint16]:
+    """Hold a label image for training in 16 bits.
+
+    Parameters
+    ----------
+    labels : ndarray, shape (H, W), integer
+        Up to `MOST_LABELS`, or `UNKNOWN`, which becomes the number after that.
+    """
+    return np.where(labels < 0, MOST_LABELS + 1, labels).astype(np.uint16)
+
+
+def from_unsigned(labels: npt.NDArray[np.generic]) -> npt.NDArray[np.int32]:
+    """Undo `to_unsigned`; gives shape (H, W), int32."""
+    return np.where(labels == MOST_LABELS + 1, UNKNOWN, labels.astype(np.int32))

@@ -23,7 +23,7 @@ _SAMPLED_PIXELS = 2**22
 
 
 # Mean difference of channels from which an image is stained, as a share of its brightness.
-_COLOURFUL = 0.05
+COLOURFUL = 0.05
 
 
 def to_rgb(image: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
@@ -101,7 +101,7 @@ def image_kind(image: npt.NDArray[np.generic]) -> tuple[float, float]:
         return 0.0, 0.0
     chroma = 0.0 if grey_image else (colours.max(axis=2) - colours.min(axis=2)).mean()
     colour = float(chroma / high) if high > 0 else 0.0
-    stained = min(colour / _COLOURFUL, 1.0)
+    stained = min(colour / COLOURFUL, 1.0)
     grey = (middle - low) / (high - low)
     return float(stained * middle / high + (1 - stained) * grey) if stained else float(grey), colour
 

@@ -107,6 +107,27 @@ def test_two_runs_are_the_same_bytes(results, tmp_path):
         assert (one / file).read_bytes() == (two / file).read_bytes(), file
 
 
+def test_what_an_earlier_analysis_left_goes_and_files_of_others_stay(results, tmp_path):
+    run(results, "--plate-map", tmp_path / "plate.csv")
+    folder = results / "analysis"
+    (folder / "mine.csv").write_text("mine")
+    assert (folder / "dose_response.csv").exists()
+    wells = [f"{row}0{c},{('DMSO', 'x')[c - 1]}" for row in "ABC" for c in (1, 2)]
+    (tmp_path / "two.csv").write_text("\n".join(["well,treatment", *wells]))
+    result = run(results, "--plate-map", tmp_path / "two.csv")
+    assert result.exit_code == 0, result.output
+    assert not (folder / "dose_response.csv").exists()
+    assert not list((folder / "figures").glob("dose_*"))
+    assert (folder / "figures" / "conditions_nuclei.svg").exists()
+    assert (folder / "mine.csv").read_text() == "mine"
+    (tmp_path / "outside.csv").write_text("kept")
+    record = json.loads((folder / "analysis.json").read_text())
+    record["files"] = ["../../outside.csv", str(tmp_path / "outside.csv")]
+    (folder / "analysis.json").write_text(json.dumps(record))
+    run(results, "--plate-map", tmp_path / "two.csv")
+    assert (tmp_path / "outside.csv").read_text() == "kept"
+
+
 def test_conditions_come_from_paths_without_a_plate_map(tmp_path):
     rows = [
         (f"{treatment}/{donor}_{field}.tif", 30 + 10 * (treatment == "drug") + donor)

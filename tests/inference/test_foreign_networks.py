@@ -129,6 +129,8 @@ def test_the_same_by_windows_and_by_the_command(tmp_path: Path):
         ({"outputs": ["nucleus"]}, "gave maps of shape"),
         ({"outputs": ["cell"]}, "must name the channel 'nucleus', not cell"),
         ({"channels": 2}, "interface.channels"),
+        ({"mean": [0.5, 0.5]}, "mean needs one value, or one for each channel"),
+        ({"deviation": [0.0]}, "deviation must be above 0"),
     ],
 )
 def test_a_wrong_description_is_an_error_that_says_what(tmp_path: Path, changes, said):

@@ -90,14 +90,22 @@ def analyze(
         (folder / FIGURES).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"Cannot write to {folder}: {error.strerror or error}.") from error
-    name = "wells.csv" if "well" in units else "units.csv"
-    written = {name: units, "effects.csv": compared, "dose_response.csv": curves}
-    for file, frame in {**written, "plates.csv": quality}.items():
-        if not frame.empty:
-            with whole_file(folder / file) as partial:
-                frame.to_csv(partial, index=False, lineterminator="\n")
+    before = _files_before(folder)
+    frames = {
+        "wells.csv" if "well" in units else "units.csv": units,
+        "effects.csv": compared,
+        "dose_response.csv": curves,
+        "plates.csv": quality,
+    }
+    files = [file for file, frame in frames.items() if not frame.empty]
+    for file in files:
+        with whole_file(folder / file) as partial:
+            frames[file].to_csv(partial, index=False, lineterminator="\n")
     notes = [*(plates.notes if plates else ()), *assigned.notes]
-    figures = _figures(folder, units, replicates, compared, curves, chosen, negative, progress)
+    figures, drawn = _figures(
+        folder, units, replicates, compared, curves, chosen, negative, progress
+    )
+    files += drawn
     methods = methods_paragraph(replicates, compared, curves, negative)
     record = {
         "nucseg": __version__,
@@ -114,6 +122,7 @@ def analyze(
         "wells_without_images": list(assigned.unused),
         "notes": notes,
         "methods": methods,
+        "files": files,
     }
     with whole_file(folder / RECORD) as partial:
         partial.write_text(
@@ -137,7 +146,20 @@ def analyze(
     conditions = compared["condition"].nunique() if len(compared) else 0
     title = f"Effects of {counted(conditions, 'condition')}"
     write_page(folder / PAGE, title, facts, sections)
+    for file in before - set(files):
+        (folder / file).unlink(missing_ok=True)
     return folder
+
+
+def _files_before(folder: Path) -> set[str]:
+    """Files that an earlier analysis has written: what is not written again must not stay."""
+    try:
+        told = json.loads((folder / RECORD).read_text(encoding="utf-8"))["files"]
+        names = {str(name) for name in told}
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
+    # Nothing outside the folder, whatever the record says.
+    return {name for name in names if not Path(name).is_absolute() and ".." not in Path(name).parts}
 
 
 def methods_paragraph(
@@ -176,8 +198,8 @@ def _figures(
     measures: Sequence[str],
     controls: Sequence[str],
     progress: Callable[[int, int], None] | None,
-) -> list[str]:
-    """Write all figures; give sections of the page that show them."""
+) -> tuple[list[str], list[str]]:
+    """Write all figures; give sections of the page that show them, and the files."""
     jobs: list[tuple[str, str, Callable[[], Any], pd.DataFrame]] = []
     for measure in measures:
         jobs.append((
@@ -204,8 +226,10 @@ def _figures(
                     here[["well", measure]],
                 ))  # fmt: skip
     pictures: dict[str, list[str]] = {}
+    files: list[str] = []
     for done, (group, name, draw, data) in enumerate(jobs, start=1):
         save_figure(draw(), folder / FIGURES, name, data)
+        files += [f"{FIGURES}/{name}{suffix}" for suffix in (".svg", ".png", ".csv")]
         svg = (folder / FIGURES / f"{name}.svg").read_bytes()
         source = f"data:image/svg+xml;base64,{b64encode(svg).decode('ascii')}"
         label = name.replace("_", " ")
@@ -224,13 +248,14 @@ def _figures(
         ),
         "plates": ("Plates", "Means over the fields of each well."),
     }
-    return [
+    shown = [
         section(
             group, title, paragraph(text), '<div class="histograms">', *pictures[group], "</div>"
         )
         for group, (title, text) in titles.items()
         if group in pictures
     ]
+    return shown, files
 
 
 def _file_name(text: str) -> str:

@@ -23,13 +23,11 @@ from nucseg.augment.optics import (
 from nucseg.augment.stains import immunostain, restain, stain_fluorescence, strengthen
 from nucseg.augment.whole import change_intensities
 from nucseg.config import Augmentation, Crops
-from nucseg.labelling import UNKNOWN
+from nucseg.labelling import UNKNOWN, from_unsigned, to_unsigned
 
 FloatImage = npt.NDArray[np.float32]
 # Moves an array, with the interpolation of OpenCV that is asked for.
 Warp = Callable[[npt.NDArray[Any], int], npt.NDArray[Any]]
-
-_LAST = 65_535
 
 
 def random_crop(
@@ -44,7 +42,7 @@ def random_crop(
     Parameters
     ----------
     image : ndarray, shape (H, W, 3), uint8
-    labels : ndarray, shape (H, W), integer, below 65,535
+    labels : ndarray, shape (H, W), integer, at most `nucseg.labelling.MOST_LABELS`
         0 background, 1…N nuclei, `nucseg.labelling.UNKNOWN` where nobody has said what is there.
     rng : Generator
     settings : Augmentation
@@ -88,8 +86,8 @@ def random_crop(
         image = np.asarray(cv2.GaussianBlur(image, (0, 0), 0.4 / zoom), np.uint8)
     elastic = rng.random() < crops.elastic and not upright
     warp = _elastic(matrix, crops.size, rng) if elastic else _affine(matrix, crops.size)
-    moved_labels = warp(_to_unsigned(labels), cv2.INTER_NEAREST)
-    numbered = separate_copies(_from_unsigned(moved_labels))
+    moved_labels = warp(to_unsigned(labels), cv2.INTER_NEAREST)
+    numbered = separate_copies(from_unsigned(moved_labels))
     scaled = np.asarray(warp(image, cv2.INTER_LINEAR), np.float32) / np.float32(255)
     drawn = _change_look(scaled, numbered, rng, crops)
     if not is_grey(drawn):  # no microscope inverts colours
@@ -120,15 +118,6 @@ def separate_copies(labels: npt.NDArray[np.integer]) -> npt.NDArray[np.int32]:
     known = np.maximum(labels, 0)
     pieces = label(known, connectivity=2)  # type: ignore[no-untyped-call]
     return np.where(labels < 0, UNKNOWN, pieces).astype(np.int32)
-
-
-def _to_unsigned(labels: npt.NDArray[np.integer]) -> npt.NDArray[np.uint16]:
-    """OpenCV moves no 32-bit integers; what is not known becomes the largest number."""
-    return np.where(labels < 0, _LAST, labels).astype(np.uint16)
-
-
-def _from_unsigned(labels: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
-    return np.where(labels == _LAST, UNKNOWN, labels.astype(np.int32))
 
 
 def _affine(matrix: npt.NDArray[np.float64], size: int) -> Warp:

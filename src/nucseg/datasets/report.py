@@ -16,7 +16,7 @@ from nucseg.datasets.samples import NO_FACTS, Dataset, Kind, Problem, Sample
 from nucseg.datasets.sheets import sheet, thumbnail
 from nucseg.errors import NucsegError
 from nucseg.pictures import Picture
-from nucseg.preprocess import image_kind
+from nucseg.preprocess import COLOURFUL, image_kind
 
 Modality = Literal["fluorescence", "brightfield", "histology"]
 LISTED = 50
@@ -90,7 +90,7 @@ def guess_modality(pixels: npt.NDArray[np.generic]) -> Modality:
     ('brightfield', 'fluorescence')
     """
     background, colour = image_kind(pixels)
-    colourful = colour > 0.05
+    colourful = colour > COLOURFUL
     if colourful and background > 0.4:
         return "histology"
     return "brightfield" if background > 0.5 and not colourful else "fluorescence"

@@ -6,6 +6,7 @@ from functools import partial
 
 import cv2
 import numpy as np
+from scipy.special import expit, softmax
 
 from nucseg.errors import ModelError
 from nucseg.inference.runtimes import Runtime
@@ -93,10 +94,9 @@ def _as_input(batch: FloatImage, interface: Interface) -> FloatImage:
 def _as_maps(given: FloatImage, card: ModelCard) -> FloatImage:
     """Bring what a network gives, shape (H, W, C), to probabilities in the order of the card."""
     if card.interface.activation == "sigmoid":
-        given = np.asarray(1 / (1 + np.exp(-given)), np.float32)
+        given = np.asarray(expit(given), np.float32)
     elif card.interface.activation == "softmax":
-        raised = np.exp(given - given.max(axis=-1, keepdims=True))
-        given = raised / raised.sum(axis=-1, keepdims=True)
+        given = np.asarray(softmax(given, axis=-1), np.float32)
     if card.outputs == card.channels:
         return given
     return np.asarray(given[..., [card.channels.index(name) for name in card.outputs]])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import expit
 
 from nucseg.config import OFFSET_RANGE, Scoring
 from nucseg.preprocess import FloatImage
@@ -62,7 +63,7 @@ def kind_features(background: float, colour: float) -> tuple[float, float]:
     [(0.0, 0.0), (0.01, 0.99), (1.0, 0.0)]
     """
     bright, colourful = (
-        float(1 / (1 + np.exp(-np.clip((value - middle) / width, -50, 50))))
+        float(expit((value - middle) / width))
         for value, (middle, width) in ((background, _BRIGHT), (colour, _COLOURFUL))
     )
     return bright * colourful, bright * (1 - colourful)
@@ -145,7 +146,7 @@ def expected_iou(features: npt.NDArray[np.float64], scoring: Scoring) -> FloatIm
     """
     weights = np.array(scoring.weights)
     logits = features[:, : len(weights)] @ weights + scoring.bias
-    expected = 1 / (1 + np.exp(-np.clip(logits, -50, 50)))
+    expected = expit(logits)
     if scoring.curve:
         expected = np.interp(expected, *np.transpose(scoring.curve))
     return np.asarray(expected, np.float32)

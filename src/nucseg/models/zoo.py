@@ -57,6 +57,15 @@ class Interface(Frozen):
     )
     bytes_per_pixel: int = Field(450, ge=1, description="Memory that a pixel of the input takes.")
 
+    @model_validator(mode="after")
+    def _of_its_channels(self) -> Interface:
+        for name in ("mean", "deviation"):
+            if len(getattr(self, name)) not in (1, self.channels):
+                raise ValueError(f"{name} needs one value, or one for each channel")
+        if min(self.deviation) <= 0:
+            raise ValueError(f"deviation must be above 0, not {self.deviation}")
+        return self
+
 
 class ModelCard(Frozen):
     """All that is needed to use a model and to judge it: the content of ``model.json``."""

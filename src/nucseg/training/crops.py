@@ -20,6 +20,7 @@ from nucseg.datasets.merged import part_merged, seem_merged
 from nucseg.datasets.reading import Dataset, Facts, Sample
 from nucseg.datasets.report import guess_modality
 from nucseg.errors import InputError
+from nucseg.labelling import MOST_LABELS
 from nucseg.preprocess import prepare
 from nucseg.targets import training_targets
 from nucseg.training.pipeline import Arrays, labelled_samples
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Numbers of nuclei that 16 bits hold, less the last, which stands for what is not known.
-MOST_LABELS = 65_534
 # Side of a packed field, in eighths of a crop's.
 FIELD = 9
 

@@ -159,7 +159,7 @@ def described(dataset: Dataset, split: Split) -> dict[str, Any]:
 
 
 def warn_of_licences(dataset: Dataset) -> None:
-    """Say which data sets state no licence: may the model be given away then? Nobody knows."""
+    """Warn of data sets that state no licence."""
     unknown = [
         member.facts.name for member in dataset.members or (dataset,) if not member.facts.licence
     ]

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize
+from scipy.special import expit
 
 from nucseg.config import Scoring, Watershed
 from nucseg.datasets.reading import Dataset
@@ -151,7 +152,7 @@ def fit_scoring(features: npt.NDArray[np.float64], ious: npt.NDArray[np.float64]
     def loss(weights: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
         logits = scaled @ weights[1:] + weights[0]
         entropy = np.logaddexp(0, logits) - ious * logits
-        error = 1 / (1 + np.exp(-np.clip(logits, -50, 50))) - ious
+        error = expit(logits) - ious
         gradient = np.concatenate([[error.mean()], scaled.T @ error / len(error)])
         gradient[1:] += 2 * RIDGE * weights[1:]
         return float(entropy.mean() + RIDGE * np.sum(weights[1:] ** 2)), gradient
