@@ -14,6 +14,7 @@ such as --set crowd=0, to compare.
 `train` follows the instance recipe but for larger batches. It ends after --crops crops or after
 --seconds, whichever comes first, and the learning rate falls by which of the two is further on.
 Batches come in the order in which processes have drawn them, so no run is like another to the bit.
+The average of the weights over the last thousands of steps is written too.
 """
 
 from __future__ import annotations
@@ -227,6 +228,9 @@ def train(options: argparse.Namespace) -> None:
 
     def save(crops: int) -> None:
         write_network(options.folder / f"{options.out}.npz", layers, network.weights())
+        with trainer.averaged():
+            path = options.folder / f"{options.out}-average.npz"
+            write_network(path, layers, network.weights())
         keys = ("batch", "learning_rate", "seed", "precision")
         told = {key: getattr(options, key) for key in keys}
         told |= {"crops": crops, "seconds": round(time.monotonic() - begun)}

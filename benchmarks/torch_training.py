@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ from nucseg.config import INSTANCE_MAPS, OFFSET_RANGE
 # As in nucseg.models.losses, which needs Keras.
 OFFSET_WEIGHT = 0.1
 EPSILON = 1e-7
+# Share of the average of the weights over the steps that a step leaves of it.
+AVERAGED = 0.9995
 # Axes of Keras's kernels, in the order that torch has them.
 AXES = {"Conv2D": (3, 2, 0, 1), "DepthwiseConv2D": (2, 3, 0, 1), "Conv2DTranspose": (3, 2, 0, 1)}
 
@@ -166,6 +169,9 @@ class Trainer:
         self._device = torch.device(device)
         self._gpu = self._device.type == "cuda"
         self._network = network.to(self._device).train()
+        # Every layer is float32, batch statistics too.
+        self._weights = list(network.state_dict(keep_vars=True).values())
+        self._averages = [weights.detach().clone() for weights in self._weights]
         self._rate = torch.tensor(0.0, device=self._device)
         self._optimizer = torch.optim.AdamW(
             network.parameters(), lr=self._rate, eps=1e-7, weight_decay=weight_decay,
@@ -221,4 +227,15 @@ class Trainer:
         loss = instance_loss(crops[:, 3:], maps.float())
         loss.backward()
         self._optimizer.step()
+        with torch.no_grad():
+            torch._foreach_lerp_(self._averages, self._weights, 1 - AVERAGED)
         self.loss.add_(loss.detach())
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Within, the network has the average of its weights over the last thousands of steps."""
+        with torch.no_grad():
+            now = [weights.detach().clone() for weights in self._weights]
+            torch._foreach_copy_(self._weights, self._averages)
+            yield
+            torch._foreach_copy_(self._weights, now)

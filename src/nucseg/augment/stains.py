@@ -109,7 +109,7 @@ def immunostain(
     blue, pink = amounts[..., 0], amounts[..., 1]
     known = np.maximum(labels, 0)
     count = int(known.max()) + 1
-    drawn = (0.0, 1.0, float(rng.uniform(0.05, 0.95)))[rng.choice(3, p=(0.2, 0.2, 0.6))]
+    drawn = (0.0, 1.0, float(rng.uniform(0.05, 0.95)))[rng.choice(3, p=(0.35, 0.15, 0.5))]
     positive = rng.random(count) < (drawn if positive_share is None else positive_share)
     # Weak and strong positive nuclei lie side by side; some keep a little blue.
     brown = np.where(positive, np.exp(rng.normal(rng.uniform(-0.2, 0.7), 0.4, count)), 0)
@@ -120,8 +120,12 @@ def immunostain(
     counterstain = cv2.GaussianBlur(rest[known].astype(np.float32), *soft)
     counterstain *= np.float32(np.exp(rng.uniform(np.log(0.35), np.log(1.1))))
     dab = blue * nuclear
-    if rng.random() < 0.4:  # in the cytoplasm
-        dab = dab + pink * np.float32(rng.uniform(0.1, 1.0)) * _patches(rng, labels.shape)
+    if rng.random() < 0.4:  # in the cytoplasm, here and there
+        dab = dab + pink * np.float32(rng.uniform(0.1, 1.5)) * _patches(rng, labels.shape)
+    if rng.random() < 0.4:  # in the cytoplasm of some of the cells
+        dab = dab + _cytoplasm(known, rng) * (0.3 + pink) * np.float32(rng.uniform(0.2, 1.5))
+    if rng.random() < 0.25:  # whole glands, dense and fibrous
+        dab = dab + _glands(known, rng) * np.float32(rng.uniform(0.5, 1.6))
     if rng.random() < 0.3:  # at membranes
         dab = dab + _membranes(known, rng) * np.float32(rng.uniform(0.2, 1.0))
     vectors = _near(rng, HAEMATOXYLIN, EOSIN, DAB)
@@ -179,6 +183,27 @@ def _fibres(rng: np.random.Generator, shape: tuple[int, ...], thickness: float) 
     turn[1, 2] -= (side - height) / 2
     turned = cv2.warpAffine(drawn, turn, (width, height), borderMode=cv2.BORDER_REFLECT)
     return np.asarray(turned / max(float(turned.std()), 1e-6), np.float32)
+
+
+def _cytoplasm(labels: npt.NDArray[np.integer], rng: np.random.Generator) -> FloatArray:
+    """Draw what lies around some of the nuclei, and part of the nuclei themselves."""
+    away, nearest = cv2.distanceTransformWithLabels(
+        (labels == 0).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_CCOMP
+    )
+    chosen = rng.random(int(nearest.max()) + 1) < rng.uniform(0.2, 1)
+    reach = float(rng.uniform(4, 16))
+    inside = np.where(away > 0, 1, np.float32(rng.uniform(0, 0.6)))
+    drawn = chosen[nearest] * inside * np.clip(2 - away / reach, 0, 1)
+    soft = cv2.GaussianBlur(drawn.astype(np.float32), (0, 0), float(rng.uniform(0.8, 2.5)))
+    return np.asarray(soft, np.float32)
+
+
+def _glands(labels: npt.NDArray[np.integer], rng: np.random.Generator) -> FloatArray:
+    """Draw fibrous cytoplasm that fills parts of an image, and lies thinly over nuclei too."""
+    sharp = np.clip(3 * (_patches(rng, labels.shape) - rng.uniform(0, 0.6)), 0, 1)
+    fibres = np.clip(1 + 0.4 * _fibres(rng, labels.shape, float(rng.uniform(0.6, 1.6))), 0.1, None)
+    over = np.where(labels > 0, np.float32(rng.uniform(0.05, 0.45)), 1).astype(np.float32)
+    return np.asarray(sharp * fibres * cv2.GaussianBlur(over, (0, 0), 1.0), np.float32)
 
 
 def _membranes(labels: npt.NDArray[np.integer], rng: np.random.Generator) -> FloatArray:
