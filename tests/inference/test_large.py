@@ -144,7 +144,7 @@ def test_pictures_of_large_images_are_smaller(model, pixels, tmp_path, monkeypat
 def test_what_was_read_is_not_kept(model, pixels, tmp_path, monkeypatch):
     monkeypatch.setattr("nucseg.export.overlay._REDUCED_SIDE", 300)
     monkeypatch.setattr("nucseg.export.overlay._BAND", 50)
-    monkeypatch.setattr("nucseg.preprocess._SAMPLED_PIXELS", 1000)
+    monkeypatch.setattr("nucseg.images.preprocess._SAMPLED_PIXELS", 1000)
     monkeypatch.setattr(large, "_BAND", 50)
     image, chosen = Tracked(pixels), replace(model, window=640, scale=1.0)
     with segment_large(chosen, image, tmp_path) as found:

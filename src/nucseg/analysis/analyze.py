@@ -22,8 +22,8 @@ from nucseg.analysis.effects import RESAMPLES
 from nucseg.analysis.figures import dose_figure, plate_figure, save_figure, units_figure
 from nucseg.analysis.plate_maps import read_plate_map
 from nucseg.errors import InputError
-from nucseg.export.html import counted, paragraph, section
 from nucseg.export.report import write_page
+from nucseg.figures.html import counted, paragraph, section
 from nucseg.files import whole_file
 
 FOLDER, FIGURES, PAGE, RECORD = "analysis", "figures", "analysis.html", "analysis.json"

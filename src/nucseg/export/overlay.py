@@ -12,7 +12,7 @@ import numpy.typing as npt
 from nucseg.errors import InputError
 from nucseg.export.format import Format, Segmented, Windowed
 from nucseg.files import whole_file
-from nucseg.preprocess import Limits, displayed_limits, stretch, to_rgb
+from nucseg.images.preprocess import Limits, displayed_limits, stretch, to_rgb
 
 Picture = npt.NDArray[np.uint8]
 

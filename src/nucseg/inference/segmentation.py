@@ -14,9 +14,9 @@ import numpy.typing as npt
 from nucseg.config import Segmenting
 from nucseg.export.format import InMemory
 from nucseg.images import Place
+from nucseg.images.preprocess import FloatImage
 from nucseg.inference.confidence import Confidence
 from nucseg.measure import Columns, measure
-from nucseg.preprocess import FloatImage
 
 
 @dataclass(frozen=True)

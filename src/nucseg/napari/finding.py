@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nucseg.config import Filtering
-from nucseg.inference.filters import keep_nuclei
+from nucseg.core.filters import keep_nuclei
 from nucseg.inference.large import segment_large
 from nucseg.inference.segmenter import Model
 from nucseg.inference.tiling import tiles
