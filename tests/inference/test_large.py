@@ -17,6 +17,7 @@ from nucseg.images import read_image
 from nucseg.inference import large
 from nucseg.inference.large import FileCanvas, LargeSegmentation, WindowedLabels, segment_large
 from nucseg.inference.loading import load_model
+from nucseg.inference.planes import segment_plane
 from nucseg.inference.segmentation import Segmentation
 
 SHAPE = (900, 1100)
@@ -114,6 +115,38 @@ def test_large_images_give_what_small_ones_give(model, pixels, tmp_path, monkeyp
         if name != "label":
             np.testing.assert_allclose(table[name], expected[name][order], rtol=1e-6, err_msg=name)
     assert lazy.read < pixels.size / 1.9
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("memory", [10**9, 1000])
+def test_a_plane_is_segmented_in_memory_or_not(model, pixels, tmp_path, memory):
+    whole = model.segment(pixels, pixel_size=(0.5, 0.5))
+    seen = []
+    with segment_plane(
+        replace(model, image_pixels=memory),
+        Lazy(pixels),
+        scratch=tmp_path,
+        pixel_size=(0.5, 0.5),
+        progress=lambda *step: seen.append(step),
+    ) as found:
+        assert isinstance(found, LargeSegmentation) == (memory == 1000)
+        assert len(list(tmp_path.iterdir())) == (memory == 1000)
+        assert found.count == whole.count > 0
+        np.testing.assert_array_equal(found.labels[:, :] > 0, whole.labels > 0)
+        assert found.pixel_size == (0.5, 0.5)
+    assert list(tmp_path.iterdir()) == []
+    assert seen[-1] == (len(model.windows(pixels.shape)),) * 2
+
+
+def test_an_interrupted_plane_leaves_nothing(model, pixels, tmp_path):
+    def stop(_done, _total):
+        raise KeyboardInterrupt
+
+    large_plane = segment_plane(
+        replace(model, image_pixels=1000), pixels, scratch=tmp_path, progress=stop
+    )
+    with pytest.raises(KeyboardInterrupt), large_plane:
+        pass
     assert list(tmp_path.iterdir()) == []
 
 

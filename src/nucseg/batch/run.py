@@ -42,9 +42,10 @@ from nucseg.export.probability import PROBABILITY_TIFF
 from nucseg.export.report import thumbnail
 from nucseg.export.run_record import write_run_record
 from nucseg.files import PARTIAL, UnfitFileError
-from nucseg.images import Source, read_plane
+from nucseg.images import Source
 from nucseg.images.quality import image_quality
-from nucseg.inference.large import LargeSegmentation, segment_large
+from nucseg.inference.large import LargeSegmentation
+from nucseg.inference.planes import segment_plane
 from nucseg.inference.segmentation import Segmentation
 from nucseg.inference.segmenter import Model
 from nucseg.inference.tiling import pixels_side_by_side
@@ -429,31 +430,25 @@ def _segmented(
         if run.stop.is_set():
             raise _Stopped
         model = run.model if has_all else run.single
-        if model.fits_memory(source.shape):
-            with _as_image_errors():
-                read = read_plane(source)
-                segmentation = model.segment(read.pixels, pixel_size=read.pixel_size)
-            yield replace(segmentation, place=source.place)
-            return
 
         def progress(done: int, total: int) -> None:
             if run.stop.is_set():
                 raise _Stopped
             report(done / (total + 1))  # to measure and to write takes time too
 
-        scratch = run.folder / records.FOLDER
         with ExitStack() as stack:
             with _as_image_errors():
-                large = segment_large(
-                    model,
-                    source,
-                    scratch,
-                    pixel_size=source.pixel_size,
-                    keep_probability=PROBABILITY_TIFF.name in run.formats,
-                    progress=progress,
+                found = stack.enter_context(
+                    segment_plane(
+                        model,
+                        source,
+                        scratch=run.folder / records.FOLDER,
+                        pixel_size=source.pixel_size,
+                        keep_probability=PROBABILITY_TIFF.name in run.formats,
+                        progress=progress,
+                    )
                 )
-                opened = stack.enter_context(large)
-            yield replace(opened, place=source.place)
+            yield replace(found, place=source.place)
 
 
 def _remove(files: Sequence[Path]) -> None:

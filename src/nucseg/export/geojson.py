@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from nucseg.core.outlines import Polygon, Ring, outlines
-from nucseg.export.format import Format, Segmented
+from nucseg.core.segmented import Place, Segmented
+from nucseg.export.format import Format
 from nucseg.export.json_items import rounded, write_json_items
-from nucseg.images import Place
 
 _CLASSIFICATION = {"name": "Nucleus", "color": [230, 159, 0]}
 

@@ -13,9 +13,9 @@ from string import Template
 import cv2
 import numpy as np
 
+from nucseg.core.segmented import Windowed
 from nucseg.errors import InputError
 from nucseg.export.failures import causes_of, without_name
-from nucseg.export.format import Windowed
 from nucseg.export.overlay import draw_overlay, reduced
 from nucseg.export.report_batch import Batch, Evenly, ReportImage
 from nucseg.figures.histogram import histogram_svg

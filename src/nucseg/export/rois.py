@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nucseg.core.outlines import Polygon, outlines
-from nucseg.export.format import Format, Segmented
+from nucseg.core.segmented import Place, Segmented
+from nucseg.export.format import Format
 from nucseg.files import whole_file
-from nucseg.images import Place
 
 if TYPE_CHECKING:
     from roifile import ImagejRoi

@@ -17,10 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from nucseg.core.filters import keep_nuclei
+from nucseg.core.segmented import Part, Place, Windowed
 from nucseg.errors import InputError
-from nucseg.export.format import Part, Windowed
 from nucseg.files import PARTIAL
-from nucseg.images import Place
 from nucseg.images.outliers import SeenRange, range_windows
 from nucseg.images.preprocess import FloatImage, prepared_limits, sample_step
 from nucseg.inference.confidence import Confidence

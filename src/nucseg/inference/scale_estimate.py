@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nucseg.config import Scaling
-from nucseg.export.format import Windowed
+from nucseg.core.segmented import Windowed
 from nucseg.images.outliers import SeenRange
 from nucseg.images.preprocess import FloatImage, prepare
 from nucseg.inference.confidence import (

@@ -12,8 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nucseg.config import Segmenting
-from nucseg.export.format import InMemory
-from nucseg.images import Place
+from nucseg.core.segmented import InMemory, Place
 from nucseg.images.preprocess import FloatImage
 from nucseg.inference.confidence import Confidence
 from nucseg.measure import Columns, measure

@@ -13,8 +13,8 @@ from pydantic import ValidationError
 
 from nucseg.config import PIXEL_SIZES, Scaling, Segmenting
 from nucseg.core.filters import Labels, kept_nuclei
+from nucseg.core.segmented import Windowed
 from nucseg.errors import InputError
-from nucseg.export.format import Windowed
 from nucseg.images.outliers import SeenRange
 from nucseg.images.preprocess import FloatImage, image_kind, prepare, prepared_limits, resize_image
 from nucseg.images.units import plausible
