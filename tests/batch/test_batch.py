@@ -646,7 +646,7 @@ def test_an_output_that_cannot_be_written_stops_all(
     def full(*_args):
         raise InputError("Cannot write it.")
 
-    monkeypatch.setattr("nucseg.batch.run.save_formats", full)
+    monkeypatch.setattr("nucseg.batch.process.save_formats", full)
     with pytest.raises(InputError, match=r"Cannot write it\."):
         segment_files([many], tmp_path / "out", model_of_three)
     assert not (tmp_path / "out" / "images.csv").exists()
@@ -699,7 +699,7 @@ def test_an_interrupt_stops_a_large_image(
 
         return segment_large(*args, progress=slower, **options)
 
-    monkeypatch.setattr("nucseg.batch.run.segment_large", segment_slowly)
+    monkeypatch.setattr("nucseg.inference.planes.segment_large", segment_slowly)
     try:
         with pytest.raises(KeyboardInterrupt):
             segment_files([images / "two.png", large_image], tmp_path / "out", model)

@@ -13,7 +13,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from nucseg.batch import run as batch
+from nucseg.batch import process as batch
 from nucseg.batch.run import segment_files
 from nucseg.errors import InputError
 from nucseg.inference.loading import load_model

@@ -12,7 +12,7 @@ import tifffile
 from case_images import discs, nucseg, rows_of
 
 from nucseg.batch import leftovers
-from nucseg.batch import run as batch
+from nucseg.batch import process as batch
 from nucseg.batch.run import segment_files
 from nucseg.inference.loading import load_model
 from nucseg.inference.segmenter import Model

@@ -56,6 +56,10 @@ class InputFiles:
         self._hashing = threading.Lock()
         self._opened = threading.local()
 
+    def __reduce__(self) -> tuple[type[InputFiles], tuple[Reading]]:
+        """Send the settings to another process, which opens and hashes files anew."""
+        return InputFiles, (self.reading,)
+
     def sha256(self, path: Path) -> str:
         """SHA-256 of a file, or of the names and hashes of all files of an image."""
         with self._hashing:

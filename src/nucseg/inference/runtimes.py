@@ -110,6 +110,7 @@ class OnnxRuntime:
         from onnxruntime.capi import onnxruntime_pybind11_state as state
 
         self._path, self._arena, self._names = path, arena, names
+        self._threads = threads
         if not arena:
             _give_memory_back()
         self.threads = threads or _usable_cores()
@@ -147,6 +148,10 @@ class OnnxRuntime:
             )
         )
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Load the same network where this is sent to, such as another process."""
+        return OnnxRuntime, (self._path, self._threads, self._arena, self._names)
+
     def on_one_thread(self) -> OnnxRuntime:
         """Load the same network for the calling thread alone."""
         return OnnxRuntime(self._path, 1, self._arena, self._names)
@@ -169,7 +174,12 @@ class KerasRuntime:
     threads = 1
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         self._network = load_keras(path)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Load the same network where this is sent to, such as another process."""
+        return KerasRuntime, (self._path,)
 
     def on_one_thread(self) -> KerasRuntime:
         """Return itself: Keras shares out threads by itself."""

@@ -1,0 +1,147 @@
+"""Where the images of a run are processed: in threads; others have the same interface."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Protocol
+
+from nucseg.batch.inputs import Input
+from nucseg.batch.process import Job, process_image
+from nucseg.batch.records import Record
+from nucseg.batch.sharing import Budget, Shares
+from nucseg.inference.segmenter import Model
+from nucseg.inference.tiling import pixels_side_by_side
+
+# More threads than this hinder each other in what Python does between the calls of its libraries.
+MOST_THREADS = 8
+# So many times the pixels that fit side by side are worked on: what is left to an image in memory
+# is free where images are small.
+_SIDE_BY_SIDE = 1.6
+# Seconds between two reports of progress.
+_TICK = 0.2
+
+logger = logging.getLogger(__name__)
+
+
+class Executor(Protocol):
+    """Processes the images of a run."""
+
+    def process(
+        self, images: Sequence[Input], job: Job, progress: Callable[[float], None]
+    ) -> Generator[Record, None, None]:
+        """Process images by `nucseg.batch.process.process_image`.
+
+        Parameters
+        ----------
+        images : sequence of Input
+        job : Job
+        progress : callable
+            ``progress(done)``, images with shares of those that are worked on; called by the
+            calling thread.
+
+        Yields
+        ------
+        dict
+            The records, in the order of the images. When the generator is closed, all work ends,
+            and nothing is written any more.
+        """
+
+
+class Threads:
+    """Threads of this process, each of which works on one image.
+
+    While one image is read or written, the network sees another. One that needs the memory of
+    several waits until it has it, and then all threads are its own.
+
+    Parameters
+    ----------
+    most : int, optional
+        Images side by side; by default as many as the model's runtime has threads.
+    """
+
+    def __init__(self, most: int | None = None) -> None:
+        self._most = most
+
+    def process(
+        self, images: Sequence[Input], job: Job, progress: Callable[[float], None]
+    ) -> Generator[Record, None, None]:
+        """See `Executor`."""
+        most = self._most or min(job.model.runtime.threads, MOST_THREADS)
+        workers = max(min(most, len(images)), 1)
+        shares, team = Shares(), _Team(job.model, workers)
+        if workers == 1:
+            for image in images:
+                yield team.work(image, job, shares.of_one(progress))
+            return
+        pool = ThreadPoolExecutor(workers)
+        waiting: list[Future[Record]] = []
+        try:
+            for image in images:
+                waiting.append(pool.submit(team.work, image, job, shares.of_one()))
+            for each in waiting:
+                while not each.done():
+                    wait([each], timeout=_TICK)
+                    progress(shares.sum)
+                yield each.result()
+                progress(shares.sum)
+        finally:
+            _end(pool, waiting, team.stop)
+
+
+class _Stopped(Exception):  # noqa: N818 - no error: the run ends for another reason
+    """The run ends while this image is worked on."""
+
+
+class _Team:
+    """What threads share: the model, memory, and whether the run ends."""
+
+    def __init__(self, model: Model, workers: int) -> None:
+        self.stop = threading.Event()
+        self._model = model
+        single = model if workers == 1 else replace(model, runtime=model.runtime.on_one_thread())
+        self._single = single
+        self._side_by_side = pixels_side_by_side(model.image_pixels)
+        self._budget = Budget(_SIDE_BY_SIDE * self._side_by_side)
+
+    def work(self, image: Input, job: Job, report: Callable[[float], None]) -> Record:
+        """Process one image, unless the run ends."""
+
+        def progress(share: float) -> None:
+            self._go_on()
+            report(share)
+
+        self._go_on()
+        return process_image(image, job, progress=progress, take=self._take)
+
+    @contextmanager
+    def _take(self, pixels: int) -> Iterator[Model]:
+        alone = pixels > self._side_by_side
+        with self._budget.take(float("inf") if alone else pixels) as has_all:
+            self._go_on()
+            yield self._model if has_all else self._single
+
+    def _go_on(self) -> None:
+        if self.stop.is_set():
+            raise _Stopped
+
+
+def _end(
+    pool: ThreadPoolExecutor, waiting: Sequence[Future[Record]], stop: threading.Event
+) -> None:
+    """End all threads: images not begun are not begun, large ones stop at the next window."""
+    while True:
+        try:
+            stop.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            # Threads that are joined count as ended after an interrupt, although they are not.
+            wait([each for each in waiting if not each.cancelled()])
+            pool.shutdown()
+        except KeyboardInterrupt:  # one more
+            logger.warning("Waiting for the images that were begun.")
+        else:
+            return

@@ -1,0 +1,260 @@
+"""One image, from its file to its results and its record.
+
+What happens to an image depends on the image and the job alone, and a job can be sent to another
+process; when and where images are processed is the affair of `nucseg.batch.run`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import cv2
+
+from nucseg.batch import records
+from nucseg.batch.inputs import Input
+from nucseg.batch.records import InputFiles, Record
+from nucseg.errors import InputError, MissingExtraError
+from nucseg.export import output_files, output_path, save_formats
+from nucseg.export.folders import remove
+from nucseg.export.probability import PROBABILITY_TIFF
+from nucseg.export.report import thumbnail
+from nucseg.files import UnfitFileError
+from nucseg.images import Source
+from nucseg.images.quality import image_quality
+from nucseg.inference.large import LargeSegmentation
+from nucseg.inference.planes import segment_plane
+from nucseg.inference.segmentation import Segmentation
+from nucseg.inference.segmenter import Model
+from nucseg.measure import mean_of_channels
+
+# Takes the share of an image that is done; what it raises ends the work on the image.
+Progress = Callable[[float], None]
+# Waits until there is memory for so many pixels, and gives the model to work with in the block.
+Take = Callable[[int], AbstractContextManager[Model]]
+
+# What a library may raise on an image that nobody thought of; it shall not stop the others.
+_UNEXPECTED = (
+    ArithmeticError,
+    LookupError,
+    MemoryError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    cv2.error,
+)
+logger = logging.getLogger(__name__)
+
+
+class _ImageError(Exception):
+    """An image that cannot be segmented, told from an output that cannot be written."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all images of a run share.
+
+    Attributes
+    ----------
+    folder : Path
+        For the results.
+    model : Model
+    files : InputFiles
+        Opens the inputs.
+    formats, of_all : sequence of str
+        What is written for each image, and what of all.
+    resume : bool
+        Whether what an earlier run has done is kept.
+    replace : bool
+        Whether what earlier runs wrote and this one does not is removed at the end.
+    """
+
+    folder: Path
+    model: Model
+    files: InputFiles
+    formats: Sequence[str] = ()
+    of_all: Sequence[str] = ()
+    resume: bool = False
+    replace: bool = False
+
+
+def process_image(
+    image: Input, job: Job, *, progress: Progress | None = None, take: Take | None = None
+) -> Record:
+    """Segment one image, unless that was done before, and write its results and its record.
+
+    Parameters
+    ----------
+    image : Input
+    job : Job
+    progress : callable, optional
+        ``progress(share)``, from 0 to 1; what it raises ends the work, and the results of the image
+        are made anew by the next run.
+    take : callable, optional
+        ``take(pixels)`` waits for memory and gives the model to work with; by default that of the
+        job, at once.
+
+    Returns
+    -------
+    dict
+        What is known of the image, see `nucseg.batch.records`: its status, also where it failed;
+        ``kept`` is whether an earlier run had done it.
+
+    Raises
+    ------
+    InputError
+        The output cannot be written.
+    ModelError
+        The network does not run.
+    """
+    tell = progress or (lambda _share: None)
+    record = None
+    if job.resume:
+        formats = (*job.formats, *job.of_all)
+        record = records.finished(image, job.folder, job.model, formats, job.files)
+    kept = record is not None
+    if record is None:
+        record = _anew(image, job, tell, take or (lambda _pixels: nullcontext(job.model)))
+    tell(1)
+    return {**record, "kept": kept}
+
+
+def _anew(image: Input, job: Job, progress: Progress, take: Take) -> Record:
+    """Segment one image, write its results and then its record."""
+    results = output_files(job.folder, image.name, job.formats)
+    before = _begun(image, job)
+    kept = (records.record_path, records.measurements_path, records.thumbnail_path)
+    _remove([*(place(job.folder, image) for place in kept), *results])
+    start = time.perf_counter()
+    record: Record = {"status": "failed", "nuclei": 0}
+    record |= {key: before[key] for key in ("name", "written")}
+    try:
+        record |= _segment(image, results, job, progress, take)
+        valid = _still_valid(image, job, before, record["fingerprint"])
+        record["formats"] = [*job.formats, *valid]
+    except (_ImageError, OSError, *_UNEXPECTED) as error:
+        logger.debug("%s failed", image.path, exc_info=True)
+        _remove(results)
+        kind = "" if isinstance(error, _ImageError) else f"{type(error).__name__}: "
+        record["error"] = f"{kind}{error}"
+    record["seconds"] = round(time.perf_counter() - start, 3)
+    records.write_record(job.folder, image, record)
+    _remove([records.begun_path(job.folder, image)])
+    return record
+
+
+def _begun(image: Input, job: Job) -> Record:
+    """Note what may be there of an image while it is worked on.
+
+    What an earlier run wrote stays known, so that it is removed in the end, also after a kill.
+    """
+    path = records.begun_path(job.folder, image)
+    old = records.read_record(job.folder, image) or records.read_json(path)
+    written = dict.fromkeys([*old.get("written", []), *old.get("formats", []), *job.formats])
+    earlier = {name: old.get(name) for name in ("fingerprint", "formats")}
+    about: Record = {
+        "name": image.name,
+        "written": list(written),
+        "earlier": old.get("earlier", earlier),
+    }
+    records.write_json(path, about)
+    return about
+
+
+def _still_valid(image: Input, job: Job, before: Record, fingerprint: Record) -> list[str]:
+    """List formats of the same result that only an earlier run, which this one completes, wrote."""
+    earlier = before["earlier"]
+    if job.replace or earlier["fingerprint"] != fingerprint:
+        return []
+    others = [name for name in earlier["formats"] or [] if name not in job.formats]
+    return [name for name in others if output_path(job.folder, image.name, name).exists()]
+
+
+def _segment(
+    image: Input, results: Sequence[Path], job: Job, progress: Progress, take: Take
+) -> Record:
+    fingerprint = records.fingerprint(image, job.model, job.files)
+    for path in results:
+        if len(os.fsencode(path.name)) > records.LONGEST_NAME:
+            raise _ImageError(
+                f"The name of {image.path} is too long: its result would be called {path.name}, "
+                f"and names may have {records.LONGEST_NAME} bytes. Rename it."
+            )
+    with _as_image_errors():
+        source = job.files.source(image)
+    about = {"chosen": asdict(source.chosen)}
+    if source.missing:
+        return {"status": "missing", "error": records.MISSING, "fingerprint": fingerprint, **about}
+    with _segmented(source, job, progress, take) as segmentation:
+        with _as_image_errors():
+            measurements = segmentation.measurements()
+            quality = image_quality(
+                segmentation.image, measurements["area"], mean_of_channels(measurements)
+            )
+            picture = None
+            if "report" in job.of_all:
+                picture = thumbnail(segmentation.image, segmentation.labels)
+        try:
+            save_formats(segmentation, job.folder, image.name, job.formats)
+        except UnfitFileError as error:  # results of other images have a place
+            raise _ImageError(str(error)) from error
+    records.write_measurements(job.folder, image, measurements)
+    if picture is not None:
+        records.write_thumbnail(job.folder, image, picture)
+    return {
+        "status": "ok" if segmentation.count else "empty",
+        "nuclei": segmentation.count,
+        "error": "",
+        "quality": quality,
+        "pixel_size": source.pixel_size,
+        "reading_warnings": list(source.warnings),
+        "confidence": segmentation.confidence and asdict(segmentation.confidence),
+        "sha256": job.files.sha256(image.path),
+        **about,
+        "fingerprint": fingerprint,
+        "formats": job.formats,
+    }
+
+
+@contextmanager
+def _as_image_errors() -> Iterator[None]:
+    """Tell errors of an image from those of the output, which are raised where it is written."""
+    try:
+        yield
+    except (InputError, MissingExtraError) as error:
+        raise _ImageError(str(error)) from error
+
+
+@contextmanager
+def _segmented(
+    source: Source, job: Job, progress: Progress, take: Take
+) -> Iterator[Segmentation | LargeSegmentation]:
+    """Find the nuclei of a plane, when there is memory for it."""
+
+    def of_windows(done: int, total: int) -> None:
+        progress(done / (total + 1))  # to measure and to write takes time too
+
+    with take(source.shape[0] * source.shape[1]) as model, ExitStack() as stack:
+        with _as_image_errors():
+            found = stack.enter_context(
+                segment_plane(
+                    model,
+                    source,
+                    scratch=job.folder / records.FOLDER,
+                    pixel_size=source.pixel_size,
+                    keep_probability=PROBABILITY_TIFF.name in job.formats,
+                    progress=of_windows,
+                )
+            )
+        yield replace(found, place=source.place)
+
+
+def _remove(files: Sequence[Path]) -> None:
+    for file in files:
+        with suppress(OSError):
+            remove(file)
