@@ -1,5 +1,6 @@
 """The site: links, what it fills in itself, and that nothing in it comes from elsewhere."""
 
+import importlib
 import importlib.util
 import re
 import subprocess
@@ -93,3 +94,17 @@ def test_the_site_builds_without_a_warning_and_fetches_nothing(tmp_path: Path):
     for style in tmp_path.rglob("*.css"):
         assert not FETCHED.search(style.read_text(encoding="utf-8")), style
     assert not list(tmp_path.rglob("*.py"))
+
+
+def test_the_way_of_an_image_names_what_there_is():
+    text = (DOCS / "code.md").read_text(encoding="utf-8")
+    steps = re.findall(r"^\| \d+ \| `([\w.]+)` \|", text, flags=re.MULTILINE)
+    assert 10 <= len(steps) <= 15
+    for step in steps:
+        place, _, attribute = step.rpartition(".")
+        try:
+            found = importlib.import_module(f"nucseg.{place}")
+        except ModuleNotFoundError:  # a method
+            place, _, kind = place.rpartition(".")
+            found = getattr(importlib.import_module(f"nucseg.{place}"), kind)
+        assert callable(getattr(found, attribute)), step
