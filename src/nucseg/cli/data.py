@@ -26,8 +26,9 @@ Data = Annotated[
     Path,
     typer.Argument(
         metavar="DATA",
-        help="Folder or zip file: Kaggle's layout (&lt;id&gt;/images, &lt;id&gt;/masks), or "
-        "images/ and labels/ (or masks/ with files named as the images).",
+        help="Folder or zip file: Kaggle's layout (&lt;id&gt;/images, &lt;id&gt;/masks), "
+        "images/ and labels/ (or masks/ with files named as the images), or files of Cellpose, "
+        "QuPath or COCO beside the images.",
     ),
 ]
 

@@ -45,7 +45,8 @@ def evaluate(
         Path,
         typer.Argument(
             metavar="DATA",
-            help="Data set: Kaggle's layout (folder or zip), or images/ + labels/ (or masks/).",
+            help="Data set, a folder or zip: images/ + labels/ (or masks/), Kaggle's layout, or "
+            "files of Cellpose, QuPath or COCO beside the images.",
         ),
     ],
     output: Annotated[

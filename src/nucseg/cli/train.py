@@ -19,7 +19,8 @@ def train(
         list[Path],
         typer.Argument(
             metavar="DATA...",
-            help="Data sets: Kaggle's layout (folder or zip), or images/ + labels/ (or masks/); "
+            help="Data sets, folders or zips: images/ + labels/ (or masks/), Kaggle's layout, or "
+            "files of Cellpose, QuPath or COCO beside the images; "
             "what a dataset.toml beside the images says of each goes to the model's card.",
         ),
     ],

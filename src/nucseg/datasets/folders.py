@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import PurePosixPath
 
@@ -11,7 +11,15 @@ import numpy as np
 import numpy.typing as npt
 
 from nucseg.core.labelling import Doubt, read_labels
-from nucseg.datasets.samples import Dataset, Labels, Pixels, Problem, Sample
+from nucseg.datasets.samples import (
+    Dataset,
+    Labels,
+    Pixels,
+    Problem,
+    Reader,
+    Sample,
+    sample_of,
+)
 from nucseg.datasets.storage import Files, read_rgb
 from nucseg.errors import InputError, NucsegError
 from nucseg.images import IMAGE_SUFFIXES, decode_image
@@ -65,7 +73,10 @@ def open_folders(files: Files) -> Dataset | None:
     )
 
     def read(image_id: str) -> Sample:
-        sample = _read(files, image_id, images[image_id], labels.get(image_id), label_folder.name)
+        name, label_name = images[image_id], labels.get(image_id)
+        find = None if label_name is None else label_reader(files, image_id, label_name)
+        missing = f"{name} has no label image of the same name in {label_folder.name}/."
+        sample = sample_of(image_id, read_rgb(files, name), find, missing)
         return sample if guess is None else replace(sample, problems=(guess, *sample.problems))
 
     def read_pixels(image_id: str) -> Pixels:
@@ -168,26 +179,35 @@ def _by_stem(files: Files, folder: PurePosixPath) -> dict[str, str]:
     return found
 
 
-def _read(
-    files: Files, image_id: str, name: str, label_name: str | None, label_folder: str
-) -> Sample:
-    pixels = read_rgb(files, name)
-    height, width = pixels.shape[0], pixels.shape[1]
-    nothing = np.zeros((height, width), np.int32)
-    if label_name is None:
-        message = f"{name} has no label image of the same name in {label_folder}/."
-        return Sample(image_id, pixels, nothing, (Problem(image_id, "no label image", message),))
-    try:
-        values = decode_image(files.read(label_name), label_name, as_labels=True)
-        found, doubts = to_labels(values, label_name)
-        if found.shape != nothing.shape:
-            raise InputError(
-                f"it is {found.shape[0]} by {found.shape[1]} pixels (height by width), its image "
-                f"{height} by {width}"
-            )
-    except NucsegError as error:
-        message = f"{label_name} cannot be used: {str(error).rstrip('.')}."
-        problem = Problem(image_id, "unusable label image", message)
-        return Sample(image_id, pixels, nothing, (problem,))
-    problems = [Problem(image_id, each.kind, f"{label_name} {each.message}") for each in doubts]
-    return Sample(image_id, pixels, found, tuple(problems))
+def label_reader(files: Files, image_id: str, name: str) -> Reader:
+    """Return what reads a label image and checks that it is of its image."""
+
+    def read(shape: tuple[int, int]) -> tuple[Labels, tuple[Problem, ...]]:
+        try:
+            labels, doubts = to_labels(decode_image(files.read(name), name, as_labels=True), name)
+            check_size(labels, shape)
+        except NucsegError as error:
+            raise InputError(f"{name} cannot be used: {str(error).rstrip('.')}.") from error
+        return labels, doubts_of(image_id, name, doubts)
+
+    return read
+
+
+def doubts_of(image_id: str, name: str, doubts: Iterable[Doubt]) -> tuple[Problem, ...]:
+    """Give what reading a label image had to guess as problems of its image."""
+    return tuple(Problem(image_id, each.kind, f"{name} {each.message}") for each in doubts)
+
+
+def check_size(labels: npt.NDArray[np.generic], shape: tuple[int, int]) -> None:
+    """Refuse a label image of another size than its image.
+
+    Raises
+    ------
+    InputError
+        It is of another size.
+    """
+    if labels.shape != shape:
+        raise InputError(
+            f"it is {labels.shape[0]} by {labels.shape[1]} pixels (height by width), its image "
+            f"{shape[0]} by {shape[1]}"
+        )

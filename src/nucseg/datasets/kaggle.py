@@ -24,7 +24,7 @@ from nucseg.images.preprocess import to_rgb
 Mask = npt.NDArray[np.bool_]
 
 
-class _Placed(NamedTuple):
+class Placed(NamedTuple):
     """A mask, the place of the image that it fills, and its file."""
 
     name: str
@@ -175,7 +175,7 @@ def _read(files: Files, image_id: str, entry: _Entry) -> Sample:
 
 def _masks(
     files: Files, image_id: str, entry: _Entry, shape: tuple[int, int], faults: list[Problem]
-) -> Iterator[_Placed]:
+) -> Iterator[Placed]:
     """Give the usable masks, each with the place that it fills; the faulty ones go to `faults`."""
     for name in sorted(entry.masks):
         try:
@@ -205,23 +205,23 @@ def _masks(
             faults.append(Problem(image_id, "unreadable mask", message))
 
 
-def _place(values: npt.NDArray[Any], name: str) -> _Placed:
+def _place(values: npt.NDArray[Any], name: str) -> Placed:
     """Find the box around what a mask marks, and what it marks there."""
     left, top, width, height = cv2.boundingRect((values > 0).view(np.uint8))
     place = (slice(top, top + height), slice(left, left + width))
     values = values[place]
     # Half of the brightest takes 0/1, 0/255 and 16-bit masks alike, and JPEG's soft edges.
-    return _Placed(name, place, values > values.max(initial=0) / 2)
+    return Placed(name, place, values > values.max(initial=0) / 2)
 
 
 def _nuclei(
     values: npt.NDArray[Any],
-    placed: _Placed,
+    placed: Placed,
     image_id: str,
     faults: list[Problem],
     *,
     alone: bool,
-) -> Iterator[_Placed]:
+) -> Iterator[Placed]:
     """Give the one nucleus of a mask, or all that are in it against the layout."""
     name, place, mask = placed
     marked = values[place]
@@ -237,7 +237,7 @@ def _nuclei(
         yield placed
         return
     whole = (slice(None), slice(None))
-    yield from (_Placed(name, whole, numbers == n) for n in np.unique(numbers[numbers > 0]))
+    yield from (Placed(name, whole, numbers == n) for n in np.unique(numbers[numbers > 0]))
 
 
 def _is_jpeg(name: str) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from nucseg.datasets.beside import open_beside, open_coco
 from nucseg.datasets.facts import Facts, read_facts
 from nucseg.datasets.folders import open_folders
 from nucseg.datasets.kaggle import open_kaggle
@@ -22,15 +23,20 @@ def open_dataset(path: Path | str) -> Dataset:
     Parameters
     ----------
     path : Path or str
-        A folder or zip file in one of two layouts, possibly inside further folders:
-        ``<id>/images/<id>.png`` with ``<id>/masks/*.png``, one mask per nucleus, as Kaggle's 2018
-        Data Science Bowl has it; or ``images/`` and ``labels/`` (or ``masks/``), where an image and
-        its label image (integers, 0 background) have the same name but for the suffix.
+        A folder or zip file in one of these layouts, possibly inside further folders:
+
+        - ``images/`` and ``labels/`` (or ``masks/``, as StarDist has it), where an image and its
+          label image (integers, 0 background) have the same name but for the suffix;
+        - files beside the images: ``a_masks.tif``, ``a_cp_masks.png`` or ``a_seg.npy``, as Cellpose
+          writes them, or ``a.geojson``, as QuPath exports objects;
+        - a JSON file in COCO's format, with polygons or run lengths;
+        - ``<id>/images/<id>.png`` with ``<id>/masks/*.png``, one mask per nucleus, as Kaggle's 2018
+          Data Science Bowl has it.
 
     Raises
     ------
     InputError
-        The path is missing, empty, no zip file or a malicious one, or has neither layout.
+        The path is missing, empty, no zip file or a malicious one, or has none of the layouts.
 
     Examples
     --------
@@ -39,13 +45,16 @@ def open_dataset(path: Path | str) -> Dataset:
     27
     """
     files = open_files(Path(path))
-    dataset = open_folders(files) or open_kaggle(files)
+    # Files beside images come before Kaggle's layout, where one folder images/ would do.
+    openers = (open_folders, open_beside, open_kaggle, open_coco)
+    dataset = next((found for each in openers if (found := each(files)) is not None), None)
     if dataset is None:
         raise InputError(
             f"{path} is no data set that nucseg knows: among its {len(files.names)} files "
             f"(the first is {files.names[0]}) there is neither <id>/images/<id>.png with "
             "<id>/masks/*.png (Kaggle's layout) nor images/ with labels/ beside it, or masks/ with "
-            "files named as the images. Arrange the files in one of these ways."
+            "files named as the images, nor a.png with a_masks.tif, a_seg.npy or a.geojson, nor a "
+            "JSON file in COCO's format. Arrange the files in one of these ways."
         )
     return replace(dataset, facts=read_facts(files))
 

@@ -21,6 +21,15 @@ from nucseg.images.preprocess import COLOURFUL, image_kind
 Modality = Literal["fluorescence", "brightfield", "histology"]
 LISTED = 50
 
+_LAYOUTS = {
+    "kaggle": "Kaggle's layout",
+    "cellpose": "Cellpose's files beside the images",
+    "geojson": "GeoJSON files of QuPath's",
+    "coco": "a JSON file in COCO's format",
+    "beside": "files of several kinds beside the images",
+    "several": "several data sets",
+}
+
 
 @dataclass(frozen=True)
 class ImageFacts:
@@ -185,7 +194,7 @@ def describe(report: Report) -> str:
         Some lines for people; of many problems the first `LISTED`, and how many more there are.
     """
     facts = summary(report)
-    layout = "Kaggle's layout" if report.layout == "kaggle" else "images/ and label images"
+    layout = _LAYOUTS.get(report.layout, "images/ and label images")
     per_image, diameter = facts["nuclei_per_image"], facts["diameter"]
     unmarked = facts["images"] - facts["images_with_nuclei_marked"]
     about = report.facts

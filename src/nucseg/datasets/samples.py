@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nucseg.datasets.facts import Facts
-from nucseg.errors import InputError
+from nucseg.errors import InputError, NucsegError
 
 Labels = npt.NDArray[np.int32]
 Pixels = npt.NDArray[np.generic]
@@ -35,6 +35,10 @@ Kind = Literal[
     "guessed layout",
     "label image without image",
 ]
+
+# How the files of a data set are arranged; "beside" where nuclei are in files of several kinds, and
+# "several" where data sets are taken as one.
+Layout = Literal["kaggle", "folders", "cellpose", "geojson", "coco", "beside", "several"]
 
 NO_FACTS = Facts()
 
@@ -95,7 +99,7 @@ class Dataset:
     ----------
     path : Path
     layout : str
-        ``"kaggle"`` or ``"folders"``; ``"several"`` where data sets are taken as one.
+        One of `Layout`.
     image_ids : tuple of str, sorted
     problems : tuple of Problem
         What is wrong with the set beyond its images, such as a label image without an image.
@@ -106,7 +110,7 @@ class Dataset:
     """
 
     path: Path
-    layout: Literal["kaggle", "folders", "several"]
+    layout: Layout
     image_ids: tuple[str, ...]
     _read: Callable[[str], Sample]
     _read_pixels: Callable[[str], Pixels]
@@ -161,3 +165,31 @@ class Dataset:
         if image_id not in self.image_ids:
             raise InputError(f"There is no image {image_id!r} in {self.path}.")
         return image_id
+
+
+# Gives the label image of an image of some height and width, and what is wrong with it.
+Reader = Callable[[tuple[int, int]], tuple[Labels, tuple[Problem, ...]]]
+
+
+def sample_of(image_id: str, pixels: Pixels, read: Reader | None, missing: str) -> Sample:
+    """Put an image and its label image together.
+
+    Parameters
+    ----------
+    image_id : str
+    pixels : ndarray, shape (H, W, 3)
+    read : callable or None
+        Gives the label image; None where there is none. What it raises is a problem of the sample.
+    missing : str
+        What to say where there is none.
+    """
+    shape = (pixels.shape[0], pixels.shape[1])
+    nothing = np.zeros(shape, np.int32)
+    if read is None:
+        return Sample(image_id, pixels, nothing, (Problem(image_id, "no label image", missing),))
+    try:
+        labels, problems = read(shape)
+    except NucsegError as error:
+        problem = Problem(image_id, "unusable label image", str(error))
+        return Sample(image_id, pixels, nothing, (problem,))
+    return Sample(image_id, pixels, labels, problems)
