@@ -61,6 +61,15 @@ def test_an_instance_model_is_judged(
     assert json.loads(result.stdout)["mean"]["ap50"] == 1
 
 
+def test_the_bundled_model_is_judged_by_default(data: Path, tmp_path: Path) -> None:
+    options = ("--no-plots", "--json", "--diameter", "12")
+    result = run(data, "-o", tmp_path / "out", *options)
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["judged"] == "nuclei"
+    nothing = run(data, "-o", tmp_path / "none", *options, "--min-score", "1")
+    assert json.loads(nothing.stdout)["predicted_nuclei"] == 0
+
+
 def test_an_image_with_nan_fails_alone(data: Path, tmp_path: Path) -> None:
     nan = np.full((40, 40), np.nan, np.float32)
     tifffile.imwrite(data / "images" / "a.tif", nan)
@@ -132,8 +141,10 @@ def test_mistakes_of_usage_end_with_two_and_a_reason(
     only_two.write_text("image_id,subset\na,train\nb,validation\n")
     judge = ("--model", bright_model)
     mistakes: list[tuple[tuple[str | Path, ...], str]] = [
-        ((data,), "either a model or a folder"),
-        ((data, *judge, "--labels", data), "either a model or a folder"),
+        ((data, *judge, "--labels", data), "leave out --model"),
+        ((data, "--labels", data, "--diameter", "9"), "--labels judges label images as they are"),
+        ((data, "--diameter", "-9"), "Expected a diameter above 0"),
+        ((data, "--min-score", "7"), "Unusable setting min_score"),
         ((tmp_path / "nowhere", *judge), "nowhere"),
         ((data, "--model", "zebra"), "Unknown model 'zebra'"),
         ((data, *judge, "--split", split, "--subset", "zebra"), "Unknown subset 'zebra'"),

@@ -49,7 +49,7 @@ def contents(folder: Path) -> dict[Path, bytes | None]:
 
 
 MISTAKES: dict[str, tuple[str, ...]] = {
-    "neither a model nor labels": (),
+    "a model and labels": ("--model", "nuclei", "--labels", "labels"),
     "an unknown model": ("--model", "zebra"),
     "no folder of labels": ("--labels", "nowhere"),
     "no such subset": ("--labels", "labels", "--split", "split.csv", "--subset", "zebra"),

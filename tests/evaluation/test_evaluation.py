@@ -200,8 +200,6 @@ def test_a_mask_is_judged_by_its_pieces_and_named(data: Path, tmp_path: Path) ->
 
 def test_what_to_judge_must_be_said_once(data: Path, bright_model: Path) -> None:
     with pytest.raises(InputError, match="either a model or a folder"):
-        evaluate(data)
-    with pytest.raises(InputError, match="either a model or a folder"):
         evaluate(data, model=bright_model, labels=data / "labels")
 
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nucseg.cli.common import progress_bar
+from nucseg.cli.common import default, option, progress_bar
+from nucseg.config import Filtering, Segmenting
 from nucseg.errors import InputError
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from nucseg.datasets.reading import Dataset
     from nucseg.evaluation import Evaluation
+    from nucseg.inference.segmenter import Model
 
 SOME_FAILED = 1
 # Failed images named on the screen; metrics.json names all.
@@ -54,11 +56,19 @@ def evaluate(
     ],
     model: Annotated[
         str | None,
-        typer.Option(metavar="NAME|PATH", help="Model to judge: its name, or a model folder."),
+        typer.Option(
+            metavar="NAME|PATH",
+            help="Model to judge: its name, or a model folder.",
+            show_default=default(Segmenting, "model"),
+        ),
     ] = None,
     labels: Annotated[
         Path | None,
         typer.Option(help="Judge the label images of this folder, named as the images, instead."),
+    ] = None,
+    diameter: Annotated[float | None, option(Segmenting, "diameter", metavar="PIXELS")] = None,
+    min_score: Annotated[
+        float | None, option(Filtering, "min_score", show_default="of the model")
     ] = None,
     split: Annotated[
         Path | None, typer.Option(help="CSV file with the columns image_id and subset.")
@@ -95,6 +105,7 @@ def evaluate(
 
     **Examples**
 
+        nucseg evaluate my_images -o judged
         nucseg evaluate stage1_test.zip --model classic-128 -o judged
         nucseg evaluate my_images --labels out/labels -o judged
         nucseg evaluate data --model run -o judged --split run/split.csv --subset validation
@@ -111,6 +122,11 @@ def evaluate(
             f"{output} holds results of nucseg segment, whose images.csv and run.json would be "
             "replaced. Give another output folder."
         )
+    if labels is not None and (model, diameter, min_score) != (None, None, None):
+        raise InputError(
+            "--labels judges label images as they are: leave out --model, --diameter and "
+            "--min-score."
+        )
     drawn = _drawn(wanted=plots)
     dataset = open_dataset(data)
     image_ids = None if split is None else _subset(split, subset, dataset)
@@ -120,7 +136,7 @@ def evaluate(
     with progress_bar("Evaluating") as progress:
         evaluation = run(
             dataset,
-            model=model,
+            model=None if labels else _loaded(model, diameter, min_score),
             labels=labels,
             image_ids=image_ids,
             groups=group_of,
@@ -135,6 +151,16 @@ def evaluate(
         typer.echo('For plots/ap.png: pip install "nucseg[train]"', err=True)
     if evaluation.failures:
         raise typer.Exit(SOME_FAILED)
+
+
+def _loaded(model: str | None, diameter: float | None, min_score: float | None) -> Model:
+    """Load a model with the settings that are given, the others as it has them."""
+    from nucseg.inference.loading import load_model
+
+    loaded = load_model(model or default(Segmenting, "model"))
+    if min_score is not None:
+        loaded = loaded.with_postprocessing(min_score=min_score)
+    return loaded if diameter is None else loaded.with_diameter(diameter)
 
 
 def _drawn(*, wanted: bool | None) -> bool:

@@ -24,7 +24,7 @@ LISTED = 50
 _LAYOUTS = {
     "kaggle": "Kaggle's layout",
     "cellpose": "Cellpose's files beside the images",
-    "geojson": "GeoJSON files of QuPath's",
+    "geojson": "QuPath's GeoJSON files",
     "coco": "a JSON file in COCO's format",
     "beside": "files of several kinds beside the images",
     "several": "several data sets",

@@ -22,6 +22,7 @@ from nucseg.evaluation.results import Evaluation, ImageResult
 from nucseg.images.preprocess import resize_labels
 from nucseg.inference.loading import load_model
 from nucseg.inference.segmenter import Model
+from nucseg.models.zoo import DEFAULT_MODEL
 
 NO_GROUP = "unlisted"
 
@@ -46,7 +47,7 @@ def evaluate(
     data : Path, str or Dataset
         A data set, or what `nucseg.datasets.reading.open_dataset` takes.
     model : str, Path or Model, optional
-        The model to judge: a name, a folder, or a loaded one.
+        The model to judge: a name, a folder, or a loaded one; by default the bundled `nuclei`.
     labels : Path or str, optional
         In place of a model, a folder of label images, such as ``nucseg segment`` writes: named as
         the images, of any suffix, in any folder below it.
@@ -66,7 +67,7 @@ def evaluate(
     Raises
     ------
     InputError
-        Not exactly one of `model` and `labels` is given, or the data set, its choice of images or
+        Both `model` and `labels` are given, or the data set, its choice of images or
         the folder of label images cannot be used.
     ModelError
         There is no such model, or it cannot be used.
@@ -78,13 +79,13 @@ def evaluate(
     >>> result.overall["mean"]["kaggle_map"]  # doctest: +SKIP
     0.512
     """
-    if (model is None) == (labels is None):
-        raise InputError("Give either a model or a folder of label images to evaluate.")
+    if model is not None and labels is not None:
+        raise InputError("Give either a model or a folder of label images to evaluate, not both.")
     dataset = data if isinstance(data, Dataset) else open_dataset(data)
     ids = _chosen(dataset, image_ids)
     mask_size = None
     if labels is None:
-        loaded = model if isinstance(model, Model) else load_model(str(model))
+        loaded = model if isinstance(model, Model) else load_model(model or DEFAULT_MODEL)
         predict, judged = by_model(loaded), loaded.card.name
         mask_size = loaded.card.preprocessing.size
     else:
