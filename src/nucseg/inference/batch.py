@@ -386,7 +386,9 @@ def _segment(
             )
             picture = None
             if "report" in run.of_all:
-                picture = thumbnail(segmentation.image, segmentation.labels)
+                picture = thumbnail(
+                    segmentation.image, segmentation.labels, segmentation.class_numbers
+                )
         try:
             save_formats(segmentation, run.folder, image.name, run.formats)
         except UnfitFileError as error:  # results of other images have a place
@@ -397,6 +399,7 @@ def _segment(
     return {
         "status": "ok" if segmentation.count else "empty",
         "nuclei": segmentation.count,
+        "classes": segmentation.predicted.counts() if segmentation.predicted else {},
         "error": "",
         "quality": quality,
         "pixel_size": source.pixel_size,

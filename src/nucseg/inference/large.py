@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from nucseg.classes import Classifier, Predicted
 from nucseg.errors import InputError
 from nucseg.export.format import Part, Windowed
 from nucseg.files import PARTIAL
@@ -129,6 +130,8 @@ class LargeSegmentation:
         As of `nucseg.Segmentation`.
     grey : bool
         Whether all of the image is grey that was saved as colour, see `nucseg.measure.is_grey`.
+    classifier : Classifier or None
+        As of `nucseg.Segmentation`.
     """
 
     image: Windowed
@@ -140,6 +143,7 @@ class LargeSegmentation:
     confidence: Confidence | None = None
     place: Place | None = None
     grey: bool = False
+    classifier: Classifier | None = None
 
     @property
     def count(self) -> int:
@@ -180,8 +184,20 @@ class LargeSegmentation:
         return Part(np.where(wanted, labels, 0), (int(top), int(left)), first)
 
     def measurements(self) -> Columns:
-        """Measure each nucleus: columns of a table, one row per nucleus; see `nucseg.measure`."""
-        return dict(self._table)
+        """Measure each nucleus, and give it its class, as of `nucseg.Segmentation`."""
+        return dict(self._table) | (self.predicted.columns() if self.predicted else {})
+
+    @property
+    def class_numbers(self) -> npt.NDArray[np.intp] | None:
+        """Class of each nucleus, counted from 0, shape (N,); None without a classifier."""
+        return None if self.predicted is None else self.predicted.numbers
+
+    @cached_property
+    def predicted(self) -> Predicted | None:
+        """Class of each nucleus with its probability; None without a classifier."""
+        if self.classifier is None:
+            return None
+        return self.classifier.predict(self._table, pixel_size=self.pixel_size)
 
     @cached_property
     def _table(self) -> Columns:
@@ -287,6 +303,7 @@ def segment_large(
             probability,
             model.confidence(scores, int(np.count_nonzero(keep))),
             grey=grey,
+            classifier=model.classifier,
         )
 
 
