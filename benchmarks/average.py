@@ -21,7 +21,7 @@ from nucseg import load_model
 from nucseg.config import RECIPES
 from nucseg.datasets.reading import Dataset, open_dataset
 from nucseg.datasets.splits import read_split
-from nucseg.metrics import kaggle_map, overlap
+from nucseg.evaluation.metrics import kaggle_map, overlap
 from nucseg.models.zoo import KERAS, find_model, read_card, write_card
 from nucseg.training.outcome import save_model
 from nucseg.training.tuning import tuned

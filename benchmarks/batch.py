@@ -24,9 +24,9 @@ from statistics import median
 import cv2
 
 from nucseg import load_model
+from nucseg.batch.run import segment_files
 from nucseg.datasets.reading import open_dataset
 from nucseg.evaluation import read_groups
-from nucseg.inference.batch import segment_files
 
 
 def write_images(data, folder, number):

@@ -23,8 +23,8 @@ from accuracy import fold_images, print_table, short
 from scipy.stats import spearmanr
 
 from nucseg import load_model
-from nucseg.metrics import overlap
-from nucseg.pictures import BLACK, BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION
+from nucseg.evaluation.metrics import overlap
+from nucseg.figures.pictures import BLACK, BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION
 
 BINS = 10
 FALSE = 0.5

@@ -25,7 +25,7 @@ from accuracy import print_table
 from nucseg import load_model
 from nucseg.datasets.reading import open_dataset
 from nucseg.evaluation import read_groups
-from nucseg.metrics import match, overlap
+from nucseg.evaluation.metrics import match, overlap
 
 BAD, GOOD = 0.5, 0.7
 LIMITS = (0.66, 0.68, 0.70, 0.72, 0.74, 0.76, 0.78, 0.80)

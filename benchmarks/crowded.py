@@ -3,10 +3,11 @@
     python benchmarks/crowded.py --data DIR [--model NAME|PATH ...] [--fields 12] [--sheet FILE]
 
 DIR holds dsb2018/ with stage1_train.zip and split.csv, and tnbc/. Fields of 512×512 are packed by
-`nucseg.augment.crowded_field` from nuclei of fold 0 (fluorescence and stained tissue) and of TNBC
-patients 10 and 11, so that 20, 60 and 95 % of the nuclei touch another or overlap it, by at most
-40 % of their area. For each share: AP at IoU .5 and .75, the mean over fields; the true nuclei, how
-many of 100 of them are merged with others or split; and the ratio of their number to the true one.
+`nucseg.training.augment.crowded_field` from nuclei of fold 0 (fluorescence and stained tissue) and
+of TNBC patients 10 and 11, so that 20, 60 and 95 % of the nuclei touch another or overlap it, by at
+most 40 % of their area. For each share: AP at IoU .5 and .75, the mean over fields; the true
+nuclei, how many of 100 of them are merged with others or split; and the ratio of their number to
+the true one.
 Training packs its fields by the same function, of other nuclei.
 """
 
@@ -21,13 +22,13 @@ import numpy as np
 from accuracy import fold_images, print_table, short
 
 from nucseg import load_model
-from nucseg.augment import crowded_field
 from nucseg.config import Preprocessing
+from nucseg.core.overlap import find_errors
 from nucseg.datasets.merged import part_merged
 from nucseg.datasets.reading import open_dataset
-from nucseg.metrics import match, overlap
-from nucseg.overlap import find_errors
-from nucseg.preprocess import prepare
+from nucseg.evaluation.metrics import match, overlap
+from nucseg.images.preprocess import prepare
+from nucseg.training.augment import crowded_field
 
 SHARES = (0.2, 0.6, 0.95)
 SIZE = 512

@@ -47,16 +47,16 @@ from designs_maps import (
 from rich.console import Console
 from skimage.measure import label
 
-from nucseg.augment import random_crop
 from nucseg.config import OFFSET_MAPS, RECIPES
 from nucseg.datasets.reading import open_dataset
 from nucseg.evaluation import read_groups
+from nucseg.evaluation.metrics import KAGGLE_THRESHOLDS, match, overlap, pixel_counts
 from nucseg.evaluation.results import ImageResult, figures
 from nucseg.files import whole_file
+from nucseg.images.preprocess import prepare
 from nucseg.inference.runtimes import OnnxRuntime
-from nucseg.metrics import KAGGLE_THRESHOLDS, match, overlap, pixel_counts
-from nucseg.preprocess import prepare
-from nucseg.targets import training_targets
+from nucseg.training.augment import random_crop
+from nucseg.training.targets import training_targets
 
 CROPS_PER_EPOCH = 480
 FIGURES = {"Kaggle mAP": "kaggle_map", "AP50": "ap50", "AP75": "ap75", "AP90": "ap90"}

@@ -15,7 +15,7 @@ from skimage.measure import label
 
 from nucseg.config import OFFSET_RANGE, Watershed
 from nucseg.inference.instances import _fill_holes, watershed
-from nucseg.targets import training_targets
+from nucseg.training.targets import training_targets
 
 SETTINGS = Watershed()
 RAYS = 32

@@ -21,7 +21,7 @@ from pathlib import Path
 from accuracy import fold_images, mean, print_table, short
 
 from nucseg import load_model
-from nucseg.metrics import kaggle_map, match, overlap
+from nucseg.evaluation.metrics import kaggle_map, match, overlap
 
 THRESHOLDS = {
     "threshold": (0.3, 0.4, 0.5, 0.6),

@@ -35,10 +35,10 @@ import cv2
 import numpy as np
 
 from nucseg.config import RECIPES, Crops, Scaling
+from nucseg.core.labelling import from_unsigned, to_unsigned
 from nucseg.datasets.reading import open_datasets
 from nucseg.datasets.splits import read_split
 from nucseg.files import whole_file
-from nucseg.labelling import from_unsigned, to_unsigned
 from nucseg.models.zoo import KERAS, ONNX, ModelCard
 from nucseg.training.crops import Images, cut_crop
 

@@ -22,10 +22,10 @@ import numpy as np
 from nucseg.config import Watershed
 from nucseg.datasets.reading import open_dataset
 from nucseg.evaluation import read_groups
+from nucseg.evaluation.metrics import kaggle_map, match, overlap
+from nucseg.images.preprocess import resize_image
 from nucseg.inference.instances import watershed
-from nucseg.metrics import kaggle_map, match, overlap
-from nucseg.preprocess import resize_image
-from nucseg.targets import instance_maps
+from nucseg.training.targets import instance_maps
 
 COLUMNS = ("Kaggle mAP", "AP50", "AP75", "AP90", "count error")
 

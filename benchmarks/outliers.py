@@ -24,9 +24,9 @@ from accuracy import print_table
 from nucseg import load_model
 from nucseg.config import Preprocessing
 from nucseg.datasets.reading import open_dataset
-from nucseg.metrics import match, overlap
-from nucseg.outliers import SeenRange
-from nucseg.preprocess import intensity_limits, prepared_limits
+from nucseg.evaluation.metrics import match, overlap
+from nucseg.images.outliers import SeenRange
+from nucseg.images.preprocess import intensity_limits, prepared_limits
 
 SETTINGS = Preprocessing(size=None)
 LEAST_NUCLEI = 8
@@ -101,7 +101,7 @@ def found_in(model, image, labels, *, plain):
     if plain:
         with (
             mock.patch("nucseg.inference.segmenter.prepared_limits", plain_limits),
-            mock.patch("nucseg.preprocess.prepared_limits", plain_limits),
+            mock.patch("nucseg.images.preprocess.prepared_limits", plain_limits),
         ):
             found = run()
     else:

@@ -19,9 +19,9 @@ import numpy as np
 from accuracy import fold_images, judge, print_table, short
 
 from nucseg import load_model
-from nucseg.overlap import find_errors, overlap
-from nucseg.pictures import write_png
-from nucseg.plotting import error_overlay
+from nucseg.core.overlap import find_errors, overlap
+from nucseg.figures.pictures import write_png
+from nucseg.figures.plotting import error_overlay
 
 
 def spread(images, number):

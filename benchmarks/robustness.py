@@ -21,7 +21,7 @@ import numpy as np
 from nucseg import load_model
 from nucseg.datasets.reading import open_dataset
 from nucseg.evaluation import read_groups
-from nucseg.metrics import match, overlap
+from nucseg.evaluation.metrics import match, overlap
 from nucseg.models.zoo import KERAS, find_model
 
 TURNS = {

@@ -24,8 +24,8 @@ from classic import field_split
 
 from nucseg import load_model
 from nucseg.datasets.reading import open_dataset
+from nucseg.evaluation.metrics import kaggle_map, overlap
 from nucseg.inference.scaling import typical_diameter, whole_areas
-from nucseg.metrics import kaggle_map, overlap
 
 FACTORS = (0.35, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0)
 # Larger ones take long and tell no more.

@@ -29,8 +29,8 @@ import numpy as np
 from nucseg import load_model
 from nucseg.datasets.reading import open_dataset
 from nucseg.evaluation import read_groups
+from nucseg.images.preprocess import prepare, stretch
 from nucseg.models.zoo import ONNX, find_model
-from nucseg.preprocess import prepare, stretch
 from nucseg.training.quiet import import_tensorflow
 
 SIDE, TILE, NUCLEI = 1024, 256, 450

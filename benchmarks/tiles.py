@@ -19,8 +19,8 @@ import numpy as np
 from accuracy import fold_images
 
 from nucseg import load_model
+from nucseg.evaluation.metrics import overlap
 from nucseg.inference.tiling import MARGIN, STRIDE, window_and_margin
-from nucseg.metrics import overlap
 
 CORE = 128
 SAME = 0.9

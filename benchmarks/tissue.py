@@ -6,8 +6,8 @@ DIR holds tnbc/ and extra/. For each model: AP at IoU .5 and .75 and F1 at .5, m
 the number of nuclei found over the true one; and by how much the mean score of the nuclei found is
 over their mean IoU with the truth. Of TNBC, patients 10 and 11, by which models are judged: as they
 are; made half as large, as a weaker objective gives them; and as immunohistochemistry, made of them
-by `nucseg.augment.stains.immunostain`, with no nuclei, half of them and all positive. Of extra/ all
-images; which of them a model has seen its card says.
+by `nucseg.training.augment.stains.immunostain`, with no nuclei, half of them and all positive. Of
+extra/ all images; which of them a model has seen its card says.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from accuracy import print_table, short
 from crowded import PATIENTS
 
 from nucseg import load_model
-from nucseg.augment.stains import immunostain
 from nucseg.datasets.merged import part_merged
 from nucseg.datasets.reading import open_dataset
-from nucseg.metrics import match, overlap
-from nucseg.preprocess import to_rgb
+from nucseg.evaluation.metrics import match, overlap
+from nucseg.images.preprocess import to_rgb
+from nucseg.training.augment.stains import immunostain
 
 SHARES = {"all negative": 0.0, "half positive": 0.5, "all positive": 1.0}
 EXTRA = ("puma", "cellbindb", "kromp_neuroblastoma", "bbbc039")

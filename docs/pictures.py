@@ -14,13 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 import nucseg
-from nucseg.augment import crowded_field
-from nucseg.augment.stains import immunostain
 from nucseg.config import INSTANCE_MAPS, OFFSET_MAPS, OFFSET_RANGE
 from nucseg.datasets.synthetic import synthetic_image
 from nucseg.export.overlay import display_image, draw_overlay
-from nucseg.inference.tiling import tiles
-from nucseg.pictures import (
+from nucseg.figures.pictures import (
     BLUE,
     ORANGE,
     SKY,
@@ -32,7 +29,10 @@ from nucseg.pictures import (
     titled,
     write_png,
 )
-from nucseg.targets import instance_maps
+from nucseg.inference.tiling import tiles
+from nucseg.training.augment import crowded_field
+from nucseg.training.augment.stains import immunostain
+from nucseg.training.targets import instance_maps
 
 IMAGES = Path(__file__).parent / "images"
 SIZE = (256, 320)

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 OFFSET_MAPS = ("row_offset", "column_offset")
-# What a network of the instance recipe gives; `nucseg.targets.instance_maps` says what each is.
+# What a network of the instance recipe gives; see `nucseg.training.targets.instance_maps`.
 INSTANCE_MAPS = ("nucleus", "border", "distance", *OFFSET_MAPS)
 # Pixels to a nucleus's centre, along an axis, that a map can say; it is 0.5 where there are none.
 OFFSET_RANGE = 64

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nucseg.errors import InputError
-from nucseg.shapes import (
+from nucseg.core.shapes import (
     Boxes,
     Floats,
     Indices,
@@ -21,6 +20,7 @@ from nucseg.shapes import (
     moments,
     perimeters,
 )
+from nucseg.errors import InputError
 
 Columns = dict[str, npt.NDArray[Any]]
 

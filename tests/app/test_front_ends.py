@@ -19,10 +19,10 @@ from nucseg.config import Filtering
 from nucseg.datasets.reading import open_dataset
 from nucseg.datasets.synthetic import sample_image, synthetic_image
 from nucseg.images import read_image
+from nucseg.images.preprocess import resize_image
 from nucseg.inference.segmenter import Model
 from nucseg.napari.finding import find_nuclei, kept_nuclei
 from nucseg.napari.stacks import Stack
-from nucseg.preprocess import resize_image
 
 
 @pytest.fixture(scope="module")

@@ -10,12 +10,12 @@ import pytest
 import tifffile
 from case_images import discs, nucseg, rows_of
 
+from nucseg.batch.inputs import search_inputs
+from nucseg.batch.plan import plan_files
+from nucseg.batch.run import segment_files
 from nucseg.config import Reading
 from nucseg.errors import InputError
-from nucseg.inference.batch import segment_files
-from nucseg.inference.inputs import search_inputs
 from nucseg.inference.loading import load_model
-from nucseg.inference.plan import plan_files
 
 MASKS, RESULTS = "masks beside their images", "results of nucseg"
 

@@ -11,8 +11,9 @@ import pytest
 import tifffile
 from case_images import discs, nucseg, rows_of
 
-from nucseg.inference import batch, leftovers
-from nucseg.inference.batch import segment_files
+from nucseg.batch import leftovers
+from nucseg.batch import run as batch
+from nucseg.batch.run import segment_files
 from nucseg.inference.loading import load_model
 from nucseg.inference.segmenter import Model
 

@@ -8,9 +8,9 @@ import PIL.Image
 import pytest
 from case_images import nucseg, rows_of
 
+from nucseg.batch.inputs import search_inputs
+from nucseg.batch.lists import read_list
 from nucseg.config import Reading
-from nucseg.inference.inputs import search_inputs
-from nucseg.inference.lists import read_list
 
 
 @pytest.fixture

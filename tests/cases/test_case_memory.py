@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
+from nucseg.batch.plan import plan_files
 from nucseg.inference.large import segment_large
 from nucseg.inference.loading import load_model
-from nucseg.inference.plan import plan_files
 from nucseg.inference.segmenter import Model
 
 MEMORIES = (0.6, 1.0, 2.0)

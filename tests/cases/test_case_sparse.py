@@ -7,7 +7,7 @@ import pytest
 import tifffile
 from case_images import discs, nucseg, rows_of
 
-from nucseg.quality import image_quality, warnings_of
+from nucseg.images.quality import image_quality, warnings_of
 
 
 @pytest.mark.parametrize(

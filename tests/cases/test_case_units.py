@@ -10,8 +10,8 @@ from case_images import discs, nucseg, rows_of
 
 from nucseg.errors import InputError
 from nucseg.images import open_image
+from nucseg.images.quality import warnings_of
 from nucseg.inference.loading import load_model
-from nucseg.quality import warnings_of
 
 
 def ome(path: Path, size: float, unit: str = "µm") -> Path:

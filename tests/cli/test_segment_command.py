@@ -13,10 +13,10 @@ import pytest
 import tifffile
 from typer.testing import CliRunner
 
+from nucseg.batch.summary import Outcome
 from nucseg.cli.main import app
 from nucseg.cli.segment import _summary, _tell
 from nucseg.images import read_image
-from nucseg.inference.summary import Outcome
 
 
 def run(*arguments: object):
@@ -351,7 +351,7 @@ def test_ctrl_c_is_told_how_to_go_on(images, bright_model, tmp_path, monkeypatch
     def interrupted(*_args, **_options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("nucseg.inference.batch._process", interrupted)
+    monkeypatch.setattr("nucseg.batch.run._process", interrupted)
     result = run("segment", images, "-o", tmp_path / "out", "--model", bright_model)
     assert result.exit_code == 130
     assert "--resume goes on from here" in result.stderr

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from nucseg.core.labelling import UNKNOWN
 from nucseg.datasets.merged import part_merged, seem_merged, touching
-from nucseg.labelling import UNKNOWN
 
 
 def discs(*centres, radius=10, shape=(120, 120)):

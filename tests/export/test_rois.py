@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
+from nucseg.core.outlines import outlines
 from nucseg.export import LabelImage, save_formats
 from nucseg.export.rois import roi_bytes
-from nucseg.outlines import outlines
 
 RECTANGLE, TRACED = 1, 8
 MOVE, LINE, CLOSE = 0, 1, 4

@@ -6,11 +6,11 @@ from hypothesis.extra import numpy as hnp
 
 from nucseg.config import OFFSET_RANGE, ConnectedComponents, Watershed
 from nucseg.datasets.synthetic import synthetic_image
+from nucseg.evaluation.metrics import kaggle_map, overlap
+from nucseg.images.preprocess import resize_image
 from nucseg.inference.instances import connected_components, label_image, watershed
 from nucseg.inference.scores import mean_scores
-from nucseg.metrics import kaggle_map, overlap
-from nucseg.preprocess import resize_image
-from nucseg.targets import instance_maps
+from nucseg.training.targets import instance_maps
 
 EVERY_PIXEL = ConnectedComponents(min_area=0)
 EVERY_SEED = Watershed(min_area=0)

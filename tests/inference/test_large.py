@@ -17,6 +17,7 @@ from nucseg.images import read_image
 from nucseg.inference import large
 from nucseg.inference.large import FileCanvas, LargeSegmentation, WindowedLabels, segment_large
 from nucseg.inference.loading import load_model
+from nucseg.inference.planes import segment_plane
 from nucseg.inference.segmentation import Segmentation
 
 SHAPE = (900, 1100)
@@ -117,6 +118,38 @@ def test_large_images_give_what_small_ones_give(model, pixels, tmp_path, monkeyp
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("memory", [10**9, 1000])
+def test_a_plane_is_segmented_in_memory_or_not(model, pixels, tmp_path, memory):
+    whole = model.segment(pixels, pixel_size=(0.5, 0.5))
+    seen = []
+    with segment_plane(
+        replace(model, image_pixels=memory),
+        Lazy(pixels),
+        scratch=tmp_path,
+        pixel_size=(0.5, 0.5),
+        progress=lambda *step: seen.append(step),
+    ) as found:
+        assert isinstance(found, LargeSegmentation) == (memory == 1000)
+        assert len(list(tmp_path.iterdir())) == (memory == 1000)
+        assert found.count == whole.count > 0
+        np.testing.assert_array_equal(found.labels[:, :] > 0, whole.labels > 0)
+        assert found.pixel_size == (0.5, 0.5)
+    assert list(tmp_path.iterdir()) == []
+    assert seen[-1] == (len(model.windows(pixels.shape)),) * 2
+
+
+def test_an_interrupted_plane_leaves_nothing(model, pixels, tmp_path):
+    def stop(_done, _total):
+        raise KeyboardInterrupt
+
+    large_plane = segment_plane(
+        replace(model, image_pixels=1000), pixels, scratch=tmp_path, progress=stop
+    )
+    with pytest.raises(KeyboardInterrupt), large_plane:
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_windowed_formats_are_written(model, pixels, tmp_path):
     scratch, out = tmp_path / "scratch", tmp_path / "out"
     scratch.mkdir()
@@ -144,7 +177,7 @@ def test_pictures_of_large_images_are_smaller(model, pixels, tmp_path, monkeypat
 def test_what_was_read_is_not_kept(model, pixels, tmp_path, monkeypatch):
     monkeypatch.setattr("nucseg.export.overlay._REDUCED_SIDE", 300)
     monkeypatch.setattr("nucseg.export.overlay._BAND", 50)
-    monkeypatch.setattr("nucseg.preprocess._SAMPLED_PIXELS", 1000)
+    monkeypatch.setattr("nucseg.images.preprocess._SAMPLED_PIXELS", 1000)
     monkeypatch.setattr(large, "_BAND", 50)
     image, chosen = Tracked(pixels), replace(model, window=640, scale=1.0)
     with segment_large(chosen, image, tmp_path) as found:

@@ -10,6 +10,8 @@ from pydantic import ValidationError
 from nucseg.config import INSTANCE_MAPS, OFFSET_RANGE, Preprocessing, Scaling, Watershed
 from nucseg.datasets.synthetic import synthetic_image
 from nucseg.errors import InputError
+from nucseg.evaluation.metrics import kaggle_map, overlap
+from nucseg.images.preprocess import prepare, resize_labels
 from nucseg.inference.instances import watershed
 from nucseg.inference.large import segment_large
 from nucseg.inference.loading import load_model
@@ -27,9 +29,7 @@ from nucseg.inference.scaling import (
     typical_diameter,
 )
 from nucseg.inference.segmenter import Model
-from nucseg.metrics import kaggle_map, overlap
-from nucseg.preprocess import prepare, resize_labels
-from nucseg.targets import instance_maps
+from nucseg.training.targets import instance_maps
 
 SCALING = Scaling(smallest=8, largest=30)
 

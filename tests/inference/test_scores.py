@@ -4,7 +4,7 @@ import pytest
 from nucseg.config import Scoring
 from nucseg.datasets.synthetic import synthetic_image
 from nucseg.inference.scores import FEATURES, expected_iou, mean_scores, nucleus_features
-from nucseg.targets import instance_maps
+from nucseg.training.targets import instance_maps
 
 
 def test_score_is_the_mean_inside_the_nucleus():

@@ -8,13 +8,13 @@ import pytest
 import nucseg
 from nucseg.config import Watershed
 from nucseg.errors import InputError, ModelError
+from nucseg.evaluation.metrics import kaggle_map, overlap
 from nucseg.images import read_image
+from nucseg.images.preprocess import resize_image
 from nucseg.inference.loading import load_model, segment
 from nucseg.inference.segmenter import Model
-from nucseg.metrics import kaggle_map, overlap
 from nucseg.models.zoo import read_card, write_card
-from nucseg.preprocess import resize_image
-from nucseg.targets import instance_maps
+from nucseg.training.targets import instance_maps
 
 
 @pytest.fixture(scope="module")

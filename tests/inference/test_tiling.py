@@ -10,7 +10,7 @@ from skimage.measure import label, regionprops
 from nucseg.errors import InputError
 from nucseg.inference.loading import load_model
 from nucseg.inference.tiling import Stitcher, image_pixels, tiles
-from nucseg.targets import instance_maps
+from nucseg.training.targets import instance_maps
 
 
 def ellipses(rng, shape, count, largest):

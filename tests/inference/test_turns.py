@@ -4,7 +4,7 @@ import pytest
 from nucseg.config import INSTANCE_MAPS
 from nucseg.inference.loading import load_model
 from nucseg.inference.turns import mean_over_turns
-from nucseg.targets import centre_offsets, instance_maps
+from nucseg.training.targets import centre_offsets, instance_maps
 
 
 def scene():

@@ -6,7 +6,7 @@ import pytest
 
 from nucseg.config import INSTANCE_MAPS
 from nucseg.models.losses import accuracy, cross_entropy_dice, dice, instance_loss
-from nucseg.targets import training_targets
+from nucseg.training.targets import training_targets
 
 LOSS = instance_loss(INSTANCE_MAPS)
 

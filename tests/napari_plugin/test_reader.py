@@ -6,8 +6,8 @@ import pytest
 import tifffile
 from PIL import Image
 
+from nucseg.batch.run import segment_files
 from nucseg.errors import InputError
-from nucseg.inference.batch import segment_files
 from nucseg.inference.loading import load_model
 from nucseg.napari import reading
 from nucseg.napari.reading import read_results, results_reader

@@ -6,10 +6,10 @@ import pytest
 
 from nucseg.config import Watershed
 from nucseg.datasets.synthetic import synthetic_image
+from nucseg.evaluation.metrics import kaggle_map, overlap
 from nucseg.inference.loading import load_model
 from nucseg.inference.scores import FEATURES, expected_iou
-from nucseg.metrics import kaggle_map, overlap
-from nucseg.targets import instance_maps
+from nucseg.training.targets import instance_maps
 from nucseg.training.tuning import fit_scoring, tuned
 
 
@@ -29,7 +29,7 @@ class Rough:
 
     def __call__(self, batch):
         # Which image it is, shows in the pixels.
-        from nucseg.preprocess import prepare
+        from nucseg.images.preprocess import prepare
 
         for pixels, labels in self.truth.values():
             if np.array_equal(prepare(pixels, self.preprocessing), batch[0]):

@@ -22,8 +22,8 @@ from nucseg.analysis.effects import RESAMPLES
 from nucseg.analysis.figures import dose_figure, plate_figure, save_figure, units_figure
 from nucseg.analysis.plate_maps import read_plate_map
 from nucseg.errors import InputError
-from nucseg.export.html import counted, paragraph, section
 from nucseg.export.report import write_page
+from nucseg.figures.html import counted, paragraph, section
 from nucseg.files import whole_file
 
 FOLDER, FIGURES, PAGE, RECORD = "analysis", "figures", "analysis.html", "analysis.json"
@@ -78,8 +78,9 @@ def analyze(
     plates = None if plate_map is None else read_plate_map(plate_map)
     assigned = assign(tables.images, plates, groups)
     negative = negative_controls(assigned.images, controls)
-    chosen = summaries.chosen_measures(tables.nuclei, measures)
-    rows = summaries.per_image(assigned.images, tables.nuclei, chosen)
+    nuclei = summaries.with_shares(tables.nuclei)
+    chosen = summaries.chosen_measures(nuclei, measures)
+    rows = summaries.per_image(assigned.images, nuclei, chosen)
     units = summaries.per_unit(rows, chosen)
     replicates = summaries.per_replicate(units, chosen)
     compared = summaries.effects(replicates, chosen, negative, seed=seed)

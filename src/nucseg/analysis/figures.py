@@ -12,8 +12,8 @@ import pandas as pd
 from nucseg.analysis.dose_response import DoseResponse
 from nucseg.analysis.summaries import as_plate
 from nucseg.errors import MissingExtraError
+from nucseg.figures.pictures import BLUE, GREY, ORANGE, VERMILION
 from nucseg.files import whole_file
-from nucseg.pictures import BLUE, GREY, ORANGE, VERMILION
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from nucseg.analysis.conditions import Assignment
-from nucseg.export.html import number, paragraph, section, table
+from nucseg.figures.html import number, paragraph, section, table
 
 # Names that are listed at once.
 _LISTED = 20

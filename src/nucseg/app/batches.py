@@ -15,11 +15,11 @@ from typing import Any, Literal
 from nucseg.app.archive import write_zip
 from nucseg.app.room import Share
 from nucseg.app.uploads import free_name
+from nucseg.batch.run import segment_files
+from nucseg.batch.summary import Outcome
 from nucseg.config import App, Reading
 from nucseg.errors import InputError, NucsegError
-from nucseg.inference.batch import segment_files
 from nucseg.inference.segmenter import Model
-from nucseg.inference.summary import Outcome
 
 State = Literal["filling", "waiting", "running", "cancelling", "cancelled", "failed", "done"]
 

@@ -17,8 +17,8 @@ import numpy.typing as npt
 from nucseg.app import edits
 from nucseg.app.edits import Change, Labels, Points
 from nucseg.config import Filtering
+from nucseg.core.filters import keep_nuclei
 from nucseg.errors import InputError
-from nucseg.inference.filters import keep_nuclei
 from nucseg.inference.segmentation import Segmentation
 from nucseg.measure import Columns, is_grey, measure_tile
 

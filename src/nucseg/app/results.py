@@ -13,13 +13,13 @@ from nucseg.app.requests import Wanted
 from nucseg.app.room import Share
 from nucseg.app.sessions import OpenImage
 from nucseg.app.uploads import free_name
+from nucseg.batch.summary import IMAGES, MEASUREMENTS, RUN
 from nucseg.errors import InputError
 from nucseg.export import check_formats, save_formats
 from nucseg.export.run_record import write_run_record
 from nucseg.export.tables import Table, write_table
 from nucseg.files import sha256
 from nucseg.images import PixelSize, Source, open_image
-from nucseg.inference.summary import IMAGES, MEASUREMENTS, RUN
 from nucseg.models.zoo import ModelCard
 
 

@@ -24,9 +24,14 @@ from nucseg.errors import InputError
 
 # Marks that a class needs before anything is learned.
 FEWEST_MARKS = 3
+# The median of so many nuclei of an image or more tells whether they are like those of the
+# training: within so many spreads.
+_ENOUGH, _ALIKE = 5, 4.0
 # As many colours can be told apart.
 MOST_CLASSES = 8
 _LONGEST = 40
+# What programs that read tables take for a missing value.
+_MISSING = ("na", "n/a", "nan", "none", "null", "<na>")
 
 CLASS, PROBABILITY = "class", "class_probability"
 
@@ -118,11 +123,15 @@ class Predicted:
         Class of each nucleus, counted from 0.
     probabilities : ndarray, shape (N, K), float64
         Of each class.
+    unlike : tuple of str
+        Features that classes depend on and whose median in the image is far from that of the
+        training, so that the classes are doubtful.
     """
 
     names: tuple[str, ...]
     numbers: npt.NDArray[np.intp]
     probabilities: Floats
+    unlike: tuple[str, ...] = ()
 
     @property
     def classes(self) -> npt.NDArray[np.str_]:
@@ -139,6 +148,15 @@ class Predicted:
         """By how much the best class is ahead of the second, shape (N,): near 0 is uncertain."""
         ordered = np.sort(self.probabilities, axis=1)
         return np.asarray(ordered[:, -1] - ordered[:, -2])
+
+    def warnings(self) -> list[str]:
+        """Say in a sentence, or none, why the classes are doubtful."""
+        if not self.unlike:
+            return []
+        return [
+            f"Classes: {', '.join(self.unlike)} of these nuclei is far from where the classes were "
+            "trained, as with another exposure or magnification. Mark nuclei of such images too."
+        ]
 
     def counts(self) -> dict[str, int]:
         """Count the nuclei of each class."""
@@ -232,8 +250,21 @@ class Classifier(Frozen):
         median = np.array([each.median for each in self.features])
         spread = np.array([each.spread for each in self.features])
         weights = np.array([*self._weights(), self.intercepts])
-        probabilities = class_probabilities(scaled(raw, median, spread), weights)
-        return Predicted(self.names, probabilities.argmax(axis=1), probabilities)
+        values = scaled(raw, median, spread)
+        probabilities = class_probabilities(values, weights)
+        return Predicted(
+            self.names, probabilities.argmax(axis=1), probabilities, self._unlike(values)
+        )
+
+    def _unlike(self, values: Floats) -> tuple[str, ...]:
+        if len(values) < _ENOUGH:
+            return ()
+        far = np.abs(np.median(values, axis=0)) > _ALIKE
+        return tuple(
+            each.name
+            for each, is_far in zip(self.features, far, strict=True)
+            if is_far and any(each.weights)
+        )
 
 
 def scaled(values: Floats, median: Floats, spread: Floats) -> Floats:
@@ -255,6 +286,11 @@ def check_names(names: Sequence[str]) -> None:
         if not name or name != name.strip() or len(name) > _LONGEST or not name.isprintable():
             raise InputError(
                 f"A class cannot be called {name!r}. Give it a name of 1 to {_LONGEST} characters."
+            )
+        if name.casefold() in _MISSING:
+            raise InputError(
+                f"A class cannot be called {name!r}, which programs read as a missing value. Call "
+                "it otherwise, for example 'other'."
             )
         if name.casefold() in (each.casefold() for each in names[:place]):
             raise InputError(f"Two classes are called {name!r}. Give each a name of its own.")

@@ -14,8 +14,8 @@ from nucseg.cli.segment import SOME_FAILED, split_at_commas
 from nucseg.errors import InputError, NucsegError
 
 if TYPE_CHECKING:
+    from nucseg.batch.inputs import Input
     from nucseg.export import LabelImage
-    from nucseg.inference.inputs import Input
 
 
 def convert(
@@ -96,7 +96,7 @@ def _check_enough(formats: tuple[str, ...]) -> None:
 
 def _find(labels: list[str], output: Path, formats: tuple[str, ...]) -> list[Input]:
     """List the files, which may be results of nucseg, but not where these results go."""
-    from nucseg.inference.inputs import search_inputs
+    from nucseg.batch.inputs import search_inputs
 
     # Without an output, since label images in it are what is often converted.
     files = search_inputs(labels, Path(os.devnull), annotations=True).images
@@ -112,9 +112,9 @@ def _find(labels: list[str], output: Path, formats: tuple[str, ...]) -> list[Inp
 
 def _read(file: Input) -> LabelImage:
     """Read a label image, and say what had to be guessed."""
+    from nucseg.core.labelling import read_labels
     from nucseg.export import to_label_image
     from nucseg.images import open_image, read_plane
-    from nucseg.labelling import read_labels
 
     planes = {source.plane: source for source in open_image(file.path, as_labels=True)}
     image = read_plane(planes[file.plane])

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from nucseg.datasets.samples import Sample
-    from nucseg.pictures import Picture
+    from nucseg.figures.pictures import Picture
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
 
@@ -120,7 +120,7 @@ def info(
 
     from nucseg.datasets.reading import open_dataset
     from nucseg.datasets.report import contact_sheet, describe, inspect_dataset, summary
-    from nucseg.pictures import write_png
+    from nucseg.figures.pictures import write_png
 
     dataset = open_dataset(path)
     with progress_bar("Reading") as progress:
@@ -160,7 +160,7 @@ def preview(
     from nucseg.datasets.reading import open_dataset
     from nucseg.datasets.sheets import sheet
     from nucseg.errors import InputError, NucsegError
-    from nucseg.pictures import write_png
+    from nucseg.figures.pictures import write_png
 
     if recipe not in RECIPES:
         raise InputError(f"Wrong value of --recipe: {recipe!r}; expected {' or '.join(RECIPES)}.")
@@ -188,11 +188,11 @@ def preview(
 
 def _variants(sample: Sample, rng: np.random.Generator) -> list[tuple[Picture, str, bool]]:
     """Draw an image as the network would see it, and then with random changes."""
-    from nucseg.augment import augment
     from nucseg.config import Augmentation, Preprocessing
     from nucseg.datasets.sheets import thumbnail
-    from nucseg.preprocess import prepare, resize_labels
-    from nucseg.targets import foreground
+    from nucseg.images.preprocess import prepare, resize_labels
+    from nucseg.training.augment import augment
+    from nucseg.training.targets import foreground
 
     settings = Preprocessing()
     image = prepare(sample.pixels, settings)
@@ -212,7 +212,7 @@ def _crops(sample: Sample, rng: np.random.Generator) -> list[tuple[Picture, str,
 
     from nucseg.config import RECIPES
     from nucseg.datasets.sheets import thumbnail
-    from nucseg.preprocess import prepare
+    from nucseg.images.preprocess import prepare
     from nucseg.training.crops import Images, draw_crop
 
     settings = RECIPES["instance"]

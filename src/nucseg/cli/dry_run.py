@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 if TYPE_CHECKING:
-    from nucseg.inference.plan import Planned
+    from nucseg.batch.plan import Planned
     from nucseg.inference.segmenter import Model
 
 # Images that are told one by one; of more, the largest.
@@ -23,7 +23,7 @@ def tell_plan(
     inputs: Sequence[str], output: Path, model: Model, *, as_json: bool, **options: Any
 ) -> None:
     """Say what would be done with each image, and with all."""
-    from nucseg.inference.plan import plan_files
+    from nucseg.batch.plan import plan_files
 
     planned = plan_files(inputs, output, model, **options)
     if as_json:

@@ -98,12 +98,12 @@ def evaluate(
         nucseg evaluate my_images --labels out/labels -o judged
         nucseg evaluate data --model run -o judged --split run/split.csv --subset validation
     """
+    from nucseg.batch.records import FOLDER as RECORDS
     from nucseg.datasets.reading import open_dataset
     from nucseg.evaluation import evaluate as run
     from nucseg.evaluation import read_groups
     from nucseg.evaluation.report import write_report
     from nucseg.files import check_writable
-    from nucseg.inference.records import FOLDER as RECORDS
 
     if (output / RECORDS).is_dir():
         raise InputError(
@@ -138,7 +138,7 @@ def evaluate(
 
 def _drawn(*, wanted: bool | None) -> bool:
     """Tell whether to draw; where asked for in so many words, matplotlib must be there."""
-    from nucseg.plotting import require_matplotlib
+    from nucseg.figures.plotting import require_matplotlib
 
     if wanted:
         require_matplotlib("Drawing plots (--plots)")

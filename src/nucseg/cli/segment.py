@@ -16,8 +16,8 @@ from nucseg.cli.dry_run import tell_missing, tell_plan
 from nucseg.config import ConnectedComponents, Filtering, Reading, Segmenting, Watershed
 
 if TYPE_CHECKING:
+    from nucseg.batch.summary import Outcome
     from nucseg.inference.segmenter import Model
-    from nucseg.inference.summary import Outcome
 
 SOME_FAILED = 1
 INTERRUPTED = 130
@@ -167,7 +167,7 @@ def run_and_report(
     inputs: list[str], output: Path, model: Model, *, as_json: bool = False, **options: Any
 ) -> None:
     """Segment files with a progress bar and a closing summary; exit with 1 where some failed."""
-    from nucseg.inference.batch import segment_files
+    from nucseg.batch.run import segment_files
 
     start = time.perf_counter()
     try:
@@ -188,8 +188,8 @@ def run_and_report(
 
 
 def _summary(outcomes: list[Outcome], output: Path, seconds: float) -> dict[str, Any]:
+    from nucseg.batch.summary import REPORT, channels_told, counts_of_classes
     from nucseg.export.failures import causes_of
-    from nucseg.inference.summary import REPORT, channels_told, counts_of_classes
 
     done = sum(not outcome.kept for outcome in outcomes)
     causes = causes_of(outcomes)

@@ -10,11 +10,11 @@ from pathlib import PurePosixPath
 import numpy as np
 import numpy.typing as npt
 
+from nucseg.core.labelling import Doubt, read_labels
 from nucseg.datasets.samples import Dataset, Labels, Pixels, Problem, Sample
 from nucseg.datasets.storage import Files, read_rgb
 from nucseg.errors import InputError, NucsegError
 from nucseg.images import IMAGE_SUFFIXES, decode_image
-from nucseg.labelling import Doubt, read_labels
 
 
 def open_folders(files: Files) -> Dataset | None:
@@ -81,19 +81,19 @@ def to_labels(values: npt.NDArray[np.generic], name: str = "") -> tuple[Labels, 
     ----------
     values : ndarray, shape (H, W), or (H, W, C) with equal channels, whole numbers from 0
     name : str
-        Name of the file, if any: see `nucseg.labelling.read_labels`.
+        Name of the file, if any: see `nucseg.core.labelling.read_labels`.
 
     Returns
     -------
     labels : ndarray, shape (H, W), int32
         0 background, 1…N in the order of the values.
     doubts : tuple of Doubt
-        What `nucseg.labelling.read_labels` had to guess.
+        What `nucseg.core.labelling.read_labels` had to guess.
 
     Raises
     ------
     InputError
-        It is no label image: see `nucseg.labelling.read_labels`.
+        It is no label image: see `nucseg.core.labelling.read_labels`.
 
     Examples
     --------

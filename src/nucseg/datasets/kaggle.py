@@ -13,13 +13,13 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from nucseg.core.labelling import has_grey_edges, is_background, read_labels
 from nucseg.datasets.samples import Dataset, Labels, Pixels, Problem, Sample
 from nucseg.datasets.storage import Files, read_rgb
 from nucseg.errors import InputError, NucsegError
 from nucseg.files import png_fault
 from nucseg.images import IMAGE_SUFFIXES, decode_image
-from nucseg.labelling import has_grey_edges, is_background, read_labels
-from nucseg.preprocess import to_rgb
+from nucseg.images.preprocess import to_rgb
 
 Mask = npt.NDArray[np.bool_]
 

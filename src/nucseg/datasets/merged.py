@@ -12,7 +12,7 @@ from skimage.feature import peak_local_max
 from skimage.measure import regionprops
 from skimage.segmentation import watershed
 
-from nucseg.labelling import UNKNOWN
+from nucseg.core.labelling import UNKNOWN
 
 Labels = npt.NDArray[np.int32]
 

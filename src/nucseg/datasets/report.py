@@ -15,8 +15,8 @@ from nucseg.datasets.facts import Facts
 from nucseg.datasets.samples import NO_FACTS, Dataset, Kind, Problem, Sample
 from nucseg.datasets.sheets import sheet, thumbnail
 from nucseg.errors import NucsegError
-from nucseg.pictures import Picture
-from nucseg.preprocess import COLOURFUL, image_kind
+from nucseg.figures.pictures import Picture
+from nucseg.images.preprocess import COLOURFUL, image_kind
 
 Modality = Literal["fluorescence", "brightfield", "histology"]
 LISTED = 50

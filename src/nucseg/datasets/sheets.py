@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-from nucseg.pictures import Picture
-from nucseg.preprocess import resize_image, stretch, to_rgb
+from nucseg.figures.pictures import Picture
+from nucseg.images.preprocess import resize_image, stretch, to_rgb
 
 CAPTION = 16
 GAP = 4

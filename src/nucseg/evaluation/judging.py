@@ -10,12 +10,18 @@ import numpy as np
 
 from nucseg.datasets.reading import Dataset, Sample, open_dataset
 from nucseg.errors import InputError, MissingExtraError
+from nucseg.evaluation.metrics import (
+    KAGGLE_THRESHOLDS,
+    aggregated_jaccard,
+    match,
+    overlap,
+    pixel_counts,
+)
 from nucseg.evaluation.predictions import Predict, by_files, by_model
 from nucseg.evaluation.results import Evaluation, ImageResult
+from nucseg.images.preprocess import resize_labels
 from nucseg.inference.loading import load_model
 from nucseg.inference.segmenter import Model
-from nucseg.metrics import KAGGLE_THRESHOLDS, aggregated_jaccard, match, overlap, pixel_counts
-from nucseg.preprocess import resize_labels
 
 NO_GROUP = "unlisted"
 

@@ -10,12 +10,12 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import numpy.typing as npt
 
+from nucseg.core.labelling import Doubt
 from nucseg.datasets.folders import to_labels
 from nucseg.datasets.reading import Sample
 from nucseg.errors import InputError
 from nucseg.images import IMAGE_SUFFIXES, read_image
 from nucseg.inference.segmenter import Model
-from nucseg.labelling import Doubt
 
 Labels = npt.NDArray[np.integer]
 Predict = Callable[[Sample], "Prediction"]

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from nucseg.errors import InputError, MissingExtraError
+from nucseg.evaluation.metrics import KAGGLE_THRESHOLDS
 from nucseg.evaluation.results import AP_NAMES, Evaluation, ImageResult
 from nucseg.export.run_record import write_run_record
 from nucseg.export.tables import write_table
+from nucseg.figures.pictures import write_png
+from nucseg.figures.plotting import ap_plot, error_overlay, panel
 from nucseg.files import PARTIAL
-from nucseg.metrics import KAGGLE_THRESHOLDS
-from nucseg.pictures import write_png
-from nucseg.plotting import ap_plot, error_overlay, panel
 
 METRICS, IMAGES, PANELS, RUN = "metrics.json", "images.csv", "panels", "run.json"
 AP_PLOT = Path("plots") / "ap.png"

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from nucseg.datasets.reading import Sample
+from nucseg.evaluation.metrics import KAGGLE_THRESHOLDS, Matching, PixelCounts, pool
 from nucseg.evaluation.predictions import Predict
-from nucseg.metrics import KAGGLE_THRESHOLDS, Matching, PixelCounts, pool
 
 AP_NAMES = tuple(f"ap{round(100 * threshold)}" for threshold in KAGGLE_THRESHOLDS)
 
@@ -34,7 +34,7 @@ class ImageResult:
     pixels : PixelCounts or None
         Agreement of the masks.
     matchings : tuple of Matching
-        Matched nuclei at each of `nucseg.metrics.KAGGLE_THRESHOLDS`.
+        Matched nuclei at each of `nucseg.evaluation.metrics.KAGGLE_THRESHOLDS`.
     aji : float
         Aggregated Jaccard index.
     """

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
+from nucseg.core.segmented import Segmented
 from nucseg.errors import InputError, MissingExtraError
 from nucseg.export.coco import COCO_JSON
-from nucseg.export.format import Format, Segmented
+from nucseg.export.format import Format
 from nucseg.export.geojson import GEOJSON
 from nucseg.export.kaggle_rle import KAGGLE_RLE
 from nucseg.export.label_image import LabelImage, to_label_image

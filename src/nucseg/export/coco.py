@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from nucseg.export.format import Format, Segmented
+from nucseg.core.segmented import Segmented
+from nucseg.export.format import Format
 from nucseg.export.json_items import rounded, write_json_items
 from nucseg.export.runs import coco_texts, column_runs
 

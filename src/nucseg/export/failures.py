@@ -10,7 +10,7 @@ from typing import Protocol
 
 
 class Failed(Protocol):
-    """An image that failed; `nucseg.inference.batch.Outcome` is one, `ReportImage` another."""
+    """An image that failed; `nucseg.batch.run.Outcome` is one, `ReportImage` another."""
 
     @property
     def path(self) -> str:

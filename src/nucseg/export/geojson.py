@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from nucseg.export.format import Format, Segmented
+from nucseg.core.outlines import Polygon, Ring, outlines
+from nucseg.core.segmented import Place, Segmented
+from nucseg.export.format import Format
 from nucseg.export.json_items import rounded, write_json_items
 from nucseg.export.overlay import CLASS_COLOURS
-from nucseg.images import Place
-from nucseg.outlines import Polygon, Ring, outlines
 
 _CLASSIFICATION = {"name": "Nucleus", "color": [230, 159, 0]}
 

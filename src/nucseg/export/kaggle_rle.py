@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from nucseg.export.format import Format, Segmented
+from nucseg.core.segmented import Segmented
+from nucseg.export.format import Format
 from nucseg.export.runs import column_runs, kaggle_texts
 from nucseg.export.tables import Table, write_columns
 

@@ -8,11 +8,10 @@ from typing import Any, NoReturn
 import numpy as np
 import numpy.typing as npt
 
+from nucseg.core.labelling import whole_numbers
+from nucseg.core.segmented import InMemory, Place
 from nucseg.errors import InputError
-from nucseg.export.format import InMemory
 from nucseg.export.runs import column_runs
-from nucseg.images import Place
-from nucseg.labelling import whole_numbers
 
 UnsignedLabels = npt.NDArray[np.unsignedinteger[Any]]
 

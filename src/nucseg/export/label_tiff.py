@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nucseg.export.format import Format, Segmented
+from nucseg.core.segmented import Segmented
+from nucseg.export.format import Format
 from nucseg.export.tiff import write_tiff
 
 

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from nucseg.core.segmented import Segmented
 from nucseg.export.folders import whole_folder
-from nucseg.export.format import Format, Segmented
+from nucseg.export.format import Format
 from nucseg.export.runs import column_runs
 
 _WHITE = 255

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from nucseg.export.format import Segmented
+from nucseg.core.segmented import Segmented
 from nucseg.export.overlay import Picture, draw_overlay
 
 # Longest side of the picture, in pixels, and nuclei of the table that are shown.

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nucseg.core.segmented import Segmented, Windowed
 from nucseg.export.folders import whole_folder
-from nucseg.export.format import Format, Segmented, Windowed
+from nucseg.export.format import Format
 
 if TYPE_CHECKING:
     import zarr

@@ -9,10 +9,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from nucseg.core.segmented import Segmented, Windowed
 from nucseg.errors import InputError
-from nucseg.export.format import Format, Segmented, Windowed
+from nucseg.export.format import Format
 from nucseg.files import whole_file
-from nucseg.preprocess import Limits, displayed_limits, stretch, to_rgb
+from nucseg.images.preprocess import Limits, displayed_limits, stretch, to_rgb
 
 Picture = npt.NDArray[np.uint8]
 

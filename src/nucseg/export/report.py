@@ -15,15 +15,15 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from nucseg.core.segmented import Windowed
 from nucseg.errors import InputError
 from nucseg.export.failures import causes_of, without_name
-from nucseg.export.format import Windowed
-from nucseg.export.histogram import histogram_svg
-from nucseg.export.html import counted, definitions, figure, number, paragraph, section, table
 from nucseg.export.overlay import draw_overlay, reduced
 from nucseg.export.report_batch import Batch, Evenly, ReportImage
+from nucseg.figures.histogram import histogram_svg
+from nucseg.figures.html import counted, definitions, figure, number, paragraph, section, table
 from nucseg.files import whole_file
-from nucseg.preprocess import resize_labels, to_rgb
+from nucseg.images.preprocess import resize_labels, to_rgb
 
 __all__ = ["ReportImage", "thumbnail", "write_report"]
 

@@ -37,7 +37,7 @@ class ReportImage:
     error : str
         Why it failed, else empty.
     warnings : sequence of str
-        What looks wrong, in sentences; see `nucseg.quality.warnings_of`.
+        What looks wrong, in sentences; see `nucseg.images.quality.warnings_of`.
     thumbnail : bytes or None
         JPEG file, as `thumbnail` makes it.
     link : str

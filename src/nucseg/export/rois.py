@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nucseg.export.format import Format, Segmented
+from nucseg.core.outlines import Polygon, outlines
+from nucseg.core.segmented import Place, Segmented
+from nucseg.export.format import Format
 from nucseg.files import whole_file
-from nucseg.images import Place
-from nucseg.outlines import Polygon, outlines
 
 if TYPE_CHECKING:
     from roifile import ImagejRoi
@@ -60,7 +60,7 @@ def roi_bytes(polygons: list[Polygon], name: str, place: Place | None = None) ->
     Parameters
     ----------
     polygons : list of list of ndarray, shape (K, 2)
-        As `nucseg.outlines.outlines` gives them.
+        As `nucseg.core.outlines.outlines` gives them.
     name : str
     place : Place, optional
         Where the plane is in its stack.

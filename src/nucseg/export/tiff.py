@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nucseg.export.format import Windowed
+from nucseg.core.segmented import Windowed
 from nucseg.files import whole_file
 
 _MICROMETRES_PER_CENTIMETRE = 10_000

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, Literal
 import numpy as np
 import numpy.typing as npt
 
+from nucseg.core.segmented import Place
 from nucseg.errors import InputError
 from nucseg.images.faults import damaged, reading
 from nucseg.images.stains import nuclear_channel
@@ -34,27 +35,6 @@ COLOURS = ("red", "green", "blue", "alpha")
 _UNKNOWN = "IQ"
 
 Reason = Literal["only", "name", "asked", "first", "all", "colours"]
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a plane is in its file, counted from 0.
-
-    Attributes
-    ----------
-    channel : int or None
-        The one that was read; None where there is one, or all were.
-    z, t : int or None
-        Slice and time point; None where there is one, or slices were projected. `t` counts planes
-        of which the file does not say what they are, as Bio-Formats does, which QuPath reads by.
-    single : bool
-        Whether the file has one of these axes alone, so that ImageJ opens it as a plain stack.
-    """
-
-    channel: int | None = None
-    z: int | None = None
-    t: int | None = None
-    single: bool = False
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from nucseg.preprocess import FloatImage
-from nucseg.quality import LARGEST_UM, SMALLEST_UM
+from nucseg.images.preprocess import FloatImage
+from nucseg.images.quality import LARGEST_UM, SMALLEST_UM
 
 # Nuclei of lower scores are rather false than true, and do not count where scales are compared. Not
 # the minimum score of a model, which a user may change.

@@ -10,9 +10,9 @@ from scipy.sparse import csgraph
 from skimage.measure import label as connected_pieces
 
 from nucseg.config import OFFSET_RANGE, ConnectedComponents, Watershed
-from nucseg.preprocess import FloatImage
+from nucseg.core.filters import Labels, renumbered
+from nucseg.images.preprocess import FloatImage
 
-Labels = npt.NDArray[np.int32]
 Indices = npt.NDArray[np.intp]
 
 # A hole is filled where it has less than this share of the pixels of the nucleus around it.
@@ -281,18 +281,3 @@ def _fill_holes(labels: Labels) -> None:
     sizes = np.bincount(which, minlength=count)
     filled = (largest == smallest) & (sizes < _HOLE * np.bincount(flat)[largest])
     flat[pixels] = np.where(filled, largest, 0)[which]
-
-
-def renumbered(labels: Labels, keep: npt.NDArray[np.bool_]) -> Labels:
-    """Give the labels to keep new numbers from 1 on, in their order; the others become 0.
-
-    Parameters
-    ----------
-    labels : ndarray, shape (H, W), int32
-    keep : ndarray, shape (N + 1,), bool
-        For each label, the background's first, which stays 0.
-    """
-    keep = keep.copy()
-    keep[0] = False
-    renumbered = np.where(keep, np.cumsum(keep), 0).astype(np.int32)
-    return np.asarray(renumbered[labels], np.int32)

@@ -17,17 +17,16 @@ import numpy as np
 import numpy.typing as npt
 
 from nucseg.classes import Classifier, Predicted
+from nucseg.core.filters import keep_nuclei
+from nucseg.core.segmented import Part, Place, Windowed
 from nucseg.errors import InputError
-from nucseg.export.format import Part, Windowed
 from nucseg.files import PARTIAL
-from nucseg.images import Place
+from nucseg.images.outliers import SeenRange, range_windows
+from nucseg.images.preprocess import FloatImage, prepared_limits, sample_step
 from nucseg.inference.confidence import Confidence
-from nucseg.inference.filters import keep_nuclei
 from nucseg.inference.segmenter import Model
 from nucseg.inference.tiling import Slices, Stitcher
 from nucseg.measure import Columns, is_grey, measure_tile, nearest_neighbours
-from nucseg.outliers import SeenRange, range_windows
-from nucseg.preprocess import FloatImage, prepared_limits, sample_step
 
 # Side of the parts in which nuclei are measured and written, and the nuclei in one at most.
 _PART, _NUCLEI = 2048, 65_536

@@ -9,11 +9,11 @@ import numpy as np
 from scipy.special import expit, softmax
 
 from nucseg.errors import ModelError
+from nucseg.images.preprocess import FloatImage
 from nucseg.inference.runtimes import Runtime
 from nucseg.inference.scaling import at_scale, maps_at_size
 from nucseg.inference.turns import mean_over_turns
 from nucseg.models.zoo import Interface, ModelCard
-from nucseg.preprocess import FloatImage
 
 
 def run_network(
@@ -32,7 +32,7 @@ def run_network(
     card : ModelCard
         Of the runtime's model.
     prepared : ndarray, shape (H, W, 3), float32
-        As `nucseg.preprocess.prepare` gives it.
+        As `nucseg.images.preprocess.prepare` gives it.
     scale : float
         Factor by which it is resized for the network, a multiple of 1/32.
     start : (row, column)

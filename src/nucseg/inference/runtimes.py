@@ -11,8 +11,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from nucseg.errors import InputError, MissingExtraError, ModelError
+from nucseg.images.preprocess import FloatImage
 from nucseg.models.zoo import CARD, KERAS, ONNX, ModelCard, listed_file, read_card
-from nucseg.preprocess import FloatImage
 
 # `M_MMAP_THRESHOLD` of glibc's malloc.h.
 _MMAP_THRESHOLD = -3

@@ -18,7 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from nucseg.config import Scaling
-from nucseg.export.format import Windowed
+from nucseg.core.segmented import Windowed
+from nucseg.images.outliers import SeenRange
+from nucseg.images.preprocess import FloatImage, prepare
 from nucseg.inference.confidence import (
     CREDIBLE,
     USUAL_UM,
@@ -42,8 +44,6 @@ from nucseg.inference.scaling import (
     typical_diameter,
     whole_areas,
 )
-from nucseg.outliers import SeenRange
-from nucseg.preprocess import FloatImage, prepare
 
 if TYPE_CHECKING:
     from nucseg.inference.segmenter import Found, Model
@@ -68,7 +68,7 @@ def estimate_view(
     model : Model
     image : Windowed, shape (H, W) or (H, W, C), any real dtype
     limits : (low, high)
-        Of the image, see `nucseg.preprocess.prepared_limits`.
+        Of the image, see `nucseg.images.preprocess.prepared_limits`.
     scaling : Scaling
     pixel_size : tuple of float, optional
         Micrometres from pixel to pixel along rows and columns.

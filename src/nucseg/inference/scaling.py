@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from nucseg.config import INSTANCE_MAPS, OFFSET_MAPS, Scaling
-from nucseg.inference.instances import Labels
-from nucseg.preprocess import FloatImage, resize_image
+from nucseg.core.filters import Labels
+from nucseg.images.preprocess import FloatImage, resize_image
 
 # Fewer nuclei than this tell no scale.
 _ENOUGH = 3

@@ -13,11 +13,10 @@ import numpy.typing as npt
 
 from nucseg.classes import Classifier, Predicted
 from nucseg.config import Segmenting
-from nucseg.export.format import InMemory
-from nucseg.images import Place
+from nucseg.core.segmented import InMemory, Place
+from nucseg.images.preprocess import FloatImage
 from nucseg.inference.confidence import Confidence
 from nucseg.measure import Columns, measure
-from nucseg.preprocess import FloatImage
 
 
 @dataclass(frozen=True)

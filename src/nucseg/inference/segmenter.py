@@ -13,12 +13,14 @@ from pydantic import ValidationError
 
 from nucseg.classes import Classifier
 from nucseg.config import PIXEL_SIZES, Scaling, Segmenting
+from nucseg.core.filters import Labels, kept_nuclei
+from nucseg.core.segmented import Windowed
 from nucseg.errors import InputError
-from nucseg.export.format import Windowed
+from nucseg.images.outliers import SeenRange
+from nucseg.images.preprocess import FloatImage, image_kind, prepare, prepared_limits, resize_image
 from nucseg.images.units import plausible
 from nucseg.inference.confidence import Confidence, View, confidence
-from nucseg.inference.filters import kept_nuclei
-from nucseg.inference.instances import Labels, label_image
+from nucseg.inference.instances import label_image
 from nucseg.inference.network import run_network
 from nucseg.inference.runtimes import Runtime
 from nucseg.inference.scale_estimate import estimate_view
@@ -35,8 +37,6 @@ from nucseg.inference.tiling import (
     window_and_margin,
 )
 from nucseg.models.zoo import ModelCard
-from nucseg.outliers import SeenRange
-from nucseg.preprocess import FloatImage, image_kind, prepare, prepared_limits, resize_image
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,8 @@ class Model:
         ----------
         image : Windowed, shape (H, W) or (H, W, C), any real dtype
         limits : (low, high), optional
-            Of the image, see `nucseg.preprocess.prepared_limits`; needed where it is not in memory.
+            Of the image, see `nucseg.images.preprocess.prepared_limits`; needed where it is not in
+            memory.
         pixel_size : tuple of float, optional
             Micrometres from pixel to pixel along rows and columns.
 
@@ -327,7 +328,7 @@ class Model:
         ----------
         part : ndarray, shape (h, w) or (h, w, C), any real dtype
         limits : (low, high)
-            Of the image, see `nucseg.preprocess.prepared_limits`.
+            Of the image, see `nucseg.images.preprocess.prepared_limits`.
         scale : float
             A multiple of 1/32.
         progress : callable, optional
@@ -384,7 +385,7 @@ class Model:
         canvas : Canvas, shape (H, W)
             All 0; the nuclei are written there.
         limits : (low, high)
-            Of the image, see `nucseg.preprocess.prepared_limits`.
+            Of the image, see `nucseg.images.preprocess.prepared_limits`.
         probability : Canvas, shape (H, W), optional
             Gets the probability of each pixel to lie in a nucleus.
         progress : callable, optional

@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import find_objects
 
+from nucseg.core.overlap import Overlap, overlap
 from nucseg.errors import InputError
-from nucseg.overlap import Overlap, overlap
 
 Slices = tuple[slice, slice]
 Labels = npt.NDArray[np.int32]

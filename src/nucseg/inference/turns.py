@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from nucseg.config import OFFSET_MAPS
-from nucseg.preprocess import FloatImage
+from nucseg.images.preprocess import FloatImage
 
 
 def mean_over_turns(

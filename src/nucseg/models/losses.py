@@ -72,8 +72,8 @@ def instance_loss(names: tuple[str, ...]) -> Callable[[Any, Any], Any]:
     Returns
     -------
     callable
-        Of truth, shape (N, H, W, C + 1), as `nucseg.targets.training_targets` gives it, and maps,
-        shape (N, H, W, C); gives shape (N,).
+        Of truth, shape (N, H, W, C + 1), as `nucseg.training.targets.training_targets` gives it,
+        and maps, shape (N, H, W, C); gives shape (N,).
 
     Notes
     -----

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from nucseg.config import Filtering
-from nucseg.inference.filters import keep_nuclei
-from nucseg.inference.large import segment_large
+from nucseg.core.filters import keep_nuclei
+from nucseg.inference.planes import segment_plane
 from nucseg.inference.segmenter import Model
 from nucseg.inference.tiling import tiles
 from nucseg.measure import Columns, nearest_neighbours
@@ -121,19 +119,11 @@ def _in_plane(
     progress: Callable[[int, int], None],
 ) -> tuple[Labels, Columns]:
     plane = stack.plane(index)
-    if model.fits_memory(plane.shape):
-        whole = model.segment(plane.pixels(), pixel_size=pixel_size, progress=progress)
-        return whole.labels, whole.measurements()
-    with (
-        tempfile.TemporaryDirectory(prefix="nucseg-") as scratch,
-        segment_large(
-            model, plane, Path(scratch), pixel_size=pixel_size, progress=progress
-        ) as large,
-    ):
-        labels: Labels = np.zeros(large.labels.shape, large.labels.dtype)
+    with segment_plane(model, plane, pixel_size=pixel_size, progress=progress) as found:
+        labels: Labels = np.zeros(found.labels.shape, found.labels.dtype)
         for part in tiles((labels.shape[0], labels.shape[1]), size=_PART, margin=0):
-            labels[part.core] = large.labels[part.core]
-        return labels, large.measurements()
+            labels[part.core] = found.labels[part.core]
+        return labels, found.measurements()
 
 
 def kept_nuclei(found: Found, settings: Filtering) -> Kept:

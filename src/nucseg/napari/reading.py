@@ -7,12 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from nucseg.batch.inputs import Input
+from nucseg.batch.records import read_measurements
+from nucseg.batch.summary import RUN
 from nucseg.errors import InputError, NucsegError
 from nucseg.export import FORMATS
 from nucseg.images import Source, open_image, read_image, read_plane
-from nucseg.inference.inputs import Input
-from nucseg.inference.records import read_measurements
-from nucseg.inference.summary import RUN
 from nucseg.measure import Columns
 from nucseg.napari.samples import LayerData
 

@@ -10,12 +10,12 @@ from typing import Any, NoReturn
 import numpy as np
 import numpy.typing as npt
 
+from nucseg.batch.summary import MEASUREMENTS
+from nucseg.core.segmented import InMemory
 from nucseg.errors import InputError
 from nucseg.export import FORMATS, Format, check_formats, save_formats, to_label_image
-from nucseg.export.format import InMemory
 from nucseg.export.tables import write_table
 from nucseg.images.units import plausible
-from nucseg.inference.summary import MEASUREMENTS
 from nucseg.measure import Columns, measure
 from nucseg.napari.finding import Labels, PixelSize
 from nucseg.napari.stacks import Stack

@@ -99,8 +99,8 @@ class PredictionDisplay(keras.callbacks.Callback):
             return
         import tensorflow as tf
 
-        from nucseg.pictures import write_png
-        from nucseg.plotting import panel
+        from nucseg.figures.pictures import write_png
+        from nucseg.figures.plotting import panel
 
         masks = (
             np.asarray(self.model.predict_on_batch(self.arrays.images))[..., 0] >= self.threshold

@@ -12,18 +12,18 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from nucseg.augment import crowded_field, random_crop, separate_copies
 from nucseg.config import Crops, Preprocessing, Training
-from nucseg.datasets.clutter import clutter_image
+from nucseg.core.labelling import MOST_LABELS
 from nucseg.datasets.facts import FACTS
 from nucseg.datasets.merged import part_merged, seem_merged
 from nucseg.datasets.reading import Dataset, Facts, Sample
 from nucseg.datasets.report import guess_modality
 from nucseg.errors import InputError
-from nucseg.labelling import MOST_LABELS
-from nucseg.preprocess import prepare
-from nucseg.targets import training_targets
+from nucseg.images.preprocess import prepare
+from nucseg.training.augment import crowded_field, random_crop, separate_copies
+from nucseg.training.augment.clutter import clutter_image
 from nucseg.training.pipeline import Arrays, labelled_samples
+from nucseg.training.targets import training_targets
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -44,7 +44,7 @@ class Images:
     images : tuple of ndarray, each shape (H, W, 3), uint8
         Stretched, 0 to 255.
     labels : tuple of ndarray, each shape (H, W), int32
-        `nucseg.labelling.UNKNOWN` where nobody has said what is there.
+        `nucseg.core.labelling.UNKNOWN` where nobody has said what is there.
     chances : ndarray, shape (N,), float64
         How often each is drawn; they sum to 1.
     borders : tuple of bool
@@ -242,7 +242,7 @@ def cut_crop(
     -------
     crop : ndarray, shape (size, size, 3), float32, in [0, 1]
     maps : ndarray, shape (size, size, outputs + 1), float32
-        As `nucseg.targets.training_targets` gives them.
+        As `nucseg.training.targets.training_targets` gives them.
     """
     rng = np.random.default_rng((settings.seed, epoch, place))
     image, labels, borders = draw_crop(images, settings, rng)
@@ -266,7 +266,7 @@ def draw_crop(
     -------
     crop : ndarray, shape (size, size, 3), float32, in [0, 1]
     labels : ndarray, shape (size, size), int32
-        `nucseg.labelling.UNKNOWN` where nobody has said what is there.
+        `nucseg.core.labelling.UNKNOWN` where nobody has said what is there.
     borders : bool
         Whether nuclei that touch are told apart.
     """

@@ -71,8 +71,8 @@ def write_model(
     record : dict
         What ``model.json`` says of the training.
     """
+    from nucseg.figures.plotting import history_plots
     from nucseg.models.picture import architecture_picture
-    from nucseg.plotting import history_plots
 
     save_model(
         folder,

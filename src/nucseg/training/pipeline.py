@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from nucseg.augment import augment
 from nucseg.config import Augmentation, Preprocessing
 from nucseg.datasets.reading import Dataset, Sample
 from nucseg.errors import InputError
-from nucseg.preprocess import prepare, resize_labels
-from nucseg.targets import foreground
+from nucseg.images.preprocess import prepare, resize_labels
+from nucseg.training.augment import augment
+from nucseg.training.targets import foreground
 
 if TYPE_CHECKING:
     import tensorflow as tf

@@ -17,11 +17,11 @@ from scipy.special import expit
 
 from nucseg.config import Scoring, Watershed
 from nucseg.datasets.reading import Dataset
+from nucseg.evaluation.metrics import kaggle_map, overlap
+from nucseg.images.preprocess import FloatImage, image_kind
 from nucseg.inference.instances import watershed
 from nucseg.inference.scores import expected_iou, nucleus_features
 from nucseg.inference.segmenter import Model
-from nucseg.metrics import kaggle_map, overlap
-from nucseg.preprocess import FloatImage, image_kind
 
 logger = logging.getLogger(__name__)
 

@@ -1,9 +1,0 @@
-"""Random changes of training images together with their targets, as plain functions of arrays."""
-
-from __future__ import annotations
-
-from nucseg.augment.crops import random_crop, separate_copies
-from nucseg.augment.crowds import crowded_field
-from nucseg.augment.whole import augment
-
-__all__ = ["augment", "crowded_field", "random_crop", "separate_copies"]

@@ -1,0 +1,1 @@
+"""Many files: inputs, records, resuming, the run around them."""

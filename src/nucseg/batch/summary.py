@@ -1,0 +1,344 @@
+"""What a run writes of all its images: tables, report and what the run was.
+
+All is put together from what is kept of each image, so that a run which was broken off and resumed
+gives the same as one that was not.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import quote
+
+import numpy as np
+
+from nucseg import __version__
+from nucseg.batch import records
+from nucseg.batch.inputs import Input
+from nucseg.batch.records import MeasurementParts, Record
+from nucseg.export import output_files
+from nucseg.export.overlay import CLASS_COLOUR_NAMES, OVERLAY_PNG
+from nucseg.export.parquet import write_parquet
+from nucseg.export.report import ReportImage, write_report
+from nucseg.export.tables import EXCEL, EXCEL_EU, write_table
+from nucseg.figures.html import counted
+from nucseg.images import Chosen
+from nucseg.images.quality import warnings_of
+from nucseg.inference.confidence import Confidence, confidence_from
+from nucseg.inference.segmenter import Model
+from nucseg.measure import MEAN, mean_of_channels
+
+IMAGES = "images.csv"
+MEASUREMENTS = "measurements.csv"
+PARQUET = "measurements.parquet"
+REPORT = "report.html"
+RUN = "run.json"
+OF_ALL = (IMAGES, MEASUREMENTS, PARQUET, REPORT, RUN)
+
+_AREA, _AREA_UM2 = "area", "area_um2"
+_NONE = np.zeros(0, np.float32)
+_DONE = ("ok", "empty")
+# Reasons for a channel of which somebody should know.
+_TOLD = ("name", "asked", "first", "all")
+_OUTCOME = ("status", "nuclei", "seconds", "error")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How it went with one image: a row of ``images.csv``.
+
+    Attributes
+    ----------
+    path : str
+        The image, as the user named it.
+    status : {"ok", "empty", "failed", "missing"}
+        With nuclei, without any, not segmented, or a plane that the file does not hold.
+    nuclei : int
+        Their number.
+    seconds : float
+        Time that the image took.
+    error : str
+        Why it failed, else empty.
+    plane : str
+        Which of the image's planes, if it has several.
+    warnings : tuple of str
+        What looks wrong with the image, in sentences; see `nucseg.images.quality.warnings_of`.
+    kept : bool
+        Whether it was done by an earlier run.
+    confidence : Confidence or None
+        How sure the model is of the image; None where it failed.
+    chosen : Chosen or None
+        Which channel was read, and why; None where the image could not be opened.
+    classes : mapping of str to int
+        Nuclei of each class; empty where they have none.
+    """
+
+    path: str
+    status: Literal["ok", "empty", "failed", "missing"]
+    nuclei: int
+    seconds: float
+    error: str
+    plane: str = ""
+    warnings: tuple[str, ...] = ()
+    kept: bool = False
+    confidence: Confidence | None = None
+    chosen: Chosen | None = None
+    classes: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def median_score(self) -> float | None:
+        """Median score of the nuclei found, where it is known."""
+        return None if self.confidence is None else self.confidence.median_score
+
+    @property
+    def low_confidence(self) -> bool:
+        """Whether somebody should look at the image first."""
+        return self.confidence is not None and self.confidence.low
+
+
+def outcome_of(image: Input, record: Record) -> Outcome:
+    """Tell by its record how it went with an image."""
+    sureness = confidence_from(record.get("confidence"))
+    return Outcome(
+        path=str(image.path),
+        plane=image.plane,
+        warnings=_warnings(record, sureness),
+        kept=record.get("kept", False),
+        confidence=sureness,
+        chosen=Chosen(**record["chosen"]) if "chosen" in record else None,
+        classes=record.get("classes", {}),
+        **{key: record[key] for key in _OUTCOME},
+    )
+
+
+def _warnings(record: Record, sureness: Confidence | None) -> tuple[str, ...]:
+    """Sentences on what looks wrong with an image, the gravest first."""
+    doubts = [] if sureness is None else sureness.warnings()
+    doubts += record.get("reading_warnings", []) + record.get("class_warnings", [])
+    if "quality" in record:
+        doubts += warnings_of(record["quality"], pixel_size=record.get("pixel_size"))
+    return tuple(doubts)
+
+
+def write_tables(
+    folder: Path, images: Sequence[Input], outcomes: Sequence[Outcome], of_all: Sequence[str]
+) -> None:
+    """Write ``measurements.csv``, ``images.csv`` and, if asked for, ``measurements.parquet``.
+
+    Other columns of a list of inputs follow in ``images.csv``.
+
+    Raises
+    ------
+    InputError
+        They cannot be written.
+    """
+    dialect = EXCEL_EU if EXCEL_EU.name in of_all else EXCEL
+    # A column that tells planes apart, where there are any.
+    plane = ("plane",) if any(image.plane for image in images) else ()
+    names = ("image", *plane, "label")
+    measurements = MeasurementParts(folder, images)
+    write_table(folder / MEASUREMENTS, measurements, names=names, dialect=dialect)
+    if "parquet" in of_all:
+        write_parquet(folder / PARQUET, measurements, names=names)
+    columns = ("path", *plane, *_OUTCOME)
+    rows: dict[str, list[Any]] = {
+        name: [getattr(outcome, name) for outcome in outcomes] for name in columns
+    }
+    # A mean over the column is not to count what nobody looked at.
+    rows["nuclei"] = [None if each.status == "missing" else each.nuclei for each in outcomes]
+    rows["warnings"] = [" ".join(outcome.warnings) for outcome in outcomes]
+    rows |= _class_columns(outcomes)
+    rows |= _confidence_columns(outcomes) | _channel_columns(outcomes)
+    write_table(folder / IMAGES, [rows | _listed_columns(images, rows)], dialect=dialect)
+
+
+def counts_of_classes(outcomes: Sequence[Outcome]) -> dict[str, int]:
+    """Count the nuclei of each class in all images; empty where they have none."""
+    names = dict.fromkeys(name for each in outcomes for name in each.classes)
+    return {name: sum(each.classes.get(name, 0) for each in outcomes) for name in names}
+
+
+def _class_columns(outcomes: Sequence[Outcome]) -> dict[str, list[int | None]]:
+    """Columns of ``images.csv`` with the nuclei of each class; empty where nobody looked."""
+    return {
+        f"class_{name}": [each.classes.get(name) for each in outcomes]
+        for name in counts_of_classes(outcomes)
+    }
+
+
+def _channel_columns(outcomes: Sequence[Outcome]) -> dict[str, list[Any]]:
+    """Columns of ``images.csv`` that say which channel was read, of how many, and why."""
+    known = [outcome.chosen for outcome in outcomes]
+    return {
+        "channel": [each and each.name for each in known],
+        "channels": [each and each.of for each in known],
+        "channel_by": [each and each.by for each in known],
+    }
+
+
+def channels_told(outcomes: Sequence[Outcome]) -> list[str]:
+    """Say which channels were read, where images have several: a sentence for each choice."""
+    several = [
+        each.chosen
+        for each in outcomes
+        if each.chosen is not None and each.status in _DONE and each.chosen.by in _TOLD
+    ]
+    return [
+        f"Channel: {_of_how_many(chosen)}, in {count} {'image' if count == 1 else 'images'}."
+        for chosen, count in Counter(several).most_common()
+    ]
+
+
+def _of_how_many(chosen: Chosen) -> str:
+    unknown = "since no name says which shows nuclei; choose one by --channel"
+    if chosen.by == "all":
+        return f"all {chosen.of}, {unknown}"
+    if chosen.by == "first" or chosen.number is None:
+        return f"the first{' 3' if chosen.of > 3 else ''} of {chosen.of}, {unknown}"
+    why = "by its name" if chosen.by == "name" else "as asked for"
+    return f"{chosen.name} ({chosen.number + 1} of {chosen.of}, {why})"
+
+
+def _listed_columns(images: Sequence[Input], own: Collection[str]) -> dict[str, list[str]]:
+    """Columns that lists of inputs gave; ``list_`` is put before names that are nucseg's own."""
+    given = [dict(image.columns) for image in images]
+    names = dict.fromkeys(name for each in given for name in each)
+    taken = {name.casefold() for name in own}
+    return {
+        f"list_{name}" if name.casefold() in taken else name: [each.get(name, "") for each in given]
+        for name in names
+    }
+
+
+def _confidence_columns(outcomes: Sequence[Outcome]) -> dict[str, list[Any]]:
+    """Columns of ``images.csv`` that say how sure the model is; empty where that is not known."""
+    known = [outcome.confidence for outcome in outcomes]
+    return {
+        "median_score": [each and each.median_score for each in known],
+        "dropped": [each and each.dropped for each in known],
+        "diameter": [each and each.view.diameter for each in known],
+        "scale": [each and each.view.scale for each in known],
+        "scale_source": [each and each.view.source for each in known],
+    }
+
+
+def write_run_report(
+    folder: Path,
+    images: Sequence[Input],
+    outcomes: Sequence[Outcome],
+    model: Model,
+    formats: Sequence[str],
+) -> None:
+    """Write ``report.html`` from what is kept of each image, one after the other.
+
+    Raises
+    ------
+    InputError
+        It cannot be written.
+    """
+    facts = {
+        "Model": model.card.name,
+        "nucseg": __version__,
+        **({"Channels": " ".join(told)} if (told := channels_told(outcomes)) else {}),
+        **_classes_told(model, outcomes),
+        "Beside this page": "images.csv (these counts), measurements.csv (all nuclei), run.json "
+        f"(all settings), {', '.join(f'{name}/' for name in formats)}",
+    }
+    write_report(folder / REPORT, _shown(folder, images, outcomes, formats), facts=facts)
+
+
+def _classes_told(model: Model, outcomes: Sequence[Outcome]) -> dict[str, str]:
+    """Say which classes there are, in what colours, and how far they may be trusted."""
+    if model.classifier is None:
+        return {}
+    found = counts_of_classes(outcomes)
+    each = [
+        f"{name} ({colour}): {counted(found.get(name, 0), 'nucleus', 'nuclei')}"
+        for name, colour in zip(model.classifier.names, CLASS_COLOUR_NAMES, strict=False)
+    ]
+    return {
+        "Classes": "; ".join(each),
+        "Accuracy of the classes": f"{model.classifier.accuracy.told()} when they were trained.",
+    }
+
+
+def _shown(
+    folder: Path, images: Sequence[Input], outcomes: Sequence[Outcome], formats: Sequence[str]
+) -> Iterator[ReportImage]:
+    linked = OVERLAY_PNG.name in formats
+    for image, outcome in zip(images, outcomes, strict=True):
+        columns = records.read_measurements(folder, image, (_AREA, MEAN))
+        has_size = _AREA_UM2 in columns
+        yield ReportImage(
+            path=outcome.path,
+            plane=outcome.plane,
+            status=outcome.status,
+            nuclei=outcome.nuclei,
+            error=outcome.error,
+            warnings=outcome.warnings,
+            thumbnail=records.read_thumbnail(folder, image),
+            link=_address(folder, image) if linked and outcome.status in _DONE else "",
+            areas=columns.get(_AREA_UM2 if has_size else _AREA, _NONE),
+            intensities=mean_of_channels(columns),
+            unit="µm²" if has_size else "pixels",
+            median_score=outcome.median_score,
+            low_confidence=outcome.low_confidence,
+        )
+
+
+def _address(folder: Path, image: Input) -> str:
+    """Where the overlay of an image lies, from where the page does."""
+    (path,) = output_files(folder, image.name, [OVERLAY_PNG.name])
+    return quote(os.fsencode(path.relative_to(folder).as_posix()))
+
+
+def describe_run(
+    model: Model, images: Sequence[Input], formats: Sequence[str], command: Sequence[str]
+) -> Record:
+    """Say for ``run.json`` what is to be done."""
+    return {
+        "command": list(command),
+        "working_folder": str(Path.cwd()),
+        "finished": False,
+        "formats": list(formats),
+        "model": model.card.model_dump(mode="json"),
+        "scale": model.scale or ("estimated" if model.card.scaling else 1),
+        "classes": model.classifier and model.classifier.model_dump(mode="json"),
+        "inputs": {str(image.path): None for image in images},
+    }
+
+
+def what_was_read(folder: Path, images: Sequence[Input]) -> Record:
+    """Hashes of the inputs, which of their channels were chosen, and how sure the model is."""
+    known = [(image, records.read_record(folder, image)) for image in images]
+    hashes: dict[str, str | None] = {}
+    channels: dict[str, list[str]] = {}
+    for image, record in known:
+        path = str(image.path)
+        hashes[path] = hashes.get(path) or record.get("sha256")
+        chosen = channels.setdefault(path, [])
+        if "chosen" in record and record["chosen"]["name"] not in chosen:
+            chosen.append(record["chosen"]["name"])
+    return {
+        "inputs": hashes,
+        "channels": {path: ", ".join(chosen) for path, chosen in channels.items()},
+        "channel_choices": [
+            {"path": str(image.path), "plane": image.plane, **record["chosen"]}
+            for image, record in known
+            if "chosen" in record
+        ],
+        "missing": [
+            {"path": str(image.path), "plane": image.plane}
+            for image, record in known
+            if record.get("status") == "missing"
+        ],
+        "confidence": [
+            {"path": str(image.path), "plane": image.plane, **record["confidence"]}
+            for image, record in known
+            if record.get("confidence")
+        ],
+    }

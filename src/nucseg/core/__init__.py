@@ -1,0 +1,1 @@
+"""What all else is built on: label images, outlines, shapes, filters of nuclei."""

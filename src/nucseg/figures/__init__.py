@@ -1,0 +1,1 @@
+"""What draws: images with nuclei, curves, histograms, parts of pages."""
