@@ -7,6 +7,11 @@ const STEP = 1.25;
 const PAN = 60;
 // Pointers that moved less than this have clicked.
 const CLICK = 5;
+// Tools that draw lines.
+const DRAWS = ["draw", "split"];
+// Share of the view that a nucleus takes at least when it is looked at closely.
+const CLOSE_UP = 0.12;
+const UNKNOWN = [150, 150, 150];
 
 export class Viewer {
   constructor(canvas, { onHover, onSelect, onLine, onZoom }) {
@@ -18,6 +23,8 @@ export class Viewer {
     this.outlines = true;
     this.dropped = false;
     this.colour = "auto";
+    // Colours of the classes; none while there are no classes to show.
+    this.classColours = null;
     this.line = [];
     this.pointers = new Map();
     this.listen();
@@ -77,6 +84,15 @@ export class Viewer {
     this.view.x = this.width / 2 - (left + width / 2) * scale;
     this.view.y = this.height / 2 - (top + height / 2) * scale;
     this.keepInside();
+  }
+
+  // Bring a nucleus into view, and come closer where it is small.
+  closeUp(label) {
+    const [, , height, width] = this.shown.nuclei.box(label);
+    const wanted = (CLOSE_UP * Math.min(this.width, this.height)) / Math.max(height, width);
+    if (this.view.scale < wanted) this.zoom(wanted / this.view.scale);
+    this.reveal(label);
+    this.redraw();
   }
 
   resize() {
@@ -162,6 +178,7 @@ export class Viewer {
     context.imageSmoothingEnabled = scale < 2;
     this.paint(pyramid[level], labels, place);
     if (this.outlines) this.drawOutlines(place);
+    if (this.classColours) this.drawMarks(place);
     this.drawMarked(place);
     this.drawLine(place);
     this.onZoom(this.view.scale);
@@ -183,7 +200,9 @@ export class Viewer {
 
   drawOutlines(place) {
     const { labels, nuclei, bright } = this.shown;
-    const colour = colouring(this.colour, bright);
+    const colour = this.classColours?.trained
+      ? (label) => this.classColours[nuclei.classOf(label)] ?? UNKNOWN
+      : colouring(this.colour, bright);
     if (place.scale < 1) {
       // From afar: outlines on as many pixels as the screen has.
       const step = 2 ** (Math.floor(Math.log2(1 / place.scale)) + 1);
@@ -206,6 +225,20 @@ export class Viewer {
       if ((!kept && !this.dropped) || !this.isInView(nuclei.box(label), place)) continue;
       context.strokeStyle = kept ? css(colour(label)) : DROPPED_CSS;
       context.stroke(labels.outline(label, nuclei.box(label)));
+    }
+  }
+
+  // Fill the nuclei that were marked with the colour of their class.
+  drawMarks(place) {
+    const { context } = this;
+    const { labels, nuclei } = this.shown;
+    this.intoImage(place);
+    for (const [label, number] of nuclei.marks ?? []) {
+      if (!nuclei.has(label) || !this.isInView(nuclei.box(label), place)) continue;
+      context.globalAlpha = 0.45;
+      context.fillStyle = css(this.classColours[number]);
+      context.fill(labels.area(label, nuclei.box(label)));
+      context.globalAlpha = 1;
     }
   }
 
@@ -290,7 +323,7 @@ export class Viewer {
     const [x, y] = [event.offsetX, event.offsetY];
     this.pointers.set(event.pointerId, { x, y, startX: x, startY: y, moved: false, pans: event.button === 1 });
     // A second finger zooms and moves, whatever the tool.
-    this.line = this.pointers.size === 1 && this.tool !== "select" && event.button === 0 ? [this.toImage(x, y)] : [];
+    this.line = this.pointers.size === 1 && DRAWS.includes(this.tool) && event.button === 0 ? [this.toImage(x, y)] : [];
   }
 
   move(event) {
@@ -308,7 +341,7 @@ export class Viewer {
     } else if (this.line.length) {
       this.line.push(this.toImage(pointer.x, pointer.y));
       this.redraw();
-    } else if (pointer.moved && (this.tool === "select" || pointer.pans)) {
+    } else if (pointer.moved && (!DRAWS.includes(this.tool) || pointer.pans)) {
       this.pan(pointer.x - before.x, pointer.y - before.y);
     }
   }
