@@ -23,6 +23,7 @@ export class ClassPanel {
     this.asked = null;
     this.seen = [];
     this.work = Promise.resolve();
+    this.fresh = true;
     this.showList();
     this.show();
   }
@@ -48,6 +49,9 @@ export class ClassPanel {
     if (!state.classes.some(({ id }) => id === this.chosen)) this.chosen = state.classes[0]?.id ?? 0;
     const entry = this.current();
     if (entry?.nuclei && state.image?.id === entry.info.id) entry.nuclei.setClasses(state);
+    // After the page was loaded again, what was begun is shown.
+    if (this.fresh && state.classes.some(({ marks }) => marks)) $("classes").open = true;
+    this.fresh = false;
     // Whoever writes a name goes on writing.
     if (others && !$("class-list").contains(document.activeElement)) this.showList();
     this.show();
@@ -59,7 +63,7 @@ export class ClassPanel {
       const swatch = element("span", { className: "swatch", "aria-hidden": "true" });
       swatch.style.background = `rgb(${colour.join(" ")})`;
       const choose = element("button", { type: "button", className: "choose", title: `Choose this class (${place + 1})`, "aria-label": `Mark nuclei as ${name}` }, swatch, `${place + 1}`);
-      choose.addEventListener("click", () => this.choose(id));
+      choose.addEventListener("click", () => this.answer(id));
       const field = element("input", { type: "text", value: name, maxLength: 40, "aria-label": `Name of class ${place + 1}` });
       field.addEventListener("input", () => this.nameSoon());
       field.addEventListener("change", () => this.rename());
@@ -70,6 +74,25 @@ export class ClassPanel {
       return row;
     });
     $("class-list").replaceChildren(...rows);
+    this.showBar();
+  }
+
+  // Where the panel is out of sight, as on telephones, classes are chosen beside the image.
+  showBar() {
+    const buttons = this.state.classes.map(({ id, name, colour }) => {
+      const swatch = element("span", { className: "swatch", "aria-hidden": "true" });
+      swatch.style.background = `rgb(${colour.join(" ")})`;
+      const button = element("button", { type: "button", "aria-pressed": id === this.chosen }, swatch, name);
+      button.addEventListener("click", () => this.answer(id));
+      return button;
+    });
+    const next = element("button", { type: "button", textContent: "Next uncertain", disabled: !this.state.accuracy });
+    next.addEventListener("click", () => this.next());
+    // Whoever is at a button stays there.
+    const place = [...$("class-bar").children].indexOf(document.activeElement);
+    $("class-bar").replaceChildren(...buttons, next);
+    if (place >= 0) $("class-bar").children[place]?.focus();
+    $("class-bar").hidden = this.viewer.tool !== "mark";
   }
 
   show() {
@@ -83,13 +106,14 @@ export class ClassPanel {
       row.querySelector(".choose").setAttribute("aria-pressed", each.id === this.chosen);
       row.querySelector(".choose").setAttribute("aria-label", `Mark nuclei as ${each.name}`);
     }
+    this.showBar();
     $("classes-fewest").textContent = fewest ?? 3;
     $("class-add").disabled = !classes.length || classes.length >= colours.length;
     $("class-undo").disabled = !can_undo;
     $("class-next").disabled = $("class-save").disabled = !accuracy;
     $("class-lacking").textContent = lacking;
     $("class-lacking").hidden = !lacking;
-    $("class-accuracy").hidden = !accuracy;
+    $("class-accuracy").hidden = $("class-hint").hidden = !accuracy;
     if (accuracy) {
       const guess = `${Math.round(100 * accuracy.commonest)} %`;
       $("class-accuracy").textContent = `Cross-validated: ${accuracy.told}. Always saying the commonest class: ${guess}.`;
@@ -100,9 +124,7 @@ export class ClassPanel {
     const active = marks > 0 || this.viewer.tool === "mark";
     $("show-classes-row").hidden = !active;
     const shown = active && $("show-classes").checked && colours.length;
-    const made = shown ? colours.slice(0, classes.length) : null;
-    if (made) made.trained = Boolean(accuracy && image?.labels?.length);
-    this.viewer.set("classColours", made);
+    this.viewer.set("classColours", shown ? colours.slice(0, classes.length) : null);
   }
 
   names() {
@@ -143,6 +165,12 @@ export class ClassPanel {
     this.show();
     const { name } = this.state.classes.find((each) => each.id === id) ?? {};
     if (name) say(`Click nuclei of the class ${name}.`);
+  }
+
+  // Choose a class, and mark the nucleus that was asked about while it is selected.
+  answer(id) {
+    this.choose(id);
+    if (this.asked && this.asked[0] === this.image && this.asked[1] === this.viewer.selected) this.mark(this.asked[1]);
   }
 
   chosenTool(name) {
@@ -192,7 +220,7 @@ export class ClassPanel {
       await this.onNucleus(image, number);
       const found = this.current()?.nuclei?.classes?.get(number);
       const guess = found ? `: ${this.state.classes[found[0]].name} with ${Math.round(100 * found[1])} %` : "";
-      say(`Uncertain${guess}. Press the number of its class, or click it.`);
+      say(`Uncertain${guess}. Choose its class, by its number or button.`);
     });
   }
 
@@ -214,10 +242,6 @@ export class ClassPanel {
     else if (key === "u") this.next();
     else if (key === "enter") {
       if (this.viewer.selected) this.mark(this.viewer.selected);
-    } else {
-      this.choose(this.state.classes[Number(key) - 1].id);
-      // The nucleus that was asked about is answered by the number alone.
-      if (this.asked && this.asked[0] === this.image && this.asked[1] === this.viewer.selected) this.mark(this.asked[1]);
-    }
+    } else this.answer(this.state.classes[Number(key) - 1].id);
   }
 }

@@ -11,7 +11,8 @@ const CLICK = 5;
 const DRAWS = ["draw", "split"];
 // Share of the view that a nucleus takes at least when it is looked at closely.
 const CLOSE_UP = 0.12;
-const UNKNOWN = [150, 150, 150];
+// Of nuclei without a class, on dark and on bright images.
+const UNKNOWN = [[190, 190, 190], [90, 90, 90]];
 
 export class Viewer {
   constructor(canvas, { onHover, onSelect, onLine, onZoom }) {
@@ -88,10 +89,17 @@ export class Viewer {
 
   // Bring a nucleus into view, and come closer where it is small.
   closeUp(label) {
-    const [, , height, width] = this.shown.nuclei.box(label);
+    const { labels, nuclei } = this.shown;
+    const [top, left, height, width] = nuclei.box(label);
     const wanted = (CLOSE_UP * Math.min(this.width, this.height)) / Math.max(height, width);
-    if (this.view.scale < wanted) this.zoom(wanted / this.view.scale);
-    this.reveal(label);
+    const scale = Math.min(Math.max(this.view.scale, wanted), CLOSEST);
+    // In the middle, but for nuclei near the edges of the image.
+    const place = (middle, length, room) => {
+      const free = room - length * scale;
+      return free >= 0 ? free / 2 : Math.min(Math.max(room / 2 - middle * scale, free), 0);
+    };
+    const x = place(left + width / 2, labels.width, this.width);
+    this.view = { scale, x, y: place(top + height / 2, labels.height, this.height) };
     this.redraw();
   }
 
@@ -120,8 +128,9 @@ export class Viewer {
 
   fit() {
     if (!this.shown || !this.width) return;
-    this.view.scale = this.fitScale();
-    this.keepInside();
+    const scale = this.fitScale();
+    const { labels } = this.shown;
+    this.view = { scale, x: (this.width - labels.width * scale) / 2, y: (this.height - labels.height * scale) / 2 };
     this.redraw();
   }
 
@@ -200,8 +209,8 @@ export class Viewer {
 
   drawOutlines(place) {
     const { labels, nuclei, bright } = this.shown;
-    const colour = this.classColours?.trained
-      ? (label) => this.classColours[nuclei.classOf(label)] ?? UNKNOWN
+    const colour = this.classColours
+      ? (label) => this.classColours[nuclei.classOf(label)] ?? UNKNOWN[Number(bright)]
       : colouring(this.colour, bright);
     if (place.scale < 1) {
       // From afar: outlines on as many pixels as the screen has.
