@@ -270,6 +270,10 @@ class Segmenting(Reading):
         False,
         description="Keep what an earlier run with the same settings has done and do the rest.",
     )
+    classes: str | None = Field(
+        None,
+        description="File of classes, as the web app saves it: each nucleus gets a class.",
+    )
     tta: bool = Field(
         False,
         description="Look at each image eight times, turned and mirrored, and take the mean: a "

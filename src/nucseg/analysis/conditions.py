@@ -86,7 +86,7 @@ def _table(path: Path) -> pd.DataFrame:
             decimal="," if european else ".",
             encoding="utf-8-sig",
             keep_default_na=True,
-            dtype={"image": str, "plane": str, "error": str, "warnings": str},
+            dtype={"class": str, "image": str, "plane": str, "error": str, "warnings": str},
         )
     except OSError as error:
         raise InputError(

@@ -19,6 +19,8 @@ from nucseg.errors import InputError
 COUNT = "nuclei"
 # Measurements that are compared unless others are asked for, where the tables have them.
 MEASURES = ("area_um2", "area", "solidity", "intensity_mean")
+# Of a class of nuclei: 1 for those of it and 0 for others, so that means are shares.
+SHARE = "share_"
 _KEYS = ("plate", "well", "replicate", "condition", "treatment", "dose", "unit", "control")
 
 
@@ -30,7 +32,8 @@ def chosen_measures(nuclei: pd.DataFrame, wanted: Sequence[str] = ()) -> list[st
     nuclei : DataFrame
         Of `nucseg.analysis.conditions.Results`.
     wanted : sequence of str
-        Columns; by default `MEASURES` with the intensities of all channels.
+        Columns; by default `MEASURES` with the intensities of all channels and the shares of
+        classes, see `with_shares`.
 
     Raises
     ------
@@ -46,7 +49,34 @@ def chosen_measures(nuclei: pd.DataFrame, wanted: Sequence[str] = ()) -> list[st
             )
         return list(dict.fromkeys((COUNT, *wanted)))
     found = [name for name in numeric if name in MEASURES or name.startswith("intensity_mean_")]
+    shares = [name for name in numeric if name.startswith(SHARE)]
+    # Of two classes the rarer one, since the other is the rest.
+    found += [min(shares, key=lambda name: nuclei[name].mean())] if len(shares) == 2 else shares
     return [COUNT, *(name for name in found if name != "area" or "area_um2" not in found)]
+
+
+def with_shares(nuclei: pd.DataFrame) -> pd.DataFrame:
+    """Add a column for each class of nuclei, as ``share_large``, where nuclei have classes.
+
+    Parameters
+    ----------
+    nuclei : DataFrame
+        Of `nucseg.analysis.conditions.Results`, with the column ``class`` of ``nucseg segment
+        --classes``.
+
+    Returns
+    -------
+    DataFrame
+        1 for nuclei of the class, 0 for others, undefined for those without any.
+    """
+    if "class" not in nuclei:
+        return nuclei
+    told = nuclei["class"]
+    shares = {
+        f"{SHARE}{name}": (told == name).astype(float).where(told.notna())
+        for name in sorted(told.dropna().unique())
+    }
+    return nuclei.assign(**shares)
 
 
 def per_image(images: pd.DataFrame, nuclei: pd.DataFrame, measures: Sequence[str]) -> pd.DataFrame:

@@ -21,6 +21,7 @@ def segment_arguments(
     model: str,
     formats: Sequence[str],
     pixel_size: float | None,
+    classes: str | None = None,
 ) -> list[str]:
     """Arguments of ``nucseg segment``, with the options alone that are not its defaults.
 
@@ -37,6 +38,8 @@ def segment_arguments(
     formats : sequence of str
         Empty for the default ones.
     pixel_size : float or None
+    classes : str or None
+        File of classes.
 
     Returns
     -------
@@ -50,6 +53,7 @@ def segment_arguments(
         ("--channel", run.channel, None),
         ("--project", run.project, Segmenting().project),
         ("--pixel-size", pixel_size, None),
+        ("--classes", classes, None),
         ("--diameter", run.diameter, None),
         ("--min-score", filters.min_score, defaults.min_score),
         ("--min-area", filters.min_area, defaults.min_area),

@@ -65,6 +65,8 @@ class Document:
         Measurements of all nuclei, in the order of their numbers.
     edited : int
         Changes that were made and not undone.
+    version : object
+        Another one after each change.
     """
 
     def __init__(self, folder: Path, segmentation: Segmentation) -> None:
@@ -88,6 +90,7 @@ class Document:
         self._done: list[Step] = []
         self._undone: list[Step] = []
         self.edited = 0
+        self.version = object()
 
     @property
     def can_undo(self) -> bool:
@@ -214,6 +217,7 @@ class Document:
         }
         order = np.argsort(table["label"])
         self.table = {name: values[order] for name, values in table.items()}
+        self.version = object()
 
     def _rows(self, numbers: list[int]) -> Columns:
         chosen = np.isin(self.table["label"], numbers)

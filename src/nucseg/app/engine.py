@@ -131,5 +131,6 @@ class Engine:
             finally:
                 session.share.settle(image.folder)
             image.document, image.run = document, run
+            image.pixel_size = read.pixel_size
             image.seconds = time.perf_counter() - start
         return document

@@ -9,6 +9,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse
 from starlette.background import BackgroundTask
 
+from nucseg.app.class_routes import FILE
 from nucseg.app.command import as_line, differences, segment_arguments
 from nucseg.app.document import Document
 from nucseg.app.labels import runs
@@ -106,8 +107,11 @@ def history(image: OwnImage, way: Literal["undo", "redo"]) -> dict[str, Any]:
 
 
 @router.post("/images/{image}/command")
-def command(image: OwnImage, chosen: Chosen, engine: SharedEngine) -> dict[str, Any]:
+def command(
+    image: OwnImage, chosen: Chosen, engine: SharedEngine, session: OwnSession
+) -> dict[str, Any]:
     """Command line that does the same."""
+    classifier, _ = session.marking.classifier(session.images)
     document, run = _document(image), image.run or ImageRun()
     card = engine.model.card
     arguments = segment_arguments(
@@ -118,6 +122,7 @@ def command(image: OwnImage, chosen: Chosen, engine: SharedEngine) -> dict[str, 
         model=engine.settings.model,
         formats=chosen.formats,
         pixel_size=chosen.pixel_size,
+        classes=FILE if classifier else None,
     )
     told = differences(
         card,
@@ -127,6 +132,8 @@ def command(image: OwnImage, chosen: Chosen, engine: SharedEngine) -> dict[str, 
         sample=image.sample,
         pixel_size=chosen.pixel_size,
     )
+    if classifier:
+        told.append(f"Save the classes as {FILE} first.")
     return {"command": as_line(arguments), "notes": told}
 
 
@@ -136,7 +143,9 @@ def results(wanted: Download, engine: SharedEngine, session: OwnSession) -> File
     pairs = [(image_of(each.image, session), each) for each in wanted.images]
     path = session.new_place("nucseg-results.zip")
     try:
-        write_results(path, pairs, wanted.formats, engine.model.card, session.share)
+        classifier, _ = session.marking.classifier(session.images)
+        card = engine.model.card
+        write_results(path, pairs, wanted.formats, card, session.share, classifier)
         session.share.settle(path.parent)
     except BaseException:
         session.delete(path.parent)

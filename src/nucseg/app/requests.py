@@ -59,6 +59,39 @@ class Download(Frozen):
     formats: Formats
 
 
+class NamedClass(Frozen):
+    """A class of nuclei."""
+
+    id: int = Field(ge=1, le=2**31 - 1)
+    name: str = Field(max_length=200)
+
+
+class ShownImage(Frozen):
+    """The image whose nuclei the page shows; none where empty."""
+
+    image: str = Field("", max_length=100)
+
+
+class ClassNames(ShownImage):
+    """Which classes there are."""
+
+    classes: Annotated[list[NamedClass], Field(max_length=20)]
+
+
+class NucleusMark(ShownImage):
+    """A nucleus that is marked as one of a class, or not any more."""
+
+    number: int = Field(ge=1, le=2**31 - 1)
+    kind: int | None = Field(None, description="Id of the class; none takes the mark away.")
+
+
+class NextNucleus(Frozen):
+    """A wish for an uncertain nucleus, but not for one that was shown already."""
+
+    filters: Filtering
+    seen: Annotated[list[tuple[str, int]], Field(max_length=10_000, default_factory=list)]
+
+
 class BatchStart(NetworkRun):
     """A run of ``nucseg segment`` on the files of a batch."""
 

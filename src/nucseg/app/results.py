@@ -14,6 +14,7 @@ from nucseg.app.room import Share
 from nucseg.app.sessions import OpenImage
 from nucseg.app.uploads import free_name
 from nucseg.batch.summary import IMAGES, MEASUREMENTS, RUN
+from nucseg.classes import Classifier
 from nucseg.errors import InputError
 from nucseg.export import check_formats, save_formats
 from nucseg.export.run_record import write_run_record
@@ -29,6 +30,7 @@ def write_results(
     formats: Sequence[str],
     card: ModelCard,
     share: Share,
+    classifier: Classifier | None = None,
 ) -> None:
     """Write the nuclei of images, with filters and changes by hand, into a zip file.
 
@@ -42,6 +44,8 @@ def write_results(
     card : ModelCard
     share : Share
         Of the session: what is written is counted for the folder of `path`.
+    classifier : Classifier, optional
+        Gives nuclei their classes, but for images with another number of channels.
 
     Raises
     ------
@@ -61,14 +65,21 @@ def write_results(
             name = Path(free_name(f"{image.result}.x", taken)).stem
             taken.add(f"{name}.x")
             with image.lock:
-                part, row, records[name] = _write_image(work, name, image, want, formats)
+                part, row, records[name] = _write_image(
+                    work, name, image, want, formats, classifier
+                )
             parts.append(part)
             rows.append(row)
             share.check_growth(path.parent)
         write_table(work / MEASUREMENTS, parts, names=("image", "plane", "label"))
-        columns = {key: [row[key] for row in rows] for key in rows[0]}
+        keys = dict.fromkeys(key for row in rows for key in row)
+        columns = {key: [row.get(key) for row in rows] for key in keys}
         write_table(work / IMAGES, [columns])
-        about = {"formats": list(formats), "model": card.model_dump(mode="json")}
+        about = {
+            "formats": list(formats),
+            "model": card.model_dump(mode="json"),
+            "classes": classifier and classifier.model_dump(mode="json"),
+        }
         write_run_record(work / RUN, {**about, "images": records, "finished": True})
         files = sorted(file for file in work.rglob("*") if file.is_file())
         # The zip file is no larger than what goes into it, but for names.
@@ -95,7 +106,12 @@ def _source_of(image: OpenImage) -> Source:
 
 
 def _write_image(
-    folder: Path, name: str, image: OpenImage, want: Wanted, formats: Sequence[str]
+    folder: Path,
+    name: str,
+    image: OpenImage,
+    want: Wanted,
+    formats: Sequence[str],
+    classifier: Classifier | None,
 ) -> tuple[Table, dict[str, Any], dict[str, Any]]:
     """Write the files of an image; returns its parts of the tables and of the record."""
     if image.document is None or image.run is None:
@@ -103,6 +119,13 @@ def _write_image(
     pixel_size = pixel_size_of(image, want.pixel_size)
     nuclei = image.document.segmentation(want.filters, pixel_size=pixel_size)
     nuclei = replace(nuclei, place=_source_of(image).place)
+    without_classes = ""
+    if classifier is not None:
+        try:
+            nuclei = replace(nuclei, classifier=classifier)
+            nuclei.measurements()
+        except InputError as error:
+            nuclei, without_classes = replace(nuclei, classifier=None), str(error)
     save_formats(nuclei, folder, name, formats)
     count, plane = nuclei.count, image.run.plane
     first = {"image": [image.path.name] * count, "plane": [plane] * count}
@@ -113,6 +136,11 @@ def _write_image(
         "nuclei": count,
         "seconds": round(image.seconds, 3),
         "error": "",
+        **(
+            {f"class_{each}": n for each, n in nuclei.predicted.counts().items()}
+            if nuclei.predicted
+            else {}
+        ),
     }
     record = {
         "file": image.path.name,
@@ -122,5 +150,6 @@ def _write_image(
         "pixel_size": pixel_size,
         "changes_by_hand": image.document.edited,
         "nuclei": count,
+        "without_classes": without_classes,
     }
     return {**first, **nuclei.measurements()}, row, record

@@ -18,7 +18,7 @@ from fastapi.responses import FileResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
-from nucseg.app import batch_routes, image_routes
+from nucseg.app import batch_routes, class_routes, image_routes
 from nucseg.app.engine import Engine
 from nucseg.app.guard import Guard, token_for
 from nucseg.app.receiving import OwnSession, SharedEngine, cookie_name
@@ -85,6 +85,7 @@ def create_app(model: Model, settings: App | None = None, *, bound: str | None =
     app.add_middleware(Guard, host=settings.host, token=token)
     app.include_router(image_routes.router)
     app.include_router(batch_routes.router)
+    app.include_router(class_routes.router)
     app.get("/")(_page)
     app.post("/api/session")(_begin)
     app.get("/api/session")(_keep)

@@ -14,11 +14,13 @@ from pathlib import Path
 
 from nucseg.app.batches import Batch
 from nucseg.app.document import Document
+from nucseg.app.marking import Marking
 from nucseg.app.requests import ImageRun
 from nucseg.app.room import BusyError, Room, SessionOverError, Share
 from nucseg.app.uploads import Contents
 from nucseg.config import App
 from nucseg.errors import InputError
+from nucseg.images import PixelSize
 
 # An open page asks for its session at least this often, in seconds, and some requests may fail.
 _PAGE_ASKS = 60
@@ -45,6 +47,8 @@ class OpenImage:
         How the network saw it.
     seconds : float
         What that took.
+    pixel_size : tuple of float or None
+        Micrometres from pixel to pixel along rows and columns, where the file says so.
     """
 
     id: str
@@ -54,6 +58,7 @@ class OpenImage:
     document: Document | None = None
     run: ImageRun | None = None
     seconds: float = 0.0
+    pixel_size: PixelSize | None = None
     lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
 
     @property
@@ -77,6 +82,8 @@ class Session:
         All its files.
     images : dict of str to OpenImage
     batch : Batch or None
+    marking : Marking
+        Classes of nuclei, and which were marked.
     share : Share
         Bytes that its files take.
     """
@@ -88,6 +95,7 @@ class Session:
         self.share = share
         self.images: dict[str, OpenImage] = {}
         self.batch: Batch | None = None
+        self.marking = Marking()
         self.lock = threading.RLock()
         # Folders of images that are on their way.
         self._coming: set[Path] = set()

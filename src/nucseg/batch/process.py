@@ -198,7 +198,9 @@ def _segment(
             )
             picture = None
             if "report" in job.of_all:
-                picture = thumbnail(segmentation.image, segmentation.labels)
+                picture = thumbnail(
+                    segmentation.image, segmentation.labels, segmentation.class_numbers
+                )
         try:
             save_formats(segmentation, job.folder, image.name, job.formats)
         except UnfitFileError as error:  # results of other images have a place
@@ -209,10 +211,12 @@ def _segment(
     return {
         "status": "ok" if segmentation.count else "empty",
         "nuclei": segmentation.count,
+        "classes": segmentation.predicted.counts() if segmentation.predicted else {},
         "error": "",
         "quality": quality,
         "pixel_size": source.pixel_size,
         "reading_warnings": list(source.warnings),
+        "class_warnings": segmentation.predicted.warnings() if segmentation.predicted else [],
         "confidence": segmentation.confidence and asdict(segmentation.confidence),
         "sha256": job.files.sha256(image.path),
         **about,

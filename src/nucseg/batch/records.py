@@ -210,9 +210,11 @@ def read_thumbnail(folder: Path, image: Input) -> bytes | None:
 
 def fingerprint(image: Input, model: Model, files: InputFiles) -> Record:
     """Say what a result depends on; it can be kept while this is the same."""
+    classes = model.classifier
     return {
         "nucseg": __version__,
         "model": model.card.model_dump(mode="json"),
+        **({"classes": classes.model_dump(mode="json")} if classes else {}),
         "scale": model.scale,
         "reading": files.reading.model_dump(exclude={"exclude"}),
         **files.status(image.path),

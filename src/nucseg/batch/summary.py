@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote
@@ -21,10 +21,11 @@ from nucseg.batch import records
 from nucseg.batch.inputs import Input
 from nucseg.batch.records import MeasurementParts, Record
 from nucseg.export import output_files
-from nucseg.export.overlay import OVERLAY_PNG
+from nucseg.export.overlay import CLASS_COLOUR_NAMES, OVERLAY_PNG
 from nucseg.export.parquet import write_parquet
 from nucseg.export.report import ReportImage, write_report
 from nucseg.export.tables import EXCEL, EXCEL_EU, write_table
+from nucseg.figures.html import counted
 from nucseg.images import Chosen
 from nucseg.images.quality import warnings_of
 from nucseg.inference.confidence import Confidence, confidence_from
@@ -72,6 +73,8 @@ class Outcome:
         How sure the model is of the image; None where it failed.
     chosen : Chosen or None
         Which channel was read, and why; None where the image could not be opened.
+    classes : mapping of str to int
+        Nuclei of each class; empty where they have none.
     """
 
     path: str
@@ -84,6 +87,7 @@ class Outcome:
     kept: bool = False
     confidence: Confidence | None = None
     chosen: Chosen | None = None
+    classes: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def median_score(self) -> float | None:
@@ -106,6 +110,7 @@ def outcome_of(image: Input, record: Record) -> Outcome:
         kept=record.get("kept", False),
         confidence=sureness,
         chosen=Chosen(**record["chosen"]) if "chosen" in record else None,
+        classes=record.get("classes", {}),
         **{key: record[key] for key in _OUTCOME},
     )
 
@@ -113,7 +118,7 @@ def outcome_of(image: Input, record: Record) -> Outcome:
 def _warnings(record: Record, sureness: Confidence | None) -> tuple[str, ...]:
     """Sentences on what looks wrong with an image, the gravest first."""
     doubts = [] if sureness is None else sureness.warnings()
-    doubts += record.get("reading_warnings", [])
+    doubts += record.get("reading_warnings", []) + record.get("class_warnings", [])
     if "quality" in record:
         doubts += warnings_of(record["quality"], pixel_size=record.get("pixel_size"))
     return tuple(doubts)
@@ -146,8 +151,23 @@ def write_tables(
     # A mean over the column is not to count what nobody looked at.
     rows["nuclei"] = [None if each.status == "missing" else each.nuclei for each in outcomes]
     rows["warnings"] = [" ".join(outcome.warnings) for outcome in outcomes]
+    rows |= _class_columns(outcomes)
     rows |= _confidence_columns(outcomes) | _channel_columns(outcomes)
     write_table(folder / IMAGES, [rows | _listed_columns(images, rows)], dialect=dialect)
+
+
+def counts_of_classes(outcomes: Sequence[Outcome]) -> dict[str, int]:
+    """Count the nuclei of each class in all images; empty where they have none."""
+    names = dict.fromkeys(name for each in outcomes for name in each.classes)
+    return {name: sum(each.classes.get(name, 0) for each in outcomes) for name in names}
+
+
+def _class_columns(outcomes: Sequence[Outcome]) -> dict[str, list[int | None]]:
+    """Columns of ``images.csv`` with the nuclei of each class; empty where nobody looked."""
+    return {
+        f"class_{name}": [each.classes.get(name) for each in outcomes]
+        for name in counts_of_classes(outcomes)
+    }
 
 
 def _channel_columns(outcomes: Sequence[Outcome]) -> dict[str, list[Any]]:
@@ -224,10 +244,26 @@ def write_run_report(
         "Model": model.card.name,
         "nucseg": __version__,
         **({"Channels": " ".join(told)} if (told := channels_told(outcomes)) else {}),
+        **_classes_told(model, outcomes),
         "Beside this page": "images.csv (these counts), measurements.csv (all nuclei), run.json "
         f"(all settings), {', '.join(f'{name}/' for name in formats)}",
     }
     write_report(folder / REPORT, _shown(folder, images, outcomes, formats), facts=facts)
+
+
+def _classes_told(model: Model, outcomes: Sequence[Outcome]) -> dict[str, str]:
+    """Say which classes there are, in what colours, and how far they may be trusted."""
+    if model.classifier is None:
+        return {}
+    found = counts_of_classes(outcomes)
+    each = [
+        f"{name} ({colour}): {counted(found.get(name, 0), 'nucleus', 'nuclei')}"
+        for name, colour in zip(model.classifier.names, CLASS_COLOUR_NAMES, strict=False)
+    ]
+    return {
+        "Classes": "; ".join(each),
+        "Accuracy of the classes": f"{model.classifier.accuracy.told()} when they were trained.",
+    }
 
 
 def _shown(
@@ -271,6 +307,7 @@ def describe_run(
         "formats": list(formats),
         "model": model.card.model_dump(mode="json"),
         "scale": model.scale or ("estimated" if model.card.scaling else 1),
+        "classes": model.classifier and model.classifier.model_dump(mode="json"),
         "inputs": {str(image.path): None for image in images},
     }
 

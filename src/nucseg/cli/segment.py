@@ -56,6 +56,7 @@ def segment(
         Literal["excel", "excel-eu"], option(Segmenting, "csv_dialect")
     ] = default(Segmenting, "csv_dialect"),
     resume: Annotated[bool, option(Segmenting, "resume", "--resume")] = False,
+    classes: Annotated[str | None, option(Segmenting, "classes", metavar="FILE")] = None,
     tta: Annotated[bool, option(Segmenting, "tta", "--tta")] = False,
     max_memory: Annotated[float, option(Segmenting, "max_memory", metavar="GB")] = default(
         Segmenting, "max_memory"
@@ -119,6 +120,7 @@ def segment(
         nucseg segment plate.csv -o out --csv-dialect excel-eu
         nucseg segment images/ -o out --exclude "*_raw.tif" --exclude old
         nucseg segment stack.ome.tif -o out --channel DAPI --project max
+        nucseg segment images/ -o out --classes classes.json
     """
     from nucseg.inference.loading import load_model
 
@@ -135,6 +137,10 @@ def segment(
         "border_nuclei": "drop" if drop_border else None,
     }
     loaded = loaded.with_postprocessing(**{k: v for k, v in changes.items() if v is not None})
+    if classes is not None:
+        from nucseg.classes import load as load_classes
+
+        loaded = loaded.with_classes(load_classes(classes))
     if tta:
         loaded = loaded.with_tta()
     if diameter is not None:
@@ -182,7 +188,7 @@ def run_and_report(
 
 
 def _summary(outcomes: list[Outcome], output: Path, seconds: float) -> dict[str, Any]:
-    from nucseg.batch.summary import REPORT, channels_told
+    from nucseg.batch.summary import REPORT, channels_told, counts_of_classes
     from nucseg.export.failures import causes_of
 
     done = sum(not outcome.kept for outcome in outcomes)
@@ -219,6 +225,7 @@ def _summary(outcomes: list[Outcome], output: Path, seconds: float) -> dict[str,
         "channels": channels_told(outcomes),
         "kept": len(outcomes) - done,
         "nuclei": sum(outcome.nuclei for outcome in outcomes),
+        "classes": counts_of_classes(outcomes),
         "seconds": round(seconds, 3),
         "images_per_second": round(done / seconds, 3),
     }
@@ -228,6 +235,9 @@ def _tell(summary: dict[str, Any]) -> None:
     done = summary["ok"] + summary["empty"]
     empty = f" ({summary['empty']:,} without nuclei)" if summary["empty"] else ""
     typer.echo(f"{_count(done, 'image')} segmented{empty}: {_nuclei(summary['nuclei'])}.")
+    if summary["classes"]:
+        each = ", ".join(f"{name} {count:,}" for name, count in summary["classes"].items())
+        typer.echo(f"Classes: {each}.")
     if summary["kept"]:
         typer.echo(f"{_count(summary['kept'], 'image')} of an earlier run kept.")
     _tell_of_planes(summary)

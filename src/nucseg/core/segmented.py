@@ -76,6 +76,11 @@ class InMemory:
         """The highest label, 0 where there are no nuclei."""
         return int(self.labels.max(initial=0))
 
+    @property
+    def class_numbers(self) -> npt.NDArray[np.intp] | None:
+        """None: nuclei have no classes."""
+        return None
+
     def parts(self) -> Iterator[Part]:
         """Give all nuclei at once."""
         yield Part(self.labels)
@@ -114,6 +119,10 @@ class Segmented(Protocol):
     @property
     def pixel_size(self) -> tuple[float, float] | None:
         """Micrometres from pixel to pixel along rows and columns, where known."""
+
+    @property
+    def class_numbers(self) -> npt.NDArray[np.intp] | None:
+        """Class of each nucleus, counted from 0, in the order of the labels; None without."""
 
     def measurements(self) -> Mapping[str, npt.NDArray[Any]]:
         """Columns of a table with a row per nucleus, in the order of the labels, or none."""

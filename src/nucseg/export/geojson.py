@@ -11,12 +11,15 @@ from nucseg.core.outlines import Polygon, Ring, outlines
 from nucseg.core.segmented import Place, Segmented
 from nucseg.export.format import Format
 from nucseg.export.json_items import rounded, write_json_items
+from nucseg.export.overlay import CLASS_COLOURS
 
 _CLASSIFICATION = {"name": "Nucleus", "color": [230, 159, 0]}
 
 
 def write_geojson(segmented: Segmented, path: Path, _name: str) -> None:
     """Write nuclei as GeoJSON: detections of QuPath's class Nucleus, with their measurements.
+
+    Where nuclei have classes, these are QuPath's classes.
 
     Positions are in pixels, along the edges of pixels, as QuPath has them. Those of a plane of a
     stack carry its channel, slice and time point.
@@ -38,12 +41,17 @@ def write_geojson(segmented: Segmented, path: Path, _name: str) -> None:
 def _features(segmented: Segmented) -> Iterator[dict[str, Any]]:
     table = dict(segmented.measurements())
     table.pop("label", None)
+    classes, numbers = table.pop("class", None), segmented.class_numbers
     plane = _plane(segmented.place)
     for part in segmented.parts():
         nuclei = outlines(part.labels, origin=part.origin)
         for row, (label, polygons) in enumerate(nuclei, start=part.first):
             measurements = {name: table[name][row] for name in table}
-            yield _feature(label, polygons, measurements, plane)
+            kind: Mapping[str, Any] = _CLASSIFICATION
+            if classes is not None and numbers is not None:
+                colour = CLASS_COLOURS[numbers[row] % len(CLASS_COLOURS)]
+                kind = {"name": str(classes[row]), "color": list(colour)}
+            yield _feature(label, polygons, measurements, plane, kind)
 
 
 def _plane(place: Place | None) -> dict[str, Any]:
@@ -59,13 +67,14 @@ def _feature(
     polygons: list[Polygon],
     measurements: Mapping[str, float],
     plane: Mapping[str, Any],
+    kind: Mapping[str, Any],
 ) -> dict[str, Any]:
     coordinates = [[_closed(ring) for ring in rings] for rings in polygons]
     one = len(coordinates) == 1
     properties: dict[str, Any] = {
         "objectType": "detection",
         "name": str(label),
-        "classification": _CLASSIFICATION,
+        "classification": kind,
     }
     # What is undefined has no number in JSON, and is left out.
     known = {name: rounded(value) for name, value in measurements.items() if math.isfinite(value)}

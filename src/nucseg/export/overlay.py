@@ -22,6 +22,27 @@ Picture = npt.NDArray[np.uint8]
 # nuclei touch.
 _ON_DARK = ((240, 228, 66), (86, 180, 233), (230, 159, 0), (204, 121, 167))
 _ON_BRIGHT = ((0, 158, 115), (240, 228, 66), (213, 94, 0))
+# One for each class of nuclei, whatever the image, so that a class has one colour in a whole run.
+CLASS_COLOURS = (
+    (86, 180, 233),
+    (230, 159, 0),
+    (0, 158, 115),
+    (204, 121, 167),
+    (240, 228, 66),
+    (213, 94, 0),
+    (0, 114, 178),
+    (153, 102, 51),
+)
+CLASS_COLOUR_NAMES = (
+    "light blue",
+    "orange",
+    "green",
+    "pink",
+    "yellow",
+    "vermilion",
+    "blue",
+    "brown",
+)
 _DISPLAYED_PERCENTILES = (1.0, 99.8)
 # From this size on, a picture is shown smaller than it is and a line of one pixel would vanish.
 _THICK_FROM = 1024
@@ -101,6 +122,7 @@ def draw_overlay(
     image: npt.NDArray[Any],
     labels: npt.NDArray[np.integer[Any]],
     *,
+    classes: npt.NDArray[np.integer[Any]] | None = None,
     thickness: int | None = None,
     every: int = 1,
 ) -> Picture:
@@ -110,6 +132,8 @@ def draw_overlay(
     ----------
     image : ndarray, shape (H, W) or (H, W, C), any real dtype
     labels : ndarray, shape (H, W), integer
+    classes : ndarray, shape (N,), integer, optional
+        Class of the nuclei 1 to N, counted from 0, by which outlines are coloured.
     thickness : int, optional
         Width of the outlines in pixels; by default 1, and 2 on large images.
     every : int
@@ -134,12 +158,16 @@ def draw_overlay(
     seen = picture[::every, ::every]
     on_dark = 2 * np.count_nonzero(seen < 128) > seen.size
     colours = np.array(_ON_DARK if on_dark else _ON_BRIGHT, np.uint8)
+    if classes is not None:
+        colours = np.array(CLASS_COLOURS, np.uint8)
+        of_label = np.append(0, classes)
     for top in range(0, len(labels), _BAND):
         above = min(top, thickness)
         band = labels[top - above : top + _BAND + thickness]
         line = outlines(band, thickness=thickness)[above : above + _BAND]
         numbers = band[above : above + _BAND][line]
-        picture[top : top + _BAND][line] = colours[numbers % len(colours)]
+        which = numbers if classes is None else of_label[numbers]
+        picture[top : top + _BAND][line] = colours[which % len(colours)]
     return picture
 
 
@@ -160,7 +188,7 @@ def write_overlay(segmented: Segmented, path: Path, _name: str) -> None:
     image, labels = segmented.image, segmented.labels
     if not (isinstance(image, np.ndarray) and isinstance(labels, np.ndarray)):
         image, labels = reduced(image, labels, _REDUCED_SIDE)
-    picture = draw_overlay(image, labels)
+    picture = draw_overlay(image, labels, classes=segmented.class_numbers)
     _, data = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), _COMPRESSION)
     with whole_file(path) as partial:
         partial.write_bytes(data.tobytes())

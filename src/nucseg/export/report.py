@@ -9,9 +9,11 @@ from html import escape
 from importlib.resources import files
 from pathlib import Path, PurePath
 from string import Template
+from typing import Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from nucseg.core.segmented import Windowed
 from nucseg.errors import InputError
@@ -36,7 +38,9 @@ _ROWS, _PICTURE_BYTES = 5000, 3_300_000
 _NAMES, _MOST_NAMES = 10, 500
 
 
-def thumbnail(image: Windowed, labels: Windowed) -> bytes:
+def thumbnail(
+    image: Windowed, labels: Windowed, classes: npt.NDArray[np.integer[Any]] | None = None
+) -> bytes:
     """Draw an image small, with the outlines of its nuclei.
 
     Parameters
@@ -44,6 +48,8 @@ def thumbnail(image: Windowed, labels: Windowed) -> bytes:
     image : Windowed, shape (H, W) or (H, W, C), any real dtype
         An array, or one that is read by windows.
     labels : Windowed, shape (H, W), integer
+    classes : ndarray, shape (N,), integer, optional
+        Class of the nuclei 1 to N, by which outlines are coloured.
 
     Returns
     -------
@@ -75,7 +81,7 @@ def thumbnail(image: Windowed, labels: Windowed) -> bytes:
     if size != numbers.shape:
         method = cv2.INTER_AREA if longer > _SIDE else cv2.INTER_NEAREST
         small = np.asarray(cv2.resize(small, size[::-1], interpolation=method))
-    picture = draw_overlay(small, resize_labels(numbers, size), every=_EVERY)
+    picture = draw_overlay(small, resize_labels(numbers, size), classes=classes, every=_EVERY)
     _, data = cv2.imencode(".jpg", picture[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
     return data.tobytes()
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from nucseg.classes import Classifier, Predicted
 from nucseg.core.filters import keep_nuclei
 from nucseg.core.segmented import Part, Place, Windowed
 from nucseg.errors import InputError
@@ -128,6 +129,8 @@ class LargeSegmentation:
         As of `nucseg.Segmentation`.
     grey : bool
         Whether all of the image is grey that was saved as colour, see `nucseg.measure.is_grey`.
+    classifier : Classifier or None
+        As of `nucseg.Segmentation`.
     """
 
     image: Windowed
@@ -139,6 +142,7 @@ class LargeSegmentation:
     confidence: Confidence | None = None
     place: Place | None = None
     grey: bool = False
+    classifier: Classifier | None = None
 
     @property
     def count(self) -> int:
@@ -179,8 +183,20 @@ class LargeSegmentation:
         return Part(np.where(wanted, labels, 0), (int(top), int(left)), first)
 
     def measurements(self) -> Columns:
-        """Measure each nucleus: columns of a table, one row per nucleus; see `nucseg.measure`."""
-        return dict(self._table)
+        """Measure each nucleus, and give it its class, as of `nucseg.Segmentation`."""
+        return dict(self._table) | (self.predicted.columns() if self.predicted else {})
+
+    @property
+    def class_numbers(self) -> npt.NDArray[np.intp] | None:
+        """Class of each nucleus, counted from 0, shape (N,); None without a classifier."""
+        return None if self.predicted is None else self.predicted.numbers
+
+    @cached_property
+    def predicted(self) -> Predicted | None:
+        """Class of each nucleus with its probability; None without a classifier."""
+        if self.classifier is None:
+            return None
+        return self.classifier.predict(self._table, pixel_size=self.pixel_size)
 
     @cached_property
     def _table(self) -> Columns:
@@ -286,6 +302,7 @@ def segment_large(
             probability,
             model.confidence(scores, int(np.count_nonzero(keep))),
             grey=grey,
+            classifier=model.classifier,
         )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from nucseg.classes import Classifier, Predicted
 from nucseg.config import Segmenting
 from nucseg.core.segmented import InMemory, Place
 from nucseg.images.preprocess import FloatImage
@@ -39,6 +40,8 @@ class Segmentation(InMemory):
         nuclei do not come from a model.
     place : Place or None
         Where the plane is in its file, where that is a stack.
+    classifier : Classifier or None
+        What gives each nucleus its class, see `Model.with_classes`.
     """
 
     image: npt.NDArray[Any]
@@ -48,6 +51,7 @@ class Segmentation(InMemory):
     pixel_size: tuple[float, float] | None = None
     confidence: Confidence | None = None
     place: Place | None = None
+    classifier: Classifier | None = None
 
     @property
     def count(self) -> int:
@@ -55,8 +59,28 @@ class Segmentation(InMemory):
         return len(self.scores)
 
     def measurements(self) -> Columns:
-        """Measure each nucleus: columns of a table, one row per nucleus; see `measure`."""
-        return dict(self._table)
+        """Measure each nucleus: columns of a table, one row per nucleus; see `measure`.
+
+        With a classifier, ``class`` and ``class_probability`` follow.
+
+        Raises
+        ------
+        InputError
+            A measurement that the classifier needs is not there.
+        """
+        return dict(self._table) | (self.predicted.columns() if self.predicted else {})
+
+    @property
+    def class_numbers(self) -> npt.NDArray[np.intp] | None:
+        """Class of each nucleus, counted from 0, shape (N,); None without a classifier."""
+        return None if self.predicted is None else self.predicted.numbers
+
+    @cached_property
+    def predicted(self) -> Predicted | None:
+        """Class of each nucleus with its probability; None without a classifier."""
+        if self.classifier is None:
+            return None
+        return self.classifier.predict(self._table, pixel_size=self.pixel_size)
 
     @cached_property
     def _table(self) -> Columns:
@@ -66,7 +90,7 @@ class Segmentation(InMemory):
         """Draw the outlines of the nuclei on the image: an array of shape (H, W, 3)."""
         from nucseg.export.overlay import draw_overlay
 
-        return draw_overlay(self.image, self.labels)
+        return draw_overlay(self.image, self.labels, classes=self.class_numbers)
 
     def _repr_html_(self) -> str:
         """Show the image with outlines, the count and the head of the table in a notebook."""

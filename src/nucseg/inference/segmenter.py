@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ValidationError
 
+from nucseg.classes import Classifier
 from nucseg.config import PIXEL_SIZES, Scaling, Segmenting
 from nucseg.core.filters import Labels, kept_nuclei
 from nucseg.core.segmented import Windowed
@@ -83,6 +84,8 @@ class Model:
         file. Labels do not depend on it.
     view : View or None
         Where the scale comes from, if it was estimated or follows from a diameter.
+    classifier : Classifier or None
+        What gives each nucleus its class.
     """
 
     card: ModelCard
@@ -91,6 +94,7 @@ class Model:
     scale: float | None = None
     image_pixels: int = image_pixels(Segmenting().max_memory)
     view: View | None = None
+    classifier: Classifier | None = None
 
     def with_postprocessing(self, **changes: Any) -> Model:
         """Return the same model with other settings of its step from maps to nuclei.
@@ -130,6 +134,16 @@ class Model:
         eight times slower.
         """
         return replace(self, card=self.card.model_copy(update={"tta": True}))
+
+    def with_classes(self, classifier: Classifier | None) -> Model:
+        """Return the same model, whose nuclei get classes.
+
+        Parameters
+        ----------
+        classifier : Classifier or None
+            As `nucseg.classes.load` gives it; None for none.
+        """
+        return replace(self, classifier=classifier)
 
     def with_diameter(self, diameter: float) -> Model:
         """Return the same model for images whose nuclei have this typical size.
@@ -455,7 +469,15 @@ class Model:
         labels, scores = kept_nuclei(labels, found, self.card.postprocessing)
         dtype = np.uint16 if len(scores) <= np.iinfo(np.uint16).max else np.uint32
         sureness = self.confidence(found, len(scores))
-        return Segmentation(image, labels.astype(dtype), scores, probability, pixel_size, sureness)
+        return Segmentation(
+            image,
+            labels.astype(dtype),
+            scores,
+            probability,
+            pixel_size,
+            sureness,
+            classifier=self.classifier,
+        )
 
     def confidence(self, scores: FloatImage, kept: int) -> Confidence:
         """Sum up the scores of all nuclei found in an image, of which so many are kept."""

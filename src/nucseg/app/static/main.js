@@ -2,6 +2,7 @@
 
 import * as api from "./api.js";
 import { BatchPanel } from "./batch.js";
+import { ClassPanel } from "./classes.js";
 import { Controls } from "./controls.js";
 import { histogram } from "./histogram.js";
 import { LabelMap } from "./labels.js";
@@ -22,7 +23,10 @@ let changing = Promise.resolve();
 
 const viewer = new Viewer($("canvas"), {
   onHover: (label) => hover(label),
-  onSelect: (label) => select(label),
+  onSelect: (label) => {
+    select(label);
+    if (viewer.tool === "mark" && label) classes.mark(label);
+  },
   onLine: (tool, points) => change({ kind: tool, points }),
   onZoom: (scale) => {
     $("zoom").textContent = `${number(scale * 100, scale < 0.1 ? 2 : 3)}%`;
@@ -34,6 +38,15 @@ const table = new NucleiTable($("table"), {
 });
 const controls = new Controls({ onFilters: () => refreshSoon(), onRun: (run) => runAgain(run) });
 const batch = new BatchPanel();
+const classes = new ClassPanel({
+  viewer,
+  attempt,
+  current: () => current,
+  filters: () => controls.filters,
+  onClasses: () => refresh(),
+  onTool: (name) => chooseTool(name),
+  onNucleus: (image, label) => showNucleus(image, label),
+});
 
 // Do something that may fail, and tell so on the page.
 async function attempt(action) {
@@ -60,9 +73,11 @@ async function begin() {
   controls.begin(session);
   batch.begin(session);
   images = new Map();
+  classes.begin();
   await open(null);
   for (const info of session.images) take(info, { openIt: images.size === 0 });
   showList();
+  await classes.load();
 }
 
 async function addFiles(files) {
@@ -148,6 +163,7 @@ async function open(entry, { keepView = false } = {}) {
     controls.forImage(entry);
     viewer.show({ ...made, labels: entry.labels, nuclei: entry.nuclei }, { keepView });
     refresh();
+    await classes.load();
     say(`${entry.info.name}: ${counted(entry.nuclei.kept.length)}, found in ${number(entry.seconds, 2)} s.`);
   });
 }
@@ -237,6 +253,16 @@ async function forget(entry) {
   if (entry === current) open(images.values().next().value ?? null);
   showList();
   await api.remove(`api/images/${entry.info.id}`);
+  await classes.load();
+}
+
+// Show a nucleus closely, of another image too.
+async function showNucleus(image, label) {
+  const entry = images.get(image);
+  if (entry !== current) await open(entry);
+  if (entry !== current || !current.labels) return;
+  select(label);
+  viewer.closeUp(label);
 }
 
 function select(label, { reveal = false } = {}) {
@@ -272,6 +298,7 @@ function change(wanted) {
     viewer.hovered = 0;
     refresh();
     const done = { delete: "Deleted.", draw: "Added a nucleus.", split: `Divided into ${step.columns.label.length}.` }[wanted.kind];
+    await classes.load();
     say(`${done ?? (wanted.way === "undo" ? "Undone." : "Done again.")} ${counted(entry.nuclei.kept.length)}.`);
   }));
 }
@@ -320,7 +347,8 @@ function chooseTool(name) {
   for (const button of document.querySelectorAll("[data-tool]")) {
     if (button.tagName === "BUTTON") button.setAttribute("aria-pressed", button.dataset.tool === name);
   }
-  say({ select: "Click a nucleus to select it.", draw: "Draw the outline of a nucleus.", split: "Draw a line across a nucleus." }[name]);
+  say({ select: "Click a nucleus to select it.", draw: "Draw the outline of a nucleus.", split: "Draw a line across a nucleus.", mark: "Click nuclei of the chosen class." }[name]);
+  classes.chosenTool(name);
 }
 
 function onKey(event) {
@@ -328,7 +356,8 @@ function onKey(event) {
   const control = event.ctrlKey || event.metaKey;
   const key = event.key.toLowerCase();
   if (typing || $("panel-images").hidden) return;
-  if (control && key === "z") change({ way: event.shiftKey ? "redo" : "undo" });
+  if (control && key === "z" && !event.shiftKey && viewer.tool === "mark") classes.undo();
+  else if (control && key === "z") change({ way: event.shiftKey ? "redo" : "undo" });
   else if (control && key === "y") change({ way: "redo" });
   else if (control || event.altKey) return;
   else if (event.key === "Delete" || event.key === "Backspace") deleteSelected();
@@ -336,6 +365,7 @@ function onKey(event) {
   else if (key === "d") chooseTool("draw");
   else if (key === "s") chooseTool("split");
   else if (key === "v" || key === "escape") chooseTool("select");
+  else if (classes.takesKey(key)) classes.key(key);
   else if (key === "n" || key === "p") select(neighbour(key === "n" ? 1 : -1), { reveal: true });
   else return;
   event.preventDefault();

@@ -34,6 +34,19 @@ export class Nuclei {
     return ["bbox_row", "bbox_column", "bbox_height", "bbox_width"].map((name) => this.columns[name][row]);
   }
 
+  // Classes and marks, as the server tells them; nuclei that came since have none.
+  setClasses({ classes, image }) {
+    const order = new Map(classes.map(({ id }, place) => [id, place]));
+    this.classNames = classes.map(({ name }) => name);
+    this.classes = new Map(image.labels.map((label, row) => [label, [image.numbers[row], image.probabilities[row]]]));
+    this.marks = new Map(Object.entries(image.marked).map(([label, id]) => [Number(label), order.get(id)]));
+  }
+
+  // Number of the class of a nucleus, which is that of its mark where it has one.
+  classOf(label) {
+    return this.marks?.get(label) ?? this.classes?.get(label)?.[0];
+  }
+
   // Decide which are kept, as the server does for results, and number these from 1 on.
   filter(filters) {
     const { label, area, score, touches_border: border } = this.columns;

@@ -14,6 +14,8 @@ const TITLES = {
   eccentricity: "Eccentricity",
   solidity: "Solidity",
   form_factor: "Form factor",
+  class: "Class",
+  class_probability: "Probability",
   centroid_row: "Row",
   centroid_column: "Column",
 };
@@ -42,13 +44,14 @@ export class NucleiTable {
     if (!nuclei.kept.length) return this.clear();
     const fresh = this.nuclei !== nuclei || !this.body;
     this.nuclei = nuclei;
-    if (fresh) this.build();
+    if (fresh || this.built !== this.names().join()) this.build();
     this.arrange();
   }
 
   names() {
-    const names = ["number", "score", "area", ...this.nuclei.intensities];
-    return [...names, ...Object.keys(TITLES).filter((name) => !names.includes(name))];
+    const classes = ["class", "class_probability"];
+    const names = ["number", "score", ...(this.nuclei.classes?.size ? classes : []), "area", ...this.nuclei.intensities];
+    return [...names, ...Object.keys(TITLES).filter((name) => !names.includes(name) && !classes.includes(name))];
   }
 
   build() {
@@ -62,6 +65,8 @@ export class NucleiTable {
       });
       head.append(element("th", { scope: "col" }, button));
     }
+    this.built = this.names().join();
+    if (!this.names().includes(this.sort.name)) this.sort = { name: "number", down: false };
     this.body = element("tbody");
     this.table = element("table", { role: "grid", "aria-label": "Nuclei" }, element("thead", {}, head), this.body);
     this.body.addEventListener("pointerover", (event) => this.onHover(labelOf(event)));
@@ -73,7 +78,10 @@ export class NucleiTable {
 
   value(row, name) {
     const label = this.nuclei.columns.label[row];
-    return name === "number" ? this.nuclei.numbers.get(label) : this.nuclei.columns[name][row];
+    if (name === "number") return this.nuclei.numbers.get(label);
+    if (name === "class") return this.nuclei.classOf(label);
+    if (name === "class_probability") return this.nuclei.classes.get(label)?.[1];
+    return this.nuclei.columns[name][row];
   }
 
   // Sort the rows.
@@ -113,6 +121,7 @@ export class NucleiTable {
   row(row, place, names) {
     const label = this.nuclei.columns.label[row];
     const cells = names.map((name) => {
+      if (name === "class") return element("td", { textContent: this.nuclei.classNames[this.nuclei.classOf(label)] ?? "–" });
       const hand = name === "score" && this.nuclei.byHand(label);
       return element("td", { textContent: hand ? "by hand" : number(this.value(row, name)) });
     });

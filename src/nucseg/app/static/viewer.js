@@ -7,6 +7,12 @@ const STEP = 1.25;
 const PAN = 60;
 // Pointers that moved less than this have clicked.
 const CLICK = 5;
+// Tools that draw lines.
+const DRAWS = ["draw", "split"];
+// Share of the view that a nucleus takes at least when it is looked at closely.
+const CLOSE_UP = 0.12;
+// Of nuclei without a class, on dark and on bright images.
+const UNKNOWN = [[190, 190, 190], [90, 90, 90]];
 
 export class Viewer {
   constructor(canvas, { onHover, onSelect, onLine, onZoom }) {
@@ -18,6 +24,8 @@ export class Viewer {
     this.outlines = true;
     this.dropped = false;
     this.colour = "auto";
+    // Colours of the classes; none while there are no classes to show.
+    this.classColours = null;
     this.line = [];
     this.pointers = new Map();
     this.listen();
@@ -79,6 +87,22 @@ export class Viewer {
     this.keepInside();
   }
 
+  // Bring a nucleus into view, and come closer where it is small.
+  closeUp(label) {
+    const { labels, nuclei } = this.shown;
+    const [top, left, height, width] = nuclei.box(label);
+    const wanted = (CLOSE_UP * Math.min(this.width, this.height)) / Math.max(height, width);
+    const scale = Math.min(Math.max(this.view.scale, wanted), CLOSEST);
+    // In the middle, but for nuclei near the edges of the image.
+    const place = (middle, length, room) => {
+      const free = room - length * scale;
+      return free >= 0 ? free / 2 : Math.min(Math.max(room / 2 - middle * scale, free), 0);
+    };
+    const x = place(left + width / 2, labels.width, this.width);
+    this.view = { scale, x, y: place(top + height / 2, labels.height, this.height) };
+    this.redraw();
+  }
+
   resize() {
     const ratio = window.devicePixelRatio || 1;
     const box = this.canvas.getBoundingClientRect();
@@ -104,8 +128,9 @@ export class Viewer {
 
   fit() {
     if (!this.shown || !this.width) return;
-    this.view.scale = this.fitScale();
-    this.keepInside();
+    const scale = this.fitScale();
+    const { labels } = this.shown;
+    this.view = { scale, x: (this.width - labels.width * scale) / 2, y: (this.height - labels.height * scale) / 2 };
     this.redraw();
   }
 
@@ -162,6 +187,7 @@ export class Viewer {
     context.imageSmoothingEnabled = scale < 2;
     this.paint(pyramid[level], labels, place);
     if (this.outlines) this.drawOutlines(place);
+    if (this.classColours) this.drawMarks(place);
     this.drawMarked(place);
     this.drawLine(place);
     this.onZoom(this.view.scale);
@@ -183,7 +209,9 @@ export class Viewer {
 
   drawOutlines(place) {
     const { labels, nuclei, bright } = this.shown;
-    const colour = colouring(this.colour, bright);
+    const colour = this.classColours
+      ? (label) => this.classColours[nuclei.classOf(label)] ?? UNKNOWN[Number(bright)]
+      : colouring(this.colour, bright);
     if (place.scale < 1) {
       // From afar: outlines on as many pixels as the screen has.
       const step = 2 ** (Math.floor(Math.log2(1 / place.scale)) + 1);
@@ -206,6 +234,20 @@ export class Viewer {
       if ((!kept && !this.dropped) || !this.isInView(nuclei.box(label), place)) continue;
       context.strokeStyle = kept ? css(colour(label)) : DROPPED_CSS;
       context.stroke(labels.outline(label, nuclei.box(label)));
+    }
+  }
+
+  // Fill the nuclei that were marked with the colour of their class.
+  drawMarks(place) {
+    const { context } = this;
+    const { labels, nuclei } = this.shown;
+    this.intoImage(place);
+    for (const [label, number] of nuclei.marks ?? []) {
+      if (!nuclei.has(label) || !this.isInView(nuclei.box(label), place)) continue;
+      context.globalAlpha = 0.45;
+      context.fillStyle = css(this.classColours[number]);
+      context.fill(labels.area(label, nuclei.box(label)));
+      context.globalAlpha = 1;
     }
   }
 
@@ -290,7 +332,7 @@ export class Viewer {
     const [x, y] = [event.offsetX, event.offsetY];
     this.pointers.set(event.pointerId, { x, y, startX: x, startY: y, moved: false, pans: event.button === 1 });
     // A second finger zooms and moves, whatever the tool.
-    this.line = this.pointers.size === 1 && this.tool !== "select" && event.button === 0 ? [this.toImage(x, y)] : [];
+    this.line = this.pointers.size === 1 && DRAWS.includes(this.tool) && event.button === 0 ? [this.toImage(x, y)] : [];
   }
 
   move(event) {
@@ -308,7 +350,7 @@ export class Viewer {
     } else if (this.line.length) {
       this.line.push(this.toImage(pointer.x, pointer.y));
       this.redraw();
-    } else if (pointer.moved && (this.tool === "select" || pointer.pans)) {
+    } else if (pointer.moved && (!DRAWS.includes(this.tool) || pointer.pans)) {
       this.pan(pointer.x - before.x, pointer.y - before.y);
     }
   }

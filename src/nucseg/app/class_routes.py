@@ -1,0 +1,78 @@
+"""Requests about classes of nuclei: named, marked, learned, saved."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Query, Response
+
+from nucseg.app.marking import told
+from nucseg.app.receiving import OwnSession, image_of
+from nucseg.app.requests import ClassNames, NextNucleus, NucleusMark, ShownImage
+from nucseg.app.sessions import OpenImage, Session
+from nucseg.classes import Classifier, to_json
+from nucseg.errors import InputError
+
+router = APIRouter(prefix="/api/classes")
+
+FILE = "classes.json"
+
+
+@router.get("")
+def classes(session: OwnSession, image: str = Query("", max_length=100)) -> dict[str, Any]:
+    """Classes, marks and accuracy; of an image the class of each nucleus."""
+    return _told(session, image)
+
+
+@router.post("/names")
+def name(wanted: ClassNames, session: OwnSession) -> dict[str, Any]:
+    """Name the classes."""
+    session.marking.name([(each.id, each.name.strip()) for each in wanted.classes])
+    return _told(session, wanted.image)
+
+
+@router.post("/marks")
+def mark(wanted: NucleusMark, session: OwnSession) -> dict[str, Any]:
+    """Mark a nucleus, or take its mark away."""
+    image = image_of(wanted.image, session)
+    session.marking.mark(image, wanted.number, wanted.kind)
+    return _told(session, wanted.image)
+
+
+@router.post("/undo")
+def undo(wanted: ShownImage, session: OwnSession) -> dict[str, Any]:
+    """Take the last mark back."""
+    session.marking.undo()
+    return _told(session, wanted.image)
+
+
+@router.post("/next")
+def uncertain(wanted: NextNucleus, session: OwnSession) -> dict[str, Any]:
+    """Find the nucleus that the classes are least sure of."""
+    found = session.marking.uncertain(
+        _images(session), _classifier(session), wanted.filters, wanted.seen
+    )
+    image, number = found or (None, 0)
+    return {"image": image and image.id, "number": number}
+
+
+@router.get("/file")
+def file(session: OwnSession) -> Response:
+    """File of the classes, for ``nucseg segment --classes``."""
+    return Response(to_json(_classifier(session)), media_type="application/json")
+
+
+def _told(session: Session, image: str) -> dict[str, Any]:
+    shown = image_of(image, session) if image else None
+    return told(session.marking, session.images, shown)
+
+
+def _images(session: Session) -> list[OpenImage]:
+    return list(session.images.values())
+
+
+def _classifier(session: Session) -> Classifier:
+    classifier, lacking = session.marking.classifier(session.images)
+    if classifier is None:
+        raise InputError(f"Nothing is learned yet. {lacking}")
+    return classifier
