@@ -27,7 +27,8 @@ class Results:
     Attributes
     ----------
     images : DataFrame
-        A row for each plane of an image, as in ``images.csv``.
+        A row for each plane of an image, as in ``images.csv``; its path is in ``image``, as in
+        ``nuclei``.
     nuclei : DataFrame
         A row for each nucleus, as in ``measurements.csv``.
     """
@@ -72,7 +73,11 @@ def read_results(folder: Path) -> Results:
     InputError
         The folder holds no such tables, or they are damaged.
     """
-    return Results(_table(folder / "images.csv"), _table(folder / "measurements.csv"))
+    images = _table(folder / "images.csv")
+    if "path" in images:
+        # A column of a list of inputs may be called image too.
+        images = images.rename(columns={"image": "list_image", "path": "image"})
+    return Results(images, _table(folder / "measurements.csv"))
 
 
 def _table(path: Path) -> pd.DataFrame:
@@ -86,7 +91,7 @@ def _table(path: Path) -> pd.DataFrame:
             decimal="," if european else ".",
             encoding="utf-8-sig",
             keep_default_na=True,
-            dtype={"image": str, "plane": str, "error": str, "warnings": str},
+            dtype={"image": str, "path": str, "plane": str, "error": str, "warnings": str},
         )
     except OSError as error:
         raise InputError(

@@ -19,6 +19,9 @@ from nucseg.errors import InputError
 COUNT = "nuclei"
 # Measurements that are compared unless others are asked for, where the tables have them.
 MEASURES = ("area_um2", "area", "solidity", "intensity_mean")
+# A well with less than this share of the nuclei of its condition is dead, where so many wells of
+# the condition, and nuclei in the median one, tell what is usual.
+DEAD, ENOUGH_TO_JUDGE, ENOUGH_NUCLEI = 0.25, 4, 20
 _KEYS = ("plate", "well", "replicate", "condition", "treatment", "dose", "unit", "control")
 
 
@@ -85,6 +88,34 @@ def per_unit(rows: pd.DataFrame, measures: Sequence[str]) -> pd.DataFrame:
     units = grouped[list(measures)].mean()
     units.insert(0, "images", grouped.size())
     return units.reset_index()
+
+
+def dead_wells(units: pd.DataFrame) -> npt.NDArray[np.bool_]:
+    """Tell which wells hold hardly any nuclei, unlike the others of the same condition.
+
+    Parameters
+    ----------
+    units : DataFrame
+        Of `per_unit`.
+
+    Returns
+    -------
+    ndarray, shape (N,), bool
+        True for wells with less than `DEAD` of the median number of nuclei of their condition (and
+        plate), where that has `ENOUGH_TO_JUDGE` wells or more and the median well `ENOUGH_NUCLEI`.
+        A treatment that kills empties all its wells, so none of them is taken for dead.
+    """
+    dead = np.zeros(len(units), bool)
+    if "well" not in units:
+        return dead
+    number = units[COUNT].to_numpy(float)
+    keys = [name for name in ("plate", "condition") if name in units]
+    for places in units.groupby(keys, dropna=False).indices.values():
+        median = float(np.nanmedian(number[places]))
+        seen = median * float(units["images"].to_numpy()[places].mean())
+        if len(places) >= ENOUGH_TO_JUDGE and seen >= ENOUGH_NUCLEI:
+            dead[places] = number[places] < DEAD * median
+    return dead
 
 
 def per_replicate(units: pd.DataFrame, measures: Sequence[str]) -> pd.DataFrame:

@@ -38,6 +38,13 @@ def analyze(
         list[str] | None,
         typer.Option("--measure", help="Column of measurements.csv to compare. Repeat."),
     ] = None,
+    keep_dead_wells: Annotated[
+        bool,
+        typer.Option(
+            "--keep-dead-wells",
+            help="Count wells with hardly any nuclei, unlike the others of their condition.",
+        ),
+    ] = False,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Folder to write.", show_default="RESULTS/analysis"),
@@ -60,6 +67,7 @@ def analyze(
     try:
         from nucseg.analysis.analyze import PAGE
         from nucseg.analysis.analyze import analyze as run
+        from nucseg.analysis.compare import Comparing
     except ImportError as error:
         raise MissingExtraError("Analyzing conditions", "analysis") from error
     with progress_bar("Drawing") as progress:
@@ -67,10 +75,7 @@ def analyze(
             results,
             output,
             plate_map=plate_map,
-            groups=groups,
-            controls=control or (),
-            measures=measure or (),
-            seed=seed,
+            how=Comparing(groups, control or (), measure or (), keep_dead_wells, seed),
             progress=progress,
         )
     typer.echo(f"Wrote {folder}\nOpen {folder / PAGE}")
