@@ -179,8 +179,24 @@ def _from_columns(images: pd.DataFrame) -> pd.DataFrame:
     return known
 
 
-def _by_pattern(paths: pd.Series[Any], pattern: str) -> pd.DataFrame:
-    """Take paths apart by a pattern with names in braces."""
+def names_in(pattern: str) -> list[str]:
+    """Find the names in a pattern of paths.
+
+    Parameters
+    ----------
+    pattern : str
+        As ``{plate}/{well}_{field}``.
+
+    Raises
+    ------
+    InputError
+        There is none, or one that is not known or comes twice.
+
+    Examples
+    --------
+    >>> names_in("{plate}/{well}_s{field}")
+    ['plate', 'well', 'field']
+    """
     names = re.findall(r"{([^{}]*)}", pattern)
     wrong = [name for name in names if name not in _FIELDS]
     if not names or wrong or len(set(names)) < len(names):
@@ -188,6 +204,12 @@ def _by_pattern(paths: pd.Series[Any], pattern: str) -> pd.DataFrame:
             f"Wrong value of --groups: {pattern!r}. Expected names in braces, each once, of "
             f"{', '.join(_FIELDS)}, such as {{plate}}/{{well}}_{{field}}."
         )
+    return names
+
+
+def _by_pattern(paths: pd.Series[Any], pattern: str) -> pd.DataFrame:
+    """Take paths apart by a pattern with names in braces."""
+    names = names_in(pattern)
     expression = "".join(
         f"(?P<{part}>{_PARTS.get(part, '[^/]+?')})" if number % 2 else re.escape(part)
         for number, part in enumerate(re.split(r"{([^{}]*)}", pattern))
