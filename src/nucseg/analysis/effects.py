@@ -21,6 +21,7 @@ FloatArray = npt.NDArray[np.float64]
 # Units of each kind from which resampling them says something; below, Student's t is used.
 ENOUGH_TO_RESAMPLE = 5
 RESAMPLES = 2000
+IN_BLOCKS = "linear model with blocks"
 
 
 @dataclass(frozen=True)
@@ -166,7 +167,7 @@ def effect_in_blocks(
     reach = float(stats.t.ppf((1 + confidence) / 2, freedom)) * deviation
     p = float(2 * stats.t.sf(abs(difference) / deviation, freedom)) if deviation else 0.0
     interval = difference, difference - reach, difference + reach
-    return _effect(y[treated], y[~treated], interval, p, "linear model with blocks")
+    return _effect(y[treated], y[~treated], interval, p, IN_BLOCKS)
 
 
 def welch_p(values: FloatArray, control: FloatArray) -> float:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from nucseg import __version__
 from nucseg.analysis.compare import Comparison
-from nucseg.analysis.effects import RESAMPLES
+from nucseg.analysis.effects import IN_BLOCKS, RESAMPLES
 from nucseg.analysis.summaries import COUNT, DEAD
 from nucseg.figures.html import counted
 
@@ -114,10 +114,12 @@ def _of_effects(found: Comparison) -> str:
     ways = sorted(set(found.effects.get("method", pd.Series(dtype=str)).dropna()))
     if not ways:
         return f"Conditions were compared with {controls}."
+    tests = "that model" if ways == [IN_BLOCKS] else "Student's and Welch's t tests, the larger one"
     return (
         f"Conditions were compared with {controls} (95 % confidence intervals: {'; '.join(ways)}"
         + (f", {RESAMPLES:,} resamples" if any("bootstrap" in way for way in ways) else "")
-        + "), and p values were corrected by Holm's method over all conditions and measurements."
+        + f"); p values are those of {tests}, corrected by Holm's method over all conditions and "
+        "measurements."
     )
 
 

@@ -197,7 +197,9 @@ class _Reader:
             (start, side - start - length) for start, length in zip(before, mask.shape, strict=True)
         ]
         more = [(0, 0)] * (pixels.ndim - 2)
-        return np.pad(pixels, [*padding, *more], mode="edge"), np.pad(mask, padding)
+        outside = float(np.median(pixels))
+        filled = np.pad(pixels, [*padding, *more], constant_values=outside)
+        return filled, np.pad(mask, padding)
 
     def _labels(self, image: str, plane: str) -> Source | None:
         """Open the label image; results are called as the end of an image's path is."""

@@ -154,7 +154,9 @@ def effects(
     is_control = units["condition"].isin(controls)
     several = "plate" in units and units["plate"].nunique() > 1
     rows = []
-    for condition in dict.fromkeys(units["condition"][~is_control]):
+    order = [name for name in ("treatment", "dose") if name in units]
+    conditions = units[~is_control].sort_values(order, kind="stable")["condition"]
+    for condition in dict.fromkeys(conditions):
         both = units[(units["condition"] == condition) | is_control]
         for measure in measures:
             row: dict[str, Any] = {"condition": condition, "measure": measure, "note": ""}
