@@ -21,6 +21,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
@@ -37,6 +38,7 @@ from nucseg.analysis.compare import Comparing, compare
 from nucseg.analysis.conditions import Results
 from nucseg.analysis.effects import holm
 from nucseg.analysis.plate_maps import PlateMap
+from nucseg.analysis.summaries import dose_responses
 from nucseg.datasets.reading import open_dataset
 from nucseg.measure import measure
 from nucseg.training.augment.crowds import without_nuclei
@@ -155,19 +157,21 @@ def changes(well, rng, *, effects):
 def simulated(nuclei, rng, *, effects):
     """Tables of a plate as nucseg segment writes them, and its plate map."""
     wells = layout(rng)
-    images, tables = [], []
+    values = nuclei.to_numpy()
+    images, names, labels, drawn = [], [], [], []
     for well in wells:
         factors = changes(well, rng, effects=effects)
+        scale = [factors.get(name, 1.0) for name in nuclei]
         for field in range(1, FIELDS + 1):
             image = f"img_{well.name}_s{field}.tif"
             count = int(rng.poisson(PER_FIELD * factors["nuclei"]))
             images.append((image, "ok" if count else "empty", count))
-            drawn = nuclei.iloc[rng.integers(len(nuclei), size=count)].copy()
-            drawn["area"] *= factors["area"]
-            drawn["intensity_mean"] *= factors["intensity_mean"]
-            tables.append(drawn.assign(image=image, label=np.arange(1, count + 1)))
+            drawn.append(values[rng.integers(len(values), size=count)] * scale)
+            names += [image] * count
+            labels += range(1, count + 1)
     told = pd.DataFrame(images, columns=["image", "status", "nuclei"])
-    return Results(told, pd.concat(tables, ignore_index=True)), plate_map(wells)
+    table = pd.DataFrame(np.concatenate(drawn), columns=nuclei.columns)
+    return Results(told, table.assign(image=names, label=labels)), plate_map(wells)
 
 
 def truths(nuclei):
@@ -211,6 +215,12 @@ def welch_alone(found):
     ])  # fmt: skip
 
 
+def without_curves(tables, where, seed):
+    """Compare without dose-response curves, which take most of the time; few are looked at."""
+    with mock.patch("nucseg.analysis.summaries.dose_responses", return_value=pd.DataFrame()):
+        return compare(tables, where, Comparing(seed=seed))
+
+
 def run(nuclei, plates):
     """Rows of how often each effect and each half dose was held and found; and false alarms."""
     true = truths(nuclei)
@@ -221,27 +231,30 @@ def run(nuclei, plates):
     none: dict[str, list[bool]] = {"as analyzed": [], "Welch alone": [], "nuclei as n": []}
     for seed in range(plates):
         tables, where = simulated(nuclei, np.random.default_rng(seed), effects=True)
-        compared = compare(tables, where, Comparing(seed=seed))
+        compared = without_curves(tables, where, seed)
         table = compared.effects.set_index(["condition", "measure"])
-        curves = compared.curves.set_index(["treatment", "measure"])
         for name, (what, _) in TREATMENTS.items():
             for dose in doses:
                 row = table.loc[(f"{name} {dose:g} uM", what)]
                 truth = true[name] * share(dose)
                 held[name, dose].append(row["low"] <= truth <= row["high"])
                 found[name, dose].append(row["p_holm"] < 0.05)
-            curve = curves.loc[(name, what)]
+            own = compared.replicates["treatment"].isin([name, "DMSO"])
+            curves = dose_responses(compared.replicates[own], [what], compared.controls)
+            curve = curves.iloc[0]
             halves[name].append((curve["low"] <= HALF <= curve["high"], curve["reached"]))
         tables, where = simulated(nuclei, np.random.default_rng([seed, 1]), effects=False)
-        # Curves are not looked at where there is nothing, and take most of the time.
-        with mock.patch("nucseg.analysis.summaries.dose_responses", return_value=pd.DataFrame()):
-            compared = compare(tables, where, Comparing(seed=seed))
+        compared = without_curves(tables, where, seed)
         for name, p_values in (
             ("as analyzed", compared.effects["p_holm"].to_numpy()),
             ("Welch alone", welch_alone(compared)),
             ("nuclei as n", nuclei_as_n(compared)),
         ):
             none[name].append(not (p_values < 0.05).any())
+        if (seed + 1) % 10 == 0:
+            so_far = {name: sum(each) for name, each in none.items()}
+            least = min(map(sum, held.values()))
+            print(f"{seed + 1} plates: held {least} or more; {so_far}", file=sys.stderr)
     return held, found, halves, none
 
 
