@@ -31,7 +31,7 @@ def plate_table(seed: int = 0, *, effect: float = 0.5) -> tuple[pd.DataFrame, pd
             for field in (1, 2):
                 path = f"plate1/img_{well}_s{field}.tif"
                 count = int(rng.poisson(alive))
-                images.append({"image": path, "status": "ok", "nuclei": count, "seconds": 1.0})
+                images.append({"path": path, "status": "ok", "nuclei": count, "seconds": 1.0})
                 nuclei += [
                     {"image": path, "label": k + 1, "area": rng.normal(size, 60), "solidity": 0.9}
                     for k in range(count)
@@ -89,7 +89,7 @@ def test_numbers_are_those_of_the_tables_by_hand(results, tmp_path):
     wells = pd.read_csv(tmp_path / "made" / "wells.csv").set_index("well")
     assert wells.loc["C03", "area"] == pytest.approx(in_fields.mean())
     images = pd.read_csv(results / "images.csv")
-    counts = images[images["image"].str.contains("_C03_")]["nuclei"]
+    counts = images[images["path"].str.contains("_C03_")]["nuclei"]
     assert wells.loc["C03", "nuclei"] == pytest.approx(counts.mean())
     table = pd.read_csv(tmp_path / "made" / "effects.csv").set_index(["condition", "measure"])
     drug = wells[wells["dose"] == 1]["area"].mean()
@@ -138,7 +138,8 @@ def test_conditions_come_from_paths_without_a_plate_map(tmp_path):
     folder = tmp_path / "out"
     folder.mkdir()
     images = pd.DataFrame(rows, columns=["image", "nuclei"]).assign(status="ok")
-    images.to_csv(folder / "images.csv", index=False, sep=";", decimal=",")
+    told = images.rename(columns={"image": "path"})
+    told.to_csv(folder / "images.csv", index=False, sep=";", decimal=",")
     nuclei = pd.DataFrame({"image": images["image"], "label": 1, "area": 5.5})
     nuclei.to_csv(folder / "measurements.csv", index=False, sep=";", decimal=",")
     result = run(folder, "--groups", "{treatment}/{replicate}_{field}", "--control", "control")
@@ -238,8 +239,9 @@ def test_known_effects_are_found_and_none_is_made_up():
     for seed in range(40):
         for effect in (0.5, 0.0):
             images, nuclei, _ = plate_table(seed, effect=effect)
-            wells = pd.Series([path[11:14] for path in images["image"]])
+            wells = pd.Series([path[11:14] for path in images["path"]])
             dose = wells.map(lambda well: DOSES[int(well[1:]) - 1])
+            images = images.rename(columns={"path": "image"})
             told = images.assign(well=wells, treatment="drug", dose=dose, condition=dose.map(str))
             rows = per_image(told, nuclei, ["nuclei", "area"])
             table = effects(per_unit(rows, ["nuclei", "area"]), ["nuclei", "area"], ["0.0"])

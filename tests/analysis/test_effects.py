@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from nucseg.analysis.effects import effect, effect_in_blocks, holm
+from nucseg.analysis.effects import cautious_p, effect, effect_in_blocks, holm, welch_p
 from nucseg.errors import InputError
 
 
@@ -14,7 +14,8 @@ def test_few_replicates_give_welch_s_interval():
     values, control = [5.0, 6.0, 7.5], [4.0, 4.5, 3.0, 4.2]
     found = effect(values, control)
     theirs = stats.ttest_ind(values, control, equal_var=False)
-    assert found.p == pytest.approx(theirs.pvalue)
+    student = stats.ttest_ind(values, control)
+    assert found.p == pytest.approx(max(theirs.pvalue, student.pvalue))
     assert (found.low, found.high) == pytest.approx(tuple(theirs.confidence_interval()))
     assert found.difference == pytest.approx(np.mean(values) - np.mean(control))
     assert found.percent == pytest.approx(100 * found.difference / np.mean(control))
@@ -48,6 +49,24 @@ def test_counting_nuclei_as_replicates_finds_effects_where_there_are_none():
         nuclei += effect(*(each.ravel() for each in drawn), seed=seed).p < 0.05
     assert wells / 200 < 0.09
     assert nuclei / 200 > 0.3
+
+
+def test_p_values_far_out_are_not_too_small():
+    rng = np.random.default_rng(4)
+    welch = cautious = wide = 0
+    for _ in range(20_000):
+        values, control = rng.normal(0, 1, 6), rng.normal(0, 1, 24)
+        welch += welch_p(values, control) < 0.001
+        cautious += cautious_p(values, control) < 0.001
+        # A condition that varies more than its control, of which Student's p knows nothing.
+        wide += cautious_p(3 * values, control) < 0.05
+    assert welch > 40
+    assert cautious < 30
+    assert wide / 20_000 < 0.065
+    values, control = rng.normal(0, 1, 6), rng.normal(0, 1, 24)
+    student = stats.ttest_ind(values, control).pvalue
+    welch_s = stats.ttest_ind(values, control, equal_var=False).pvalue
+    assert cautious_p(values, control) == pytest.approx(max(student, welch_s))
 
 
 def test_one_pair_a_block_is_the_paired_t_test():

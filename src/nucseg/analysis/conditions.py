@@ -27,7 +27,8 @@ class Results:
     Attributes
     ----------
     images : DataFrame
-        A row for each plane of an image, as in ``images.csv``.
+        A row for each plane of an image, as in ``images.csv``; its path is in ``image``, as in
+        ``nuclei``.
     nuclei : DataFrame
         A row for each nucleus, as in ``measurements.csv``.
     """
@@ -72,7 +73,11 @@ def read_results(folder: Path) -> Results:
     InputError
         The folder holds no such tables, or they are damaged.
     """
-    return Results(_table(folder / "images.csv"), _table(folder / "measurements.csv"))
+    images = _table(folder / "images.csv")
+    if "path" in images:
+        # A column of a list of inputs may be called image too.
+        images = images.rename(columns={"image": "list_image", "path": "image"})
+    return Results(images, _table(folder / "measurements.csv"))
 
 
 def _table(path: Path) -> pd.DataFrame:
@@ -86,7 +91,7 @@ def _table(path: Path) -> pd.DataFrame:
             decimal="," if european else ".",
             encoding="utf-8-sig",
             keep_default_na=True,
-            dtype={"class": str, "image": str, "plane": str, "error": str, "warnings": str},
+            dtype=dict.fromkeys(("class", "image", "path", "plane", "error", "warnings"), str),
         )
     except OSError as error:
         raise InputError(
@@ -174,8 +179,24 @@ def _from_columns(images: pd.DataFrame) -> pd.DataFrame:
     return known
 
 
-def _by_pattern(paths: pd.Series[Any], pattern: str) -> pd.DataFrame:
-    """Take paths apart by a pattern with names in braces."""
+def names_in(pattern: str) -> list[str]:
+    """Find the names in a pattern of paths.
+
+    Parameters
+    ----------
+    pattern : str
+        As ``{plate}/{well}_{field}``.
+
+    Raises
+    ------
+    InputError
+        There is none, or one that is not known or comes twice.
+
+    Examples
+    --------
+    >>> names_in("{plate}/{well}_s{field}")
+    ['plate', 'well', 'field']
+    """
     names = re.findall(r"{([^{}]*)}", pattern)
     wrong = [name for name in names if name not in _FIELDS]
     if not names or wrong or len(set(names)) < len(names):
@@ -183,6 +204,12 @@ def _by_pattern(paths: pd.Series[Any], pattern: str) -> pd.DataFrame:
             f"Wrong value of --groups: {pattern!r}. Expected names in braces, each once, of "
             f"{', '.join(_FIELDS)}, such as {{plate}}/{{well}}_{{field}}."
         )
+    return names
+
+
+def _by_pattern(paths: pd.Series[Any], pattern: str) -> pd.DataFrame:
+    """Take paths apart by a pattern with names in braces."""
+    names = names_in(pattern)
     expression = "".join(
         f"(?P<{part}>{_PARTS.get(part, '[^/]+?')})" if number % 2 else re.escape(part)
         for number, part in enumerate(re.split(r"{([^{}]*)}", pattern))

@@ -126,6 +126,44 @@ def fit_dose_response(
     )
 
 
+def confidence_band(
+    fitted: DoseResponse, doses: FloatArray, at: FloatArray, *, confidence: float = 0.95
+) -> FloatArray:
+    """Compute how far the curve may be off at doses, by the delta method.
+
+    Parameters
+    ----------
+    fitted : DoseResponse
+    doses : ndarray, shape (N,), float64
+        Of the units that the curve was fitted to.
+    at : ndarray, shape (M,), float64
+        Doses of 0 and above.
+    confidence : float
+        Of the interval at each dose.
+
+    Returns
+    -------
+    ndarray, shape (M,), float64
+        Half the width of the interval around the curve.
+    """
+    inside, outside = (_derivatives(fitted, np.asarray(each, float)) for each in (doses, at))
+    covariance = fitted.spread**2 * np.linalg.pinv(inside.T @ inside)
+    variance = np.einsum("ij,jk,ik->i", outside, covariance, outside)
+    times = float(stats.t.ppf((1 + confidence) / 2, fitted.n - 4))
+    return np.asarray(times * np.sqrt(np.maximum(variance, 0)))
+
+
+def _derivatives(fitted: DoseResponse, doses: FloatArray) -> FloatArray:
+    """Of the curve by bottom, top, the logarithm (base 10) of half, and slope."""
+    half = np.log10(fitted.half)
+    rise = _rise(doses, half, fitted.slope)
+    steep = (fitted.top - fitted.bottom) * rise * (1 - rise)
+    with np.errstate(divide="ignore"):
+        away = np.where(doses > 0, np.log10(np.where(doses > 0, doses, 1)) - half, 0.0)
+    columns = [1 - rise, rise, -steep * fitted.slope * np.log(10), steep * away * np.log(10)]
+    return np.column_stack(columns)
+
+
 def _rise(doses: FloatArray, half: float, slope: float) -> FloatArray:
     """From 0 without a dose to 1 at high doses; half is the logarithm of the dose between."""
     with np.errstate(divide="ignore", over="ignore"):

@@ -21,6 +21,7 @@ FloatArray = npt.NDArray[np.float64]
 # Units of each kind from which resampling them says something; below, Student's t is used.
 ENOUGH_TO_RESAMPLE = 5
 RESAMPLES = 2000
+IN_BLOCKS = "linear model with blocks"
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Effect:
     hedges_g : float
         Difference in pooled standard deviations, corrected for few units (Hedges 1981).
     p : float
-        Of no difference: Welch's t test, or of the linear model with blocks.
+        Of no difference: `cautious_p`, or of the linear model with blocks.
     method : str
         How the interval was found.
     """
@@ -95,7 +96,7 @@ def effect(
         )
     difference = float(treated.mean() - untreated.mean())
     deviation, freedom = _standard_error(treated, untreated)
-    p = welch_p(treated, untreated)
+    p = cautious_p(treated, untreated)
     if deviation <= _rounding(treated, untreated):
         low = high = difference
         method = "no variation"
@@ -166,7 +167,7 @@ def effect_in_blocks(
     reach = float(stats.t.ppf((1 + confidence) / 2, freedom)) * deviation
     p = float(2 * stats.t.sf(abs(difference) / deviation, freedom)) if deviation else 0.0
     interval = difference, difference - reach, difference + reach
-    return _effect(y[treated], y[~treated], interval, p, "linear model with blocks")
+    return _effect(y[treated], y[~treated], interval, p, IN_BLOCKS)
 
 
 def welch_p(values: FloatArray, control: FloatArray) -> float:
@@ -183,6 +184,32 @@ def welch_p(values: FloatArray, control: FloatArray) -> float:
     if deviation <= rounding:
         return float(abs(difference) <= rounding)
     return float(2 * stats.t.sf(abs(difference) / deviation, freedom))
+
+
+def cautious_p(values: FloatArray, control: FloatArray) -> float:
+    """Compute the larger one of the p values of Student's and of Welch's t test.
+
+    Parameters
+    ----------
+    values, control : ndarray, shapes (N,) and (M,), float64
+        Two or more of each.
+
+    Returns
+    -------
+    float
+        Two-sided. Far out, where p values lie that pass a correction for many tests, Welch's alone
+        is too small: where the few units of a condition are by chance alike, both the standard
+        error is too small and the degrees of freedom, which are then those of the many controls,
+        too many. Student's alone is too small where a condition varies more than its control.
+    """
+    welch = welch_p(values, control)
+    freedom = len(values) + len(control) - 2
+    squares = sum(float(((each - each.mean()) ** 2).sum()) for each in (values, control))
+    deviation = float(np.sqrt(squares / freedom * (1 / len(values) + 1 / len(control))))
+    if deviation <= _rounding(values, control):
+        return welch
+    difference = abs(float(values.mean() - control.mean()))
+    return max(welch, float(2 * stats.t.sf(difference / deviation, freedom)))
 
 
 def holm(p_values: Sequence[float] | FloatArray) -> FloatArray:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from nucseg.analysis.dose_response import DoseResponse
+from nucseg.analysis.dose_response import DoseResponse, confidence_band
 from nucseg.analysis.summaries import as_plate
 from nucseg.errors import MissingExtraError
 from nucseg.figures.pictures import BLUE, GREY, ORANGE, VERMILION
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Of the axes of a figure, in inches.
-_HEIGHT, _WIDTH = 3.2, 0.55
+_HEIGHT, _LINE = 3.2, 0.34
+# Nuclei of a condition that are drawn behind its units.
+NUCLEI = 300
 
 
 def save_figure(figure: Figure, folder: Path, name: str, data: pd.DataFrame) -> None:
@@ -43,9 +45,13 @@ def save_figure(figure: Figure, folder: Path, name: str, data: pd.DataFrame) -> 
 
 
 def units_figure(
-    units: pd.DataFrame, effects: pd.DataFrame, measure: str, controls: Sequence[str]
+    units: pd.DataFrame,
+    effects: pd.DataFrame,
+    measure: str,
+    controls: Sequence[str],
+    nuclei: pd.DataFrame | None = None,
 ) -> Figure:
-    """Show each unit of each condition as a point, with the mean and where it differs.
+    """Show each unit of each condition as a point, its nuclei faint behind, and the mean.
 
     Parameters
     ----------
@@ -56,15 +62,18 @@ def units_figure(
     measure : str
     controls : sequence of str
         They come first.
+    nuclei : DataFrame, optional
+        Of `drawn_nuclei`.
 
     Returns
     -------
     matplotlib.figure.Figure
-        A star marks conditions with a p value (Holm) below 0.05. Points of one plate have one
-        colour (Lord et al. 2020, "SuperPlots", J Cell Biol 219:e202001064).
+        A condition a line, with the number of its units in brackets. A star marks conditions with
+        a p value (Holm) below 0.05. Points of one plate have one colour (Lord et al. 2020,
+        "SuperPlots", J Cell Biol 219:e202001064).
     """
-    order = _ordered(units, controls)
-    figure, axes = _axes(1.6 + _WIDTH * len(order), _HEIGHT)
+    order = conditions_in_order(units, controls)
+    figure, axes = _axes(5, 0.9 + _LINE * len(order))
     plates = list(dict.fromkeys(units["plate"])) if "plate" in units else [None]
     palette = _colours(len(plates))
     rng = np.random.default_rng(0)
@@ -72,29 +81,78 @@ def units_figure(
     if "p_holm" in effects:
         chosen = effects[(effects["measure"] == measure) & (effects["p_holm"] < 0.05)]
         marked = set(chosen["condition"])
-    top = float(units[measure].max())
+    names = []
     for place, condition in enumerate(order):
+        if nuclei is not None:
+            cells = nuclei[nuclei["condition"] == condition][measure]
+            away = rng.uniform(-0.38, 0.38, len(cells))
+            axes.plot(
+                cells, place + away, ".", color=_rgb(GREY), alpha=0.18, markersize=3,
+                markeredgewidth=0, rasterized=True,
+            )  # fmt: skip
         here = units[units["condition"] == condition]
         for plate, colour in zip(plates, palette, strict=True):
             some = here if plate is None else here[here["plate"] == plate]
             away = rng.uniform(-0.18, 0.18, len(some))
-            axes.plot(place + away, some[measure], "o", color=colour, markersize=4, alpha=0.8)
+            axes.plot(
+                some[measure], place + away, "o", color=colour, markersize=5.5,
+                markeredgecolor="white", markeredgewidth=0.5,
+            )  # fmt: skip
         mean = float(here[measure].mean())
-        axes.plot([place - 0.3, place + 0.3], [mean, mean], color="black", linewidth=1.5)
-        if condition in marked:
-            axes.annotate(
-                "*", (place, top), ha="center", va="bottom", fontsize=13, annotation_clip=False
-            )
-    axes.set_xticks(range(len(order)), order, rotation=45, ha="right", rotation_mode="anchor")
-    axes.set_ylabel(_title(measure))
-    axes.margins(y=0.1)
+        axes.plot([mean, mean], [place - 0.36, place + 0.36], color="black", linewidth=1.6)
+        star = "  *" if condition in marked else ""
+        names.append(f"{condition} ({here[measure].notna().sum()}){star}")
+    axes.set_yticks(range(len(order)), names)
+    axes.set_ylim(len(order) - 0.4, -0.6)
+    axes.set_xlabel(_title(measure))
+    if nuclei is not None and len(nuclei):
+        _limit(axes, units[measure], nuclei[measure])
     return figure
+
+
+def drawn_nuclei(
+    nuclei: pd.DataFrame, images: pd.DataFrame, measures: Sequence[str], *, most: int = NUCLEI
+) -> pd.DataFrame:
+    """Choose nuclei to be drawn behind their units, the same ones each time.
+
+    Parameters
+    ----------
+    nuclei : DataFrame
+        A row for each nucleus.
+    images : DataFrame
+        Of `nucseg.analysis.summaries.per_image`.
+    measures : sequence of str
+    most : int
+        Of each condition.
+
+    Returns
+    -------
+    DataFrame
+        Columns condition, image, label and the measurements.
+    """
+    keys = ["image", "plane"] if "plane" in images and "plane" in nuclei else ["image"]
+    joined = nuclei.merge(images[[*keys, "condition"]], on=keys)
+    rng = np.random.default_rng(0)
+    shown = joined.iloc[rng.permutation(len(joined))].groupby("condition", sort=False).head(most)
+    columns = ["condition", *keys, "label", *(name for name in measures if name in joined)]
+    return shown[[name for name in dict.fromkeys(columns) if name in shown]].sort_values(
+        [name for name in ("condition", *keys, "label") if name in shown], ignore_index=True
+    )
+
+
+def _limit(axes: Any, units: pd.Series[Any], nuclei: pd.Series[Any]) -> None:
+    """Leave the few nuclei out of the picture that would press all else together."""
+    low, high = np.nanpercentile(nuclei, (1, 99))
+    low, high = min(low, units.min()), max(high, units.max())
+    room = 0.04 * (high - low)
+    if room > 0:
+        axes.set_xlim(low - room, high + room)
 
 
 def dose_figure(
     units: pd.DataFrame, fitted: DoseResponse, treatment: str, measure: str, controls: Sequence[str]
 ) -> Figure:
-    """Show the units of a treatment over its doses, with the fitted curve.
+    """Show the units of a treatment over its doses, with the fitted curve and its band.
 
     Returns
     -------
@@ -107,13 +165,21 @@ def dose_figure(
     figure, axes = _axes(4.2, _HEIGHT)
     least, most = float(own["dose"].min()), float(own["dose"].max())
     left = least / 5
-    axes.plot(np.full(len(control), left), control[measure], "o", color=_rgb(GREY), markersize=4)
-    axes.plot(own["dose"], own[measure], "o", color=_rgb(BLUE), markersize=4)
     doses = np.geomspace(left, most * 1.5, 200)
-    axes.plot(doses, fitted.at(doses), color="black", linewidth=1.2)
+    given = np.concatenate([own["dose"].to_numpy(float), np.zeros(len(control))])
+    curve, reach = fitted.at(doses), confidence_band(fitted, given, doses)
+    colour = _rgb(BLUE)
+    axes.fill_between(doses, curve - reach, curve + reach, color=colour, alpha=0.15, linewidth=0)
+    axes.plot(np.full(len(control), left), control[measure], "o", color=_rgb(GREY), markersize=4)
+    axes.plot(own["dose"], own[measure], "o", color=colour, markersize=4)
+    axes.plot(doses, curve, color="black", linewidth=1.2)
     if fitted.reached:
         axes.axvspan(fitted.low, fitted.high, color=_rgb(ORANGE), alpha=0.25, linewidth=0)
         axes.axvline(fitted.half, color=_rgb(VERMILION), linewidth=1)
+    values = pd.concat([own[measure], control[measure]])
+    room = 0.35 * max(float(values.max() - values.min()), 1e-12)
+    low, high = float(values.min()) - room, float(values.max()) + room
+    axes.set_ylim(max(low, 0.0) if values.min() >= 0 else low, high)
     axes.set_xscale("log")
     unit = str(own["unit"].iloc[0]) if "unit" in own and pd.notna(own["unit"].iloc[0]) else ""
     axes.set_xlabel(f"{treatment}" + (f" ({unit})" if unit else "") + "; controls at the left")
@@ -122,7 +188,7 @@ def dose_figure(
 
 
 def plate_figure(wells: pd.DataFrame, measure: str, plate: str) -> Figure:
-    """Show a measurement over the wells of a plate.
+    """Show a measurement over the wells of a plate, those crossed out that are dead.
 
     Returns
     -------
@@ -132,10 +198,13 @@ def plate_figure(wells: pd.DataFrame, measure: str, plate: str) -> Figure:
     rows, columns = values.shape
     figure, axes = _axes(1.8 + 0.36 * columns, 1.1 + 0.36 * rows)
     image = axes.imshow(values, cmap="viridis", aspect="equal")
-    axes.set_xticks(range(columns), [str(number + 1) for number in range(columns)], fontsize=7)
-    axes.set_yticks(range(rows), [_letters(row) for row in range(rows)], fontsize=7)
+    axes.set_xticks(range(columns), [str(number + 1) for number in range(columns)], fontsize=9)
+    axes.set_yticks(range(rows), [_letters(row) for row in range(rows)], fontsize=9)
     axes.tick_params(length=0)
-    axes.set_title(f"{plate} {_title(measure)}".strip(), fontsize=9)
+    if "dead" in wells:
+        dead = np.argwhere(as_plate(wells, "dead") == True)  # noqa: E712 - of objects
+        axes.plot(dead[:, 1], dead[:, 0], "x", color=_rgb(VERMILION), markersize=9, mew=2)
+    axes.set_title(f"{plate} {_title(measure)}".strip(), fontsize=10)
     figure.colorbar(image, ax=axes, fraction=0.04, pad=0.02)
     return figure
 
@@ -144,7 +213,7 @@ def _letters(row: int) -> str:
     return chr(65 + row) if row < 26 else f"A{chr(65 + row - 26)}"
 
 
-def _ordered(units: pd.DataFrame, controls: Sequence[str]) -> list[str]:
+def conditions_in_order(units: pd.DataFrame, controls: Sequence[str]) -> list[str]:
     """Put controls first, then treatments, each by rising dose."""
     keys = ["treatment", "dose"] if "dose" in units else ["treatment"]
     rest = units[~units["condition"].isin(controls)].sort_values(keys, kind="stable")

@@ -34,12 +34,14 @@ def effects_section(compared: pd.DataFrame) -> str:
     columns = {
         "Condition": False, "Measurement": False, "n": True, "n (control)": True, "Mean": True,
         "Control": True, "Difference": True, "95 % from": True, "to": True, "%": True,
-        "Hedges' g": True, "p": True, "p (Holm)": True, "Note": False,
+        "Hedges' g": True, "p": True, "p (Holm)": True,
     }  # fmt: skip
-    keys = (
+    keys: tuple[str, ...] = (
         "measure", "n", "control_n", "mean", "control_mean", "difference", "low", "high", "percent",
-        "hedges_g", "p", "p_holm", "note",
+        "hedges_g", "p", "p_holm",
     )  # fmt: skip
+    if compared["note"].any():
+        columns["Note"], keys = False, (*keys, "note")
     rows = [
         ("", "", [row["condition"], *(_shown(row.get(key)) for key in keys)])
         for row in compared.to_dict("records")

@@ -21,6 +21,9 @@ COUNT = "nuclei"
 MEASURES = ("area_um2", "area", "solidity", "intensity_mean")
 # Of a class of nuclei: 1 for those of it and 0 for others, so that means are shares.
 SHARE = "share_"
+# A well with less than this share of the nuclei of its condition is dead, where so many wells of
+# the condition, and nuclei in the median one, tell what is usual.
+DEAD, ENOUGH_TO_JUDGE, ENOUGH_NUCLEI = 0.25, 4, 20
 _KEYS = ("plate", "well", "replicate", "condition", "treatment", "dose", "unit", "control")
 
 
@@ -117,6 +120,34 @@ def per_unit(rows: pd.DataFrame, measures: Sequence[str]) -> pd.DataFrame:
     return units.reset_index()
 
 
+def dead_wells(units: pd.DataFrame) -> npt.NDArray[np.bool_]:
+    """Tell which wells hold hardly any nuclei, unlike the others of the same condition.
+
+    Parameters
+    ----------
+    units : DataFrame
+        Of `per_unit`.
+
+    Returns
+    -------
+    ndarray, shape (N,), bool
+        True for wells with less than `DEAD` of the median number of nuclei of their condition (and
+        plate), where that has `ENOUGH_TO_JUDGE` wells or more and the median well `ENOUGH_NUCLEI`.
+        A treatment that kills empties all its wells, so none of them is taken for dead.
+    """
+    dead = np.zeros(len(units), bool)
+    if "well" not in units:
+        return dead
+    number = units[COUNT].to_numpy(float)
+    keys = [name for name in ("plate", "condition") if name in units]
+    for places in units.groupby(keys, dropna=False).indices.values():
+        median = float(np.nanmedian(number[places]))
+        seen = median * float(units["images"].to_numpy()[places].mean())
+        if len(places) >= ENOUGH_TO_JUDGE and seen >= ENOUGH_NUCLEI:
+            dead[places] = number[places] < DEAD * median
+    return dead
+
+
 def per_replicate(units: pd.DataFrame, measures: Sequence[str]) -> pd.DataFrame:
     """Average wells of one replicate, such as a donor, where a column names it."""
     if "replicate" not in units or units["replicate"].isna().all():
@@ -153,7 +184,9 @@ def effects(
     is_control = units["condition"].isin(controls)
     several = "plate" in units and units["plate"].nunique() > 1
     rows = []
-    for condition in dict.fromkeys(units["condition"][~is_control]):
+    order = [name for name in ("treatment", "dose") if name in units]
+    conditions = units[~is_control].sort_values(order, kind="stable")["condition"]
+    for condition in dict.fromkeys(conditions):
         both = units[(units["condition"] == condition) | is_control]
         for measure in measures:
             row: dict[str, Any] = {"condition": condition, "measure": measure, "note": ""}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -38,6 +39,13 @@ def analyze(
         list[str] | None,
         typer.Option("--measure", help="Column of measurements.csv to compare. Repeat."),
     ] = None,
+    keep_dead_wells: Annotated[
+        bool,
+        typer.Option(
+            "--keep-dead-wells",
+            help="Count wells with hardly any nuclei, unlike the others of their condition.",
+        ),
+    ] = False,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Folder to write.", show_default="RESULTS/analysis"),
@@ -60,6 +68,7 @@ def analyze(
     try:
         from nucseg.analysis.analyze import PAGE
         from nucseg.analysis.analyze import analyze as run
+        from nucseg.analysis.compare import Comparing
     except ImportError as error:
         raise MissingExtraError("Analyzing conditions", "analysis") from error
     with progress_bar("Drawing") as progress:
@@ -67,10 +76,53 @@ def analyze(
             results,
             output,
             plate_map=plate_map,
-            groups=groups,
-            controls=control or (),
-            measures=measure or (),
-            seed=seed,
+            how=Comparing(groups, control or (), measure or (), keep_dead_wells, seed),
             progress=progress,
         )
     typer.echo(f"Wrote {folder}\nOpen {folder / PAGE}")
+
+
+def prepared_analysis(plate_map: Path | None, groups: str | None) -> Callable[[Path], Path] | None:
+    """Make ready to analyze results once they are there; what is wrong is said before.
+
+    Parameters
+    ----------
+    plate_map : Path or None
+    groups : str or None
+        As for ``nucseg analyze``.
+
+    Returns
+    -------
+    callable or None
+        Of the folder of the results; gives the page. None where neither is given.
+
+    Raises
+    ------
+    InputError
+        The plate map cannot be read, or the pattern is wrong.
+    MissingExtraError
+        The extra ``analysis`` is not installed.
+    """
+    if plate_map is None and groups is None:
+        return None
+    from nucseg.errors import MissingExtraError
+
+    try:
+        from nucseg.analysis.analyze import PAGE
+        from nucseg.analysis.analyze import analyze as run
+        from nucseg.analysis.compare import Comparing
+        from nucseg.analysis.conditions import names_in
+        from nucseg.analysis.plate_maps import read_plate_map
+    except ImportError as error:
+        raise MissingExtraError("Analyzing conditions", "analysis") from error
+    if plate_map is not None:
+        read_plate_map(plate_map)
+    if groups is not None:
+        names_in(groups)
+
+    def analysis(results: Path) -> Path:
+        with progress_bar("Drawing") as progress:
+            how = Comparing(groups=groups)
+            return run(results, plate_map=plate_map, how=how, progress=progress) / PAGE
+
+    return analysis

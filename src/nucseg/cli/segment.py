@@ -6,11 +6,13 @@ import json
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from nucseg.cli.analyze import prepared_analysis
 from nucseg.cli.common import checked, default, option, progress_bar
 from nucseg.cli.dry_run import tell_missing, tell_plan
 from nucseg.config import ConnectedComponents, Filtering, Reading, Segmenting, Watershed
@@ -87,6 +89,23 @@ def segment(
             help="Drop nuclei that touch the edge of the image, of which a part may be missing.",
         ),
     ] = False,
+    plate_map: Annotated[
+        Path | None,
+        typer.Option(
+            "--plate-map",
+            help="CSV or Excel file that says what is in each well: compare treatments at the end, "
+            "as nucseg analyze does.",
+        ),
+    ] = None,
+    groups: Annotated[
+        str | None,
+        typer.Option(
+            "--groups",
+            metavar="PATTERN",
+            help="Compare treatments at the end, by how paths are put together, as "
+            "{plate}/{well}_{field}.",
+        ),
+    ] = None,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -121,9 +140,11 @@ def segment(
         nucseg segment images/ -o out --exclude "*_raw.tif" --exclude old
         nucseg segment stack.ome.tif -o out --channel DAPI --project max
         nucseg segment images/ -o out --classes classes.json
+        nucseg segment plate1/ -o out --plate-map plate.xlsx
     """
     from nucseg.inference.loading import load_model
 
+    analysis = prepared_analysis(plate_map, groups)
     formats = split_at_commas(save) if save else default(Segmenting, "save")
     loaded = load_model(model, threads=threads, max_memory=max_memory)
     changes = {
@@ -155,7 +176,9 @@ def segment(
     if dry_run:
         tell_plan(inputs, output, loaded, as_json=as_json, **options)
     else:
-        run_and_report(inputs, output, loaded, as_json=as_json, resume=resume, **options)
+        run_and_report(
+            inputs, output, loaded, as_json=as_json, analysis=analysis, resume=resume, **options
+        )
 
 
 def split_at_commas(given: list[str]) -> tuple[str, ...]:
@@ -164,10 +187,17 @@ def split_at_commas(given: list[str]) -> tuple[str, ...]:
 
 
 def run_and_report(
-    inputs: list[str], output: Path, model: Model, *, as_json: bool = False, **options: Any
+    inputs: list[str],
+    output: Path,
+    model: Model,
+    *,
+    as_json: bool = False,
+    analysis: Callable[[Path], Path] | None = None,
+    **options: Any,
 ) -> None:
     """Segment files with a progress bar and a closing summary; exit with 1 where some failed."""
     from nucseg.batch.run import segment_files
+    from nucseg.errors import NucsegError
 
     start = time.perf_counter()
     try:
@@ -179,10 +209,19 @@ def run_and_report(
         typer.echo("Stopped. The same command with --resume goes on from here.", err=True)
         raise typer.Exit(INTERRUPTED) from None
     summary = _summary(outcomes, output, time.perf_counter() - start)
+    failure: NucsegError | None = None
+    if analysis is not None:
+        try:
+            summary["analysis"] = str(analysis(output))
+        except NucsegError as error:  # the results are there all the same
+            failure, summary["analysis"] = error, None
     if as_json:
         typer.echo(json.dumps(summary, indent=2))
     else:
         _tell(summary)
+    if failure is not None:
+        typer.secho("The images are segmented, but were not analyzed:", err=True, fg="red")
+        raise failure
     if summary["failed"]:
         raise typer.Exit(SOME_FAILED)
 
@@ -262,6 +301,8 @@ def _tell(summary: dict[str, Any]) -> None:
     typer.echo(f"Results: {summary['output']}")
     if summary["report"]:
         typer.echo(f"Report: {summary['report']} (opens in a browser)")
+    if summary.get("analysis"):
+        typer.echo(f"Analysis: {summary['analysis']} (opens in a browser)")
 
 
 def _tell_of_planes(summary: dict[str, Any]) -> None:

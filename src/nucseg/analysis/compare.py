@@ -1,0 +1,140 @@
+"""Compare conditions: from the tables of a run to effects, curves and quality of plates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from nucseg.analysis import summaries
+from nucseg.analysis.conditions import Assignment, Results, assign, negative_controls
+from nucseg.analysis.plate_maps import PlateMap
+
+
+@dataclass(frozen=True)
+class Comparing:
+    """How conditions are compared.
+
+    Attributes
+    ----------
+    groups : str, optional
+        How paths are put together, see `nucseg.analysis.conditions.assign`.
+    controls : sequence of str
+        Treatments or conditions that are negative controls; by default what the plate map says.
+    measures : sequence of str
+        Columns of ``measurements.csv`` to compare.
+    keep_dead : bool
+        Count wells, too, that hold hardly any nuclei, unlike the others of their condition.
+    seed : int
+        Of the resampling.
+    """
+
+    groups: str | None = None
+    controls: Sequence[str] = ()
+    measures: Sequence[str] = ()
+    keep_dead: bool = False
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All that an analysis computes.
+
+    Attributes
+    ----------
+    assigned : Assignment
+        The images of conditions, and what did not match.
+    nuclei : DataFrame
+        A row for each nucleus.
+    measures : list of str
+        What is compared.
+    controls : list of str
+        Conditions that are negative controls.
+    images, units, replicates, effects, curves, quality : DataFrame
+        Of `nucseg.analysis.summaries`: ``per_image``, ``per_unit``, ``per_replicate``,
+        ``effects``, ``dose_responses`` and ``plate_quality``.
+        Units have a column ``dead``, see `nucseg.analysis.summaries.dead_wells`; what is dead does
+        not count in what follows from them.
+    notes : list of str
+        What was guessed and left out, in sentences.
+    """
+
+    assigned: Assignment
+    nuclei: pd.DataFrame
+    measures: list[str]
+    controls: list[str]
+    images: pd.DataFrame
+    units: pd.DataFrame
+    replicates: pd.DataFrame
+    effects: pd.DataFrame
+    curves: pd.DataFrame
+    quality: pd.DataFrame
+    notes: list[str]
+
+
+def compare(
+    tables: Results, plates: PlateMap | None = None, how: Comparing | None = None
+) -> Comparison:
+    """Compare conditions in the tables of a run.
+
+    Parameters
+    ----------
+    tables : Results
+    plates : PlateMap, optional
+    how : Comparing, optional
+
+    Returns
+    -------
+    Comparison
+
+    Raises
+    ------
+    InputError
+        The pattern or a name cannot be used, or no image belongs to a condition.
+    """
+    how = how or Comparing()
+    assigned = assign(tables.images, plates, how.groups)
+    negative = negative_controls(assigned.images, how.controls)
+    nuclei = summaries.with_shares(tables.nuclei)
+    chosen = summaries.chosen_measures(nuclei, how.measures)
+    rows = summaries.per_image(assigned.images, nuclei, chosen)
+    units = summaries.per_unit(rows, chosen)
+    dead = summaries.dead_wells(units)
+    units["dead"] = dead
+    living = units if how.keep_dead else units[~dead]
+    replicates = summaries.per_replicate(living.drop(columns="dead"), chosen)
+    return Comparison(
+        assigned=assigned,
+        nuclei=nuclei,
+        measures=chosen,
+        controls=negative,
+        images=rows,
+        units=units,
+        replicates=replicates,
+        effects=summaries.effects(replicates, chosen, negative, seed=how.seed),
+        curves=summaries.dose_responses(replicates, chosen, negative),
+        quality=summaries.plate_quality(living, chosen, negative),
+        notes=[
+            *(plates.notes if plates else ()),
+            *assigned.notes,
+            *_told_of_dead(units, how.keep_dead),
+        ],
+    )
+
+
+def _told_of_dead(units: pd.DataFrame, kept: bool) -> list[str]:
+    """Say which wells are taken for dead, and what became of them."""
+    dead = units[units["dead"]]
+    if dead.empty:
+        return []
+    names = [
+        " ".join(str(row[name]) for name in ("plate", "well") if pd.notna(row.get(name)))
+        + f" ({row['nuclei']:g} nuclei per image; {row['condition']})"
+        for row in dead.to_dict("records")
+    ]
+    what = "count all the same" if kept else "were left out; --keep-dead-wells counts them"
+    return [
+        f"Wells with less than {summaries.DEAD:.0%} of the nuclei of the other wells of their "
+        f"condition {what}: {', '.join(names)}."
+    ]
