@@ -283,13 +283,7 @@ def _tell(summary: dict[str, Any]) -> None:
     if new := summary["images"] - summary["kept"] - len(summary["missing"]):
         seconds = summary["seconds"]
         typer.echo(f"Time: {_time(seconds)}, {_rate(new, seconds)}.")
-    for cause in summary["causes"]:
-        names = cause["images"]
-        typer.secho(f"{_count(len(names), 'image')} failed: {cause['error']}", err=True, fg="red")
-        for name in names[:NAMED]:
-            typer.echo(f"  {name}", err=True)
-        if len(names) > NAMED:
-            typer.echo(f"  and {len(names) - NAMED:,} more: see images.csv", err=True)
+    _tell_of_failures(summary["causes"])
     _tell_low_confidence(summary["low_confidence"])
     if summary["to_look_at"]:
         where = "the report" if summary["report"] else "the warnings in images.csv"
@@ -309,6 +303,16 @@ def _tell_of_planes(summary: dict[str, Any]) -> None:
     for text in summary["channels"]:
         typer.echo(text)
     tell_missing([each["path"] for each in summary["missing"]])
+
+
+def _tell_of_failures(causes: list[dict[str, Any]]) -> None:
+    for cause in causes:
+        names = cause["images"]
+        typer.secho(f"{_count(len(names), 'image')} failed: {cause['error']}", err=True, fg="red")
+        for name in names[:NAMED]:
+            typer.echo(f"  {name}", err=True)
+        if len(names) > NAMED:
+            typer.echo(f"  and {len(names) - NAMED:,} more: see images.csv", err=True)
 
 
 def _tell_low_confidence(images: list[dict[str, Any]]) -> None:
