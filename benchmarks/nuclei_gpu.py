@@ -54,6 +54,7 @@ HANDED = np.float16
 # Seconds to wait for a batch: the processes that draw them have ended if it takes longer.
 PATIENCE = 120
 IMAGES, NETWORK, PACKED, TRAINED = "images.npz", "network.npz", "packed.json", "trained"
+AVERAGE = "-average"
 # What tells how a layer of Keras computes.
 SETTINGS = (
     "strides", "padding", "momentum", "epsilon", "max_value", "scale", "offset", "activation",
@@ -229,7 +230,7 @@ def train(options: argparse.Namespace) -> None:
     def save(crops: int) -> None:
         write_network(options.folder / f"{options.out}.npz", layers, network.weights())
         with trainer.averaged():
-            path = options.folder / f"{options.out}-average.npz"
+            path = options.folder / f"{options.out}{AVERAGE}.npz"
             write_network(path, layers, network.weights())
         keys = ("batch", "learning_rate", "seed", "precision")
         told = {key: getattr(options, key) for key in keys}
@@ -267,7 +268,8 @@ def finish(options: argparse.Namespace) -> None:
     set_weights(model, options.folder / f"{options.weights}.npz")
     dataset = open_datasets(options.data)
     split = read_split(options.split, dataset.image_ids)
-    told = json.loads((options.folder / f"{options.weights}.json").read_text())
+    name = options.weights.removesuffix(AVERAGE)
+    told = json.loads((options.folder / f"{name}.json").read_text())
     training = {
         "data": described(dataset, split),
         "images": {name: len(getattr(split, name)) for name in ("train", "validation", "test")},
