@@ -22,6 +22,7 @@ import cv2
 
 from nucseg.batch import leftovers, records
 from nucseg.batch.inputs import Input, search_inputs
+from nucseg.batch.measuring import measure_more, too_large, why_not_measured
 from nucseg.batch.records import InputFiles, Record
 from nucseg.batch.sharing import Budget, Shares
 from nucseg.batch.summary import (
@@ -49,7 +50,7 @@ from nucseg.inference.planes import segment_plane
 from nucseg.inference.segmentation import Segmentation
 from nucseg.inference.segmenter import Model
 from nucseg.inference.tiling import pixels_side_by_side
-from nucseg.measure import mean_of_channels
+from nucseg.measure import Columns, mean_of_channels
 
 ALL_BY_DEFAULT = (*Segmenting().save, "report")
 
@@ -144,7 +145,8 @@ def segment_files(
     formats : sequence of str
         Names of `nucseg.export.FORMATS` and `nucseg.export.SUMMARIES`.
     reading : Reading, optional
-        Which channel, and what becomes of slices. Each plane of a file is an image of its own.
+        Which channel, what becomes of slices, and what is measured on demand. Each plane of a file
+        is an image of its own.
     resume : bool
         Keep the results of images that an earlier run has done with the same model, settings and
         version of nucseg, and that did not change since; failed ones are tried again. Results of
@@ -180,7 +182,7 @@ def segment_files(
     replaces = leftovers.begin(folder, resume=resume)
     _make_ready(folder)
     about = describe_run(model, images, formats, command) | {
-        "reading": reading.model_dump(),
+        "reading": reading.model_dump(mode="json"),
         "left_out": {kind: list(map(str, paths)) for kind, paths in found.left_out.items()},
     }
     write_run_record(folder / RUN, about)
@@ -379,9 +381,13 @@ def _segment(
     about = {"chosen": asdict(source.chosen)}
     if source.missing:
         return {"status": "missing", "error": records.MISSING, "fingerprint": fingerprint, **about}
+    if obstacle := why_not_measured(source.shape, run.model, run.files.reading):
+        raise _ImageError(obstacle)
     with _segmented(source, run, report) as segmentation:
         with _as_image_errors():
             measurements = segmentation.measurements()
+            more, doubts = _more(source, segmentation, run)
+            measurements |= more
             quality = image_quality(
                 segmentation.image, measurements["area"], mean_of_channels(measurements)
             )
@@ -401,13 +407,24 @@ def _segment(
         "error": "",
         "quality": quality,
         "pixel_size": source.pixel_size,
-        "reading_warnings": list(source.warnings),
+        "reading_warnings": [*source.warnings, *doubts],
         "confidence": segmentation.confidence and asdict(segmentation.confidence),
         "sha256": run.files.sha256(image.path),
         **about,
         "fingerprint": fingerprint,
         "formats": run.formats,
     }
+
+
+def _more(
+    source: Source, found: Segmentation | LargeSegmentation, run: _Run
+) -> tuple[Columns, list[str]]:
+    """Measure what is asked for on demand, which images in memory alone are measured for."""
+    if isinstance(found, Segmentation):
+        return measure_more(source, found.image, found.labels, run.files.reading)
+    if run.files.reading.measuring.any:
+        raise InputError(too_large(source.shape))
+    return {}, []
 
 
 @contextmanager

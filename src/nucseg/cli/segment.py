@@ -13,7 +13,14 @@ import typer
 
 from nucseg.cli.common import checked, default, option, progress_bar
 from nucseg.cli.dry_run import tell_missing, tell_plan
-from nucseg.config import ConnectedComponents, Filtering, Reading, Segmenting, Watershed
+from nucseg.config import (
+    ConnectedComponents,
+    Filtering,
+    Measuring,
+    Reading,
+    Segmenting,
+    Watershed,
+)
 
 if TYPE_CHECKING:
     from nucseg.batch.summary import Outcome
@@ -52,6 +59,9 @@ def segment(
         float | None, option(Segmenting, "pixel_size", metavar="MICROMETRES")
     ] = None,
     exclude: Annotated[list[str] | None, option(Segmenting, "exclude", metavar="PATTERN")] = None,
+    measure: Annotated[str | None, option(Measuring, "measure", metavar="all|CHANNELS")] = None,
+    ring: Annotated[str | None, option(Measuring, "ring", metavar="LENGTH")] = None,
+    expand: Annotated[str | None, option(Measuring, "expand", metavar="LENGTH")] = None,
     csv_dialect: Annotated[
         Literal["excel", "excel-eu"], option(Segmenting, "csv_dialect")
     ] = default(Segmenting, "csv_dialect"),
@@ -119,6 +129,7 @@ def segment(
         nucseg segment plate.csv -o out --csv-dialect excel-eu
         nucseg segment images/ -o out --exclude "*_raw.tif" --exclude old
         nucseg segment stack.ome.tif -o out --channel DAPI --project max
+        nucseg segment stack.ome.tif -o out --measure all --ring 2um --expand 5um
     """
     from nucseg.inference.loading import load_model
 
@@ -140,7 +151,8 @@ def segment(
     if diameter is not None:
         loaded = loaded.with_diameter(diameter)
     given = {"channel": channel, "project": project, "pixel_size": pixel_size}
-    reading = checked(Reading, {**given, "exclude": tuple(exclude or ())})
+    measuring = checked_measuring(measure=measure, ring=ring, expand=expand)
+    reading = checked(Reading, {**given, "exclude": tuple(exclude or ()), "measuring": measuring})
     if report:
         formats = (*formats, "report")
     if csv_dialect == "excel-eu":
@@ -150,6 +162,11 @@ def segment(
         tell_plan(inputs, output, loaded, as_json=as_json, **options)
     else:
         run_and_report(inputs, output, loaded, as_json=as_json, resume=resume, **options)
+
+
+def checked_measuring(**given: Any) -> Measuring:
+    """Make settings of the options on what is measured on demand; None stands for the default."""
+    return checked(Measuring, {name: each for name, each in given.items() if each is not None})
 
 
 def split_at_commas(given: list[str]) -> tuple[str, ...]:
