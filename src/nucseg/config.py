@@ -273,10 +273,27 @@ class Measuring(Frozen):
         "pixels. It never grows into a neighbour.",
     )
 
+    dab: bool = Field(
+        False,
+        description="Unmix haematoxylin and DAB of immunohistochemistry, and tell negative, weak, "
+        "moderate and strong nuclei apart; positive.csv has H-scores and positive shares.",
+    )
+    dab_thresholds: Annotated[tuple[float, float, float], BeforeValidator(_split)] = Field(
+        (0.2, 0.4, 0.6),
+        description="Mean optical density of DAB from which a nucleus is weak, moderate and "
+        "strong, with commas between them; the first better from a negative control.",
+    )
+
+    @model_validator(mode="after")
+    def _rising(self) -> Measuring:
+        if list(self.dab_thresholds) != sorted(set(self.dab_thresholds)):
+            raise ValueError(f"dab_thresholds must rise, not {self.dab_thresholds}")
+        return self
+
     @property
     def any(self) -> bool:
         """Whether anything is asked for."""
-        return self != Measuring()
+        return bool(self.measure or self.ring or self.expand or self.dab)
 
 
 class Reading(Frozen):

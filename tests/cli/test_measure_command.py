@@ -214,7 +214,7 @@ def test_segment_says_what_is_too_large(folder: Path, monkeypatch: pytest.Monkey
     command = ("segment", folder / "images" / "a.tif", "-o", folder / "out", "--ring", "3")
     result = run(*command)
     assert result.exit_code == 1
-    message = "too large to be held in memory, which --measure, --ring and --expand need"
+    message = "too large to be held in memory, which --measure, --ring, --expand and --dab need"
     assert message in " ".join(result.stderr.split())
     assert "1 would fail" in run(*command, "--dry-run").stdout
     # Room enough by the setting, but more pixels than are read at once.

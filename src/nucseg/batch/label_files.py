@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from nucseg.batch.inputs import MASK_ENDINGS, Input, search_inputs
-from nucseg.batch.measuring import measure_more
+from nucseg.batch.measuring import POSITIVE, measure_more, write_positive
 from nucseg.batch.records import InputFiles
 from nucseg.config import Reading
 from nucseg.core.labelling import read_labels
@@ -22,6 +22,7 @@ from nucseg.export.tables import EXCEL, Dialect, write_table
 from nucseg.files import check_writable
 from nucseg.images import open_image, read_plane
 from nucseg.measure import Columns, measure
+from nucseg.measure.positive import DAB_CLASS
 
 MEASUREMENTS, IMAGES, RUN = "measurements.csv", "images.csv", "run.json"
 # What ``run.json`` says, by which a folder is known to be one of results of this module.
@@ -78,7 +79,8 @@ def measure_files(
     """Measure the nuclei of label images in the images that they belong to.
 
     Writes ``measurements.csv`` (a row per nucleus), ``images.csv`` (a row per image) and
-    ``run.json``, each whole or not at all, with the columns of `segment_files`.
+    ``run.json``, each whole or not at all, with the columns of `segment_files`; of
+    immunohistochemistry ``positive.csv`` too.
 
     Parameters
     ----------
@@ -202,7 +204,9 @@ def _listed(names: Any) -> str:
 
 def _check_own(folder: Path) -> None:
     """Refuse to replace tables of a segmentation, or of anybody else."""
-    tables = [each for each in (MEASUREMENTS, IMAGES, RUN) if os.path.lexists(folder / each)]
+    tables = [
+        each for each in (MEASUREMENTS, IMAGES, RUN, POSITIVE) if os.path.lexists(folder / each)
+    ]
     try:
         own = json.loads((folder / RUN).read_text(encoding="utf-8")).get("work") == _WORK
     except (OSError, ValueError, AttributeError):
@@ -274,3 +278,12 @@ def _write(folder: Path, done: Sequence[Measured], dialect: Dialect) -> None:
         "warnings": [" ".join(each.warnings) for each in done],
     }
     write_table(folder / IMAGES, [rows], dialect=dialect)
+    classes = {
+        f"{each.image.path} {each.image.plane}".rstrip(): each.columns[DAB_CLASS]
+        for each in done
+        if DAB_CLASS in each.columns
+    }
+    if classes:
+        write_positive(folder, list(classes), list(classes.values()), dialect)
+    else:  # of an earlier run
+        (folder / POSITIVE).unlink(missing_ok=True)

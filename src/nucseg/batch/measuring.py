@@ -1,7 +1,8 @@
-"""What is measured of an image on demand: other channels, rings and whole cells."""
+"""What is measured of an image on demand: other channels, rings, whole cells and stains."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,15 @@ import numpy as np
 import numpy.typing as npt
 
 from nucseg.config import Reading
+from nucseg.export.tables import EXCEL, Dialect, write_table
 from nucseg.images import Source, channels_of
 from nucseg.images.channels import read_channels
 from nucseg.inference.segmenter import Model
 from nucseg.measure import Columns, is_grey
 from nucseg.measure.compartments import find_compartments, measure_compartments
+from nucseg.measure.positive import CLASSES, Positivity, measure_dab, positivity
+
+POSITIVE = "positive.csv"
 
 Labels = npt.NDArray[np.integer[Any]]
 
@@ -36,7 +41,7 @@ def too_large(shape: tuple[int, ...]) -> str:
     """Say that an image of this shape is too large to be measured on demand."""
     return (
         f"The image of {shape[0]} by {shape[1]} pixels is too large to be held in memory, which "
-        "--measure, --ring and --expand need. Raise --max-memory, or leave these options out."
+        "--measure, --ring, --expand and --dab need. Raise --max-memory, or leave them out."
     )
 
 
@@ -61,13 +66,15 @@ def measure_more(
     Returns
     -------
     columns : dict of str to ndarray, shape (N,)
-        See `nucseg.measure.compartments.measure_compartments`.
+        See `nucseg.measure.compartments.measure_compartments` and
+        `nucseg.measure.positive.measure_dab`.
     doubts : list of str
 
     Raises
     ------
     InputError
-        There is no such channel, or the pixel size is needed and not known.
+        There is no such channel, the pixel size is needed and not known, or colours are needed and
+        the image has none.
     """
     asked = reading.measuring
     columns: Columns = {}
@@ -82,7 +89,60 @@ def measure_more(
             labels, ring=asked.ring, cell=asked.expand, pixel_size=source.pixel_size
         )
         columns, doubts = measure_compartments(compartments, channels)
+    if asked.dab:
+        stains, others = measure_dab(labels, pixels, asked.dab_thresholds)
+        columns |= stains
+        doubts += others
     return columns, doubts
+
+
+def write_positive(
+    folder: Path,
+    names: Sequence[str],
+    fields: Sequence[npt.NDArray[np.integer[Any]]],
+    dialect: Dialect = EXCEL,
+) -> Positivity:
+    """Write ``positive.csv``: a row for each image with its classes, and one of all.
+
+    Parameters
+    ----------
+    folder : Path
+    names : sequence of str
+        Of the images.
+    fields : sequence of ndarray, shape (N,), integer
+        Classes of the nuclei of each, see `nucseg.measure.positive.measure_dab`.
+    dialect : Dialect
+
+    Returns
+    -------
+    Positivity
+        Of all images.
+
+    Raises
+    ------
+    InputError
+        It cannot be written.
+    """
+    whole = positivity(fields)
+    each = [*(positivity([classes]) for classes in fields), whole]
+    table: dict[str, Any] = {"image": [*names, "all"], "nuclei": [one.nuclei for one in each]}
+    for number, name in enumerate(CLASSES):
+        table[name] = [one.counts[number] for one in each]
+    table["positive_share"] = [one.share for one in each]
+    table["low"] = [one.low for one in each]
+    table["high"] = [one.high for one in each]
+    table["h_score"] = [one.h_score for one in each]
+    write_table(folder / POSITIVE, [table], dialect=dialect)
+    return whole
+
+
+def told_positive(whole: Positivity, images: int) -> str:
+    """Say in a sentence how many nuclei are positive, and what the interval is of."""
+    unit = f"{images} images as units" if images > 1 else "one image, Wilson"
+    return (
+        f"Positive nuclei: {whole.share:.1%} of {whole.nuclei:,} (95 % interval {whole.low:.1%} to "
+        f"{whole.high:.1%}; {unit}). H-score: {whole.h_score:.0f} of 300."
+    )
 
 
 def _as_read(source: Source, pixels: npt.NDArray[Any]) -> dict[str, npt.NDArray[Any]]:

@@ -33,6 +33,10 @@ def measure(
     ] = None,
     ring: Annotated[str | None, option(Measuring, "ring", metavar="LENGTH")] = None,
     expand: Annotated[str | None, option(Measuring, "expand", metavar="LENGTH")] = None,
+    dab: Annotated[bool, option(Measuring, "dab", "--dab")] = False,
+    dab_thresholds: Annotated[
+        str | None, option(Measuring, "dab_thresholds", metavar="WEAK,MODERATE,STRONG")
+    ] = None,
     channel: Annotated[str | None, option(Reading, "channel", metavar="NAME|NUMBER")] = None,
     project: Annotated[Literal["none", "max"], option(Reading, "project")] = default(
         Reading, "project"
@@ -59,12 +63,17 @@ def measure(
 
         nucseg measure out/labels my_images -o measured
         nucseg measure nuclei.tif two_channels.ome.tif -o measured --measure all --ring 2um
+        nucseg measure out/labels ki67 -o measured --dab
         nucseg measure "cellpose/*_cp_masks.png" my_images -o measured --expand 20
     """
     from nucseg.batch.label_files import measure_files
+    from nucseg.batch.measuring import told_positive
     from nucseg.export.tables import EXCEL, EXCEL_EU
+    from nucseg.measure.positive import DAB_CLASS, positivity
 
-    measuring = checked_measuring(measure=channels, ring=ring, expand=expand)
+    measuring = checked_measuring(
+        measure=channels, ring=ring, expand=expand, dab=dab, dab_thresholds=dab_thresholds
+    )
     given = {"channel": channel, "project": project, "pixel_size": pixel_size}
     reading = checked(Reading, {**given, "exclude": tuple(exclude or ()), "measuring": measuring})
     with progress_bar("Measuring") as progress:
@@ -80,6 +89,9 @@ def measure(
     failed = [each for each in done if each.error]
     nuclei = sum(each.nuclei for each in done)
     typer.echo(f"Images measured: {len(done) - len(failed)}, with {nuclei:,} nuclei.")
+    classes = [each.columns[DAB_CLASS] for each in done if DAB_CLASS in each.columns]
+    if classes:
+        typer.echo(told_positive(positivity(classes), len(classes)))
     for each in failed:
         about = "" if str(each.image.path) in each.error else f"{each.image.path}: "
         typer.secho(f"Failed: {about}{each.error}", err=True, fg="red")

@@ -65,6 +65,10 @@ def segment(
     csv_dialect: Annotated[
         Literal["excel", "excel-eu"], option(Segmenting, "csv_dialect")
     ] = default(Segmenting, "csv_dialect"),
+    dab: Annotated[bool, option(Measuring, "dab", "--dab")] = False,
+    dab_thresholds: Annotated[
+        str | None, option(Measuring, "dab_thresholds", metavar="WEAK,MODERATE,STRONG")
+    ] = None,
     resume: Annotated[bool, option(Segmenting, "resume", "--resume")] = False,
     tta: Annotated[bool, option(Segmenting, "tta", "--tta")] = False,
     max_memory: Annotated[float, option(Segmenting, "max_memory", metavar="GB")] = default(
@@ -130,6 +134,7 @@ def segment(
         nucseg segment images/ -o out --exclude "*_raw.tif" --exclude old
         nucseg segment stack.ome.tif -o out --channel DAPI --project max
         nucseg segment stack.ome.tif -o out --measure all --ring 2um --expand 5um
+        nucseg segment ki67/ -o out --dab
     """
     from nucseg.inference.loading import load_model
 
@@ -151,7 +156,9 @@ def segment(
     if diameter is not None:
         loaded = loaded.with_diameter(diameter)
     given = {"channel": channel, "project": project, "pixel_size": pixel_size}
-    measuring = checked_measuring(measure=measure, ring=ring, expand=expand)
+    measuring = checked_measuring(
+        measure=measure, ring=ring, expand=expand, dab=dab, dab_thresholds=dab_thresholds
+    )
     reading = checked(Reading, {**given, "exclude": tuple(exclude or ()), "measuring": measuring})
     if report:
         formats = (*formats, "report")
@@ -199,6 +206,7 @@ def run_and_report(
 
 
 def _summary(outcomes: list[Outcome], output: Path, seconds: float) -> dict[str, Any]:
+    from nucseg.batch.measuring import POSITIVE
     from nucseg.batch.summary import REPORT, channels_told
     from nucseg.export.failures import causes_of
 
@@ -207,6 +215,7 @@ def _summary(outcomes: list[Outcome], output: Path, seconds: float) -> dict[str,
     return {
         "output": str(output),
         "report": str(output / REPORT) if (output / REPORT).exists() else None,
+        "positive": str(output / POSITIVE) if (output / POSITIVE).exists() else None,
         "images": len(outcomes),
         "ok": sum(outcome.status == "ok" for outcome in outcomes),
         "empty": sum(outcome.status == "empty" for outcome in outcomes),
@@ -267,6 +276,8 @@ def _tell(summary: dict[str, Any]) -> None:
         for kind, count in kinds.most_common():
             typer.echo(f"  {kind}: {count}", err=True)
     typer.echo(f"Results: {summary['output']}")
+    if summary["positive"]:
+        typer.echo(f"Positive nuclei and H-scores: {summary['positive']}")
     if summary["report"]:
         typer.echo(f"Report: {summary['report']} (opens in a browser)")
 
