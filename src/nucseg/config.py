@@ -272,6 +272,14 @@ class Measuring(Frozen):
         description="Measure too in a whole cell, the nucleus grown by this much: 5um, or 20 for "
         "pixels. It never grows into a neighbour.",
     )
+    texture: bool = Field(
+        False, description="Measure too Haralick's features of texture of each nucleus."
+    )
+    radial: bool = Field(
+        False,
+        description="Measure too how intensity is spread from the centre of each nucleus to its "
+        "edge.",
+    )
 
     @property
     def any(self) -> bool:

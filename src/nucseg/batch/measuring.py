@@ -1,4 +1,4 @@
-"""What is measured of an image on demand: other channels, rings and whole cells."""
+"""What is measured of an image on demand: other channels, rings, cells, texture, spread."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from nucseg.images.channels import read_channels
 from nucseg.inference.segmenter import Model
 from nucseg.measure import Columns, is_grey
 from nucseg.measure.compartments import find_compartments, measure_compartments
+from nucseg.measure.radial import measure_radial
+from nucseg.measure.texture import measure_texture
 
 Labels = npt.NDArray[np.integer[Any]]
 
@@ -36,7 +38,8 @@ def too_large(shape: tuple[int, ...]) -> str:
     """Say that an image of this shape is too large to be measured on demand."""
     return (
         f"The image of {shape[0]} by {shape[1]} pixels is too large to be held in memory, which "
-        "--measure, --ring and --expand need. Raise --max-memory, or leave these options out."
+        "--measure, --ring, --expand, --texture and --radial need. Raise --max-memory, or leave "
+        "these options out."
     )
 
 
@@ -61,7 +64,8 @@ def measure_more(
     Returns
     -------
     columns : dict of str to ndarray, shape (N,)
-        See `nucseg.measure.compartments.measure_compartments`.
+        See `measure_compartments`, `measure_texture` and `measure_radial` in `nucseg.measure`;
+        each name ends in that of the channel.
     doubts : list of str
 
     Raises
@@ -72,16 +76,26 @@ def measure_more(
     asked = reading.measuring
     columns: Columns = {}
     doubts: list[str] = []
+    if not asked.any:
+        return columns, doubts
+    channels = (
+        read_channels(source.path, source.plane, asked.measure, reading.project)
+        if asked.measure
+        else _as_read(source, pixels)
+    )
     if asked.measure or asked.ring or asked.expand:
-        channels = (
-            read_channels(source.path, source.plane, asked.measure, reading.project)
-            if asked.measure
-            else _as_read(source, pixels)
-        )
         compartments = find_compartments(
             labels, ring=asked.ring, cell=asked.expand, pixel_size=source.pixel_size
         )
         columns, doubts = measure_compartments(compartments, channels)
+    for channel, plane in channels.items():
+        found: Columns = {}
+        if asked.texture:
+            found, more = measure_texture(labels, plane)
+            doubts += [f"{channel}: {text}" if channel else text for text in more]
+        if asked.radial:
+            found |= measure_radial(labels, plane)
+        columns |= {f"{name}_{channel}" if channel else name: x for name, x in found.items()}
     return columns, doubts
 
 

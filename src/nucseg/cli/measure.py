@@ -33,6 +33,8 @@ def measure(
     ] = None,
     ring: Annotated[str | None, option(Measuring, "ring", metavar="LENGTH")] = None,
     expand: Annotated[str | None, option(Measuring, "expand", metavar="LENGTH")] = None,
+    texture: Annotated[bool, option(Measuring, "texture", "--texture")] = False,
+    radial: Annotated[bool, option(Measuring, "radial", "--radial")] = False,
     channel: Annotated[str | None, option(Reading, "channel", metavar="NAME|NUMBER")] = None,
     project: Annotated[Literal["none", "max"], option(Reading, "project")] = default(
         Reading, "project"
@@ -60,11 +62,14 @@ def measure(
         nucseg measure out/labels my_images -o measured
         nucseg measure nuclei.tif two_channels.ome.tif -o measured --measure all --ring 2um
         nucseg measure "cellpose/*_cp_masks.png" my_images -o measured --expand 20
+        nucseg measure out/labels my_images -o measured --texture --radial
     """
     from nucseg.batch.label_files import measure_files
     from nucseg.export.tables import EXCEL, EXCEL_EU
 
-    measuring = checked_measuring(measure=channels, ring=ring, expand=expand)
+    measuring = checked_measuring(
+        measure=channels, ring=ring, expand=expand, texture=texture, radial=radial
+    )
     given = {"channel": channel, "project": project, "pixel_size": pixel_size}
     reading = checked(Reading, {**given, "exclude": tuple(exclude or ()), "measuring": measuring})
     with progress_bar("Measuring") as progress:
