@@ -272,6 +272,14 @@ class Measuring(Frozen):
         description="Measure too in a whole cell, the nucleus grown by this much: 5um, or 20 for "
         "pixels. It never grows into a neighbour.",
     )
+    texture: bool = Field(
+        False, description="Measure too Haralick's features of texture of each nucleus."
+    )
+    radial: bool = Field(
+        False,
+        description="Measure too how intensity is spread from the centre of each nucleus to its "
+        "edge.",
+    )
 
     dab: bool = Field(
         False,
@@ -293,7 +301,8 @@ class Measuring(Frozen):
     @property
     def any(self) -> bool:
         """Whether anything is asked for."""
-        return bool(self.measure or self.ring or self.expand or self.dab)
+        asked = (self.measure, self.ring, self.expand, self.texture, self.radial, self.dab)
+        return any(map(bool, asked))
 
 
 class Reading(Frozen):

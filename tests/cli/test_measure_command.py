@@ -214,7 +214,8 @@ def test_segment_says_what_is_too_large(folder: Path, monkeypatch: pytest.Monkey
     command = ("segment", folder / "images" / "a.tif", "-o", folder / "out", "--ring", "3")
     result = run(*command)
     assert result.exit_code == 1
-    message = "too large to be held in memory, which --measure, --ring, --expand and --dab need"
+    options = "--measure, --ring, --expand, --dab, --texture and --radial"
+    message = f"too large to be held in memory, which {options} need"
     assert message in " ".join(result.stderr.split())
     assert "1 would fail" in run(*command, "--dry-run").stdout
     # Room enough by the setting, but more pixels than are read at once.
@@ -223,3 +224,20 @@ def test_segment_says_what_is_too_large(folder: Path, monkeypatch: pytest.Monkey
     result = run(*command)
     assert result.exit_code == 1
     assert message in " ".join(result.stderr.split())
+
+
+def test_texture_and_radial_distribution_of_each_channel(folder: Path):
+    out = folder / "out"
+    options = ("--measure", "all", "--texture", "--radial")
+    result = run("measure", folder / "labels", folder / "images", "-o", out, *options)
+    assert result.exit_code == 0, result.output
+    for each in rows(out / "measurements.csv"):
+        for channel in ("DAPI", "GFP"):
+            assert each[f"texture_contrast_{channel}"] == "0", "even nuclei"
+            assert each[f"radial_mean_4_{channel}"] == "1"
+    assert "GFP: Texture doubtful: the nuclei have 1 of 256 grey levels." in result.stderr
+    assert run("measure", folder / "labels" / "a_cp_masks.tif", folder / "images" / "a.tif",
+               "-o", out, "--radial").exit_code == 0  # fmt: skip
+    row = rows(out / "measurements.csv")[0]
+    assert "radial_cv_1_DAPI" in row
+    assert not any(name.startswith(("texture", "nucleus_")) for name in row)

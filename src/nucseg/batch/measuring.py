@@ -1,4 +1,4 @@
-"""What is measured of an image on demand: other channels, rings, whole cells and stains."""
+"""What is measured of an image on demand: other channels, surroundings, stains, texture."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from nucseg.inference.segmenter import Model
 from nucseg.measure import Columns, is_grey
 from nucseg.measure.compartments import find_compartments, measure_compartments
 from nucseg.measure.positive import CLASSES, Positivity, measure_dab, positivity
+from nucseg.measure.radial import measure_radial
+from nucseg.measure.texture import measure_texture
 
 POSITIVE = "positive.csv"
 
@@ -41,7 +43,8 @@ def too_large(shape: tuple[int, ...]) -> str:
     """Say that an image of this shape is too large to be measured on demand."""
     return (
         f"The image of {shape[0]} by {shape[1]} pixels is too large to be held in memory, which "
-        "--measure, --ring, --expand and --dab need. Raise --max-memory, or leave them out."
+        "--measure, --ring, --expand, --dab, --texture and --radial need. Raise --max-memory, or "
+        "leave these options out."
     )
 
 
@@ -66,8 +69,8 @@ def measure_more(
     Returns
     -------
     columns : dict of str to ndarray, shape (N,)
-        See `nucseg.measure.compartments.measure_compartments` and
-        `nucseg.measure.positive.measure_dab`.
+        See `measure_compartments`, `measure_dab`, `measure_texture` and `measure_radial` in
+        `nucseg.measure`; what is of a channel ends in its name.
     doubts : list of str
 
     Raises
@@ -79,12 +82,14 @@ def measure_more(
     asked = reading.measuring
     columns: Columns = {}
     doubts: list[str] = []
+    if not asked.any:
+        return columns, doubts
+    channels = (
+        read_channels(source.path, source.plane, asked.measure, reading.project)
+        if asked.measure
+        else _as_read(source, pixels)
+    )
     if asked.measure or asked.ring or asked.expand:
-        channels = (
-            read_channels(source.path, source.plane, asked.measure, reading.project)
-            if asked.measure
-            else _as_read(source, pixels)
-        )
         compartments = find_compartments(
             labels, ring=asked.ring, cell=asked.expand, pixel_size=source.pixel_size
         )
@@ -93,6 +98,14 @@ def measure_more(
         stains, others = measure_dab(labels, pixels, asked.dab_thresholds)
         columns |= stains
         doubts += others
+    for channel, plane in channels.items():
+        found: Columns = {}
+        if asked.texture:
+            found, more = measure_texture(labels, plane)
+            doubts += [f"{channel}: {text}" if channel else text for text in more]
+        if asked.radial:
+            found |= measure_radial(labels, plane)
+        columns |= {f"{name}_{channel}" if channel else name: x for name, x in found.items()}
     return columns, doubts
 
 

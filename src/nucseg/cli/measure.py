@@ -37,6 +37,8 @@ def measure(
     dab_thresholds: Annotated[
         str | None, option(Measuring, "dab_thresholds", metavar="WEAK,MODERATE,STRONG")
     ] = None,
+    texture: Annotated[bool, option(Measuring, "texture", "--texture")] = False,
+    radial: Annotated[bool, option(Measuring, "radial", "--radial")] = False,
     channel: Annotated[str | None, option(Reading, "channel", metavar="NAME|NUMBER")] = None,
     project: Annotated[Literal["none", "max"], option(Reading, "project")] = default(
         Reading, "project"
@@ -65,6 +67,7 @@ def measure(
         nucseg measure nuclei.tif two_channels.ome.tif -o measured --measure all --ring 2um
         nucseg measure out/labels ki67 -o measured --dab
         nucseg measure "cellpose/*_cp_masks.png" my_images -o measured --expand 20
+        nucseg measure out/labels my_images -o measured --texture --radial
     """
     from nucseg.batch.label_files import measure_files
     from nucseg.batch.measuring import told_positive
@@ -72,7 +75,13 @@ def measure(
     from nucseg.measure.positive import DAB_CLASS, positivity
 
     measuring = checked_measuring(
-        measure=channels, ring=ring, expand=expand, dab=dab, dab_thresholds=dab_thresholds
+        measure=channels,
+        ring=ring,
+        expand=expand,
+        dab=dab,
+        dab_thresholds=dab_thresholds,
+        texture=texture,
+        radial=radial,
     )
     given = {"channel": channel, "project": project, "pixel_size": pixel_size}
     reading = checked(Reading, {**given, "exclude": tuple(exclude or ()), "measuring": measuring})

@@ -64,6 +64,8 @@ def segment(
     measure: Annotated[str | None, option(Measuring, "measure", metavar="all|CHANNELS")] = None,
     ring: Annotated[str | None, option(Measuring, "ring", metavar="LENGTH")] = None,
     expand: Annotated[str | None, option(Measuring, "expand", metavar="LENGTH")] = None,
+    texture: Annotated[bool, option(Measuring, "texture", "--texture")] = False,
+    radial: Annotated[bool, option(Measuring, "radial", "--radial")] = False,
     csv_dialect: Annotated[
         Literal["excel", "excel-eu"], option(Segmenting, "csv_dialect")
     ] = default(Segmenting, "csv_dialect"),
@@ -184,7 +186,13 @@ def segment(
         loaded = loaded.with_diameter(diameter)
     given = {"channel": channel, "project": project, "pixel_size": pixel_size}
     measuring = checked_measuring(
-        measure=measure, ring=ring, expand=expand, dab=dab, dab_thresholds=dab_thresholds
+        measure=measure,
+        ring=ring,
+        expand=expand,
+        dab=dab,
+        dab_thresholds=dab_thresholds,
+        texture=texture,
+        radial=radial,
     )
     reading = checked(Reading, {**given, "exclude": tuple(exclude or ()), "measuring": measuring})
     if report:
