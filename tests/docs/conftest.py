@@ -61,6 +61,10 @@ def belongings(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for path in ("my_images/image.png", "my_images/field_01.png", "my_images/field_02.png"):
         Image.fromarray(image).save(folder / path)
     Image.fromarray(image).save(folder / "images" / "image.png")
+    (folder / "ki67").mkdir()
+    stained = 255 - image * np.array([0.35, 0.55, 0.7])
+    for name in ("field_01", "field_02"):
+        Image.fromarray(stained.astype(np.uint8)).save(folder / "ki67" / f"{name}.png")
     for data, count in (("my_data", 6), ("my_test", 2), ("DATA", 6)):
         write_pairs(folder / data, count)
     (folder / "groups.csv").write_text("image_id,modality\n0,fluorescence\n1,fluorescence\n")

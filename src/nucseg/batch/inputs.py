@@ -24,7 +24,7 @@ Named = tuple[Path, PurePosixPath, Columns]
 _ANNOTATIONS = frozenset({"masks", "labels"})
 
 # What follows the name of an image in those of masks that tools write beside it.
-_MASK_ENDINGS = (
+MASK_ENDINGS = (
     "_masks", "_mask", "_cp_masks", "_seg", "_labels", "_label", "_cp_outlines", "_outlines",
     "_flows", "_cp_output",
 )  # fmt: skip
@@ -308,7 +308,7 @@ class _Search:
         if stem.endswith("_thumb"):
             self._leave_out("thumbnails", path)
             return False
-        bases = (stem.removesuffix(end) for end in _MASK_ENDINGS if stem.endswith(end))
+        bases = (stem.removesuffix(end) for end in MASK_ENDINGS if stem.endswith(end))
         if any(base in stems for base in bases):
             self._leave_out("masks beside their images", path)
             return False

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from nucseg.batch.inputs import Input, search_inputs
+from nucseg.batch.measuring import why_not_measured
 from nucseg.batch.records import MISSING, InputFiles
 from nucseg.config import Reading
 from nucseg.errors import InputError, MissingExtraError
@@ -138,7 +139,7 @@ def _planned(image: Input, model: Model, in_files: int, files: InputFiles, rate:
     at_once = min(seen, model.window**2)
     image_bytes = _IMAGE_BYTES * height * width if in_memory else 0
     per_pixel = model.card.interface.bytes_per_pixel * (LEAN_SHARE if lean else 1)
-    obstacle = ""
+    obstacle = why_not_measured(source.shape, model, files.reading)
     if not in_memory and sized is not None:
         obstacle = f"too large for the memory with a model that sees images at {sized}"
     return Planned(

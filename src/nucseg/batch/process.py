@@ -18,7 +18,9 @@ import cv2
 
 from nucseg.batch import records
 from nucseg.batch.inputs import Input
+from nucseg.batch.measuring import measure_more, too_large, why_not_measured
 from nucseg.batch.records import InputFiles, Record
+from nucseg.config import Reading
 from nucseg.errors import InputError, MissingExtraError
 from nucseg.export import output_files, output_path, save_formats
 from nucseg.export.folders import remove
@@ -31,7 +33,7 @@ from nucseg.inference.large import LargeSegmentation
 from nucseg.inference.planes import segment_plane
 from nucseg.inference.segmentation import Segmentation
 from nucseg.inference.segmenter import Model
-from nucseg.measure import mean_of_channels
+from nucseg.measure import Columns, mean_of_channels
 
 # Takes the share of an image that is done; what it raises ends the work on the image.
 Progress = Callable[[float], None]
@@ -190,9 +192,13 @@ def _segment(
     about = {"chosen": asdict(source.chosen)}
     if source.missing:
         return {"status": "missing", "error": records.MISSING, "fingerprint": fingerprint, **about}
+    if obstacle := why_not_measured(source.shape, job.model, job.files.reading):
+        raise _ImageError(obstacle)
     with _segmented(source, job, progress, take) as segmentation:
         with _as_image_errors():
             measurements = segmentation.measurements()
+            more, doubts = _more(source, segmentation, job.files.reading)
+            measurements |= more
             quality = image_quality(
                 segmentation.image, measurements["area"], mean_of_channels(measurements)
             )
@@ -215,7 +221,7 @@ def _segment(
         "error": "",
         "quality": quality,
         "pixel_size": source.pixel_size,
-        "reading_warnings": list(source.warnings),
+        "reading_warnings": [*source.warnings, *doubts],
         "class_warnings": segmentation.predicted.warnings() if segmentation.predicted else [],
         "confidence": segmentation.confidence and asdict(segmentation.confidence),
         "sha256": job.files.sha256(image.path),
@@ -223,6 +229,17 @@ def _segment(
         "fingerprint": fingerprint,
         "formats": job.formats,
     }
+
+
+def _more(
+    source: Source, found: Segmentation | LargeSegmentation, reading: Reading
+) -> tuple[Columns, list[str]]:
+    """Measure what is asked for on demand, which images in memory alone are measured for."""
+    if isinstance(found, Segmentation):
+        return measure_more(source, found.image, found.labels, reading)
+    if reading.measuring.any:
+        raise InputError(too_large(source.shape))
+    return {}, []
 
 
 @contextmanager

@@ -211,12 +211,14 @@ def read_thumbnail(folder: Path, image: Input) -> bytes | None:
 def fingerprint(image: Input, model: Model, files: InputFiles) -> Record:
     """Say what a result depends on; it can be kept while this is the same."""
     classes = model.classifier
+    # Results of versions that knew no measuring on demand can be kept where none is asked for.
+    left_out = {"exclude"} if files.reading.measuring.any else {"exclude", "measuring"}
     return {
         "nucseg": __version__,
         "model": model.card.model_dump(mode="json"),
         **({"classes": classes.model_dump(mode="json")} if classes else {}),
         "scale": model.scale,
-        "reading": files.reading.model_dump(exclude={"exclude"}),
+        "reading": files.reading.model_dump(mode="json", exclude=left_out),
         **files.status(image.path),
     }
 

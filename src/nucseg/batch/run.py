@@ -71,7 +71,8 @@ def segment_files(  # noqa: PLR0913 - the entry of a batch; all but three by nam
     formats : sequence of str
         Names of `nucseg.export.FORMATS` and `nucseg.export.SUMMARIES`.
     reading : Reading, optional
-        Which channel, and what becomes of slices. Each plane of a file is an image of its own.
+        Which channel, what becomes of slices, and what is measured on demand. Each plane of a file
+        is an image of its own.
     resume : bool
         Keep the results of images that an earlier run has done with the same model, settings and
         version of nucseg, and that did not change since; failed ones are tried again. Results of
@@ -109,7 +110,7 @@ def segment_files(  # noqa: PLR0913 - the entry of a batch; all but three by nam
     replaces = leftovers.begin(folder, resume=resume)
     _make_ready(folder)
     about = describe_run(model, images, formats, command) | {
-        "reading": reading.model_dump(),
+        "reading": reading.model_dump(mode="json"),
         "left_out": {kind: list(map(str, paths)) for kind, paths in found.left_out.items()},
     }
     write_run_record(folder / RUN, about)

@@ -19,25 +19,27 @@ import numpy as np
 from nucseg import __version__
 from nucseg.batch import records
 from nucseg.batch.inputs import Input
+from nucseg.batch.measuring import POSITIVE, write_positive
 from nucseg.batch.records import MeasurementParts, Record
 from nucseg.export import output_files
 from nucseg.export.overlay import CLASS_COLOUR_NAMES, OVERLAY_PNG
 from nucseg.export.parquet import write_parquet
 from nucseg.export.report import ReportImage, write_report
-from nucseg.export.tables import EXCEL, EXCEL_EU, write_table
+from nucseg.export.tables import EXCEL, EXCEL_EU, Dialect, write_table
 from nucseg.figures.html import counted
 from nucseg.images import Chosen
 from nucseg.images.quality import warnings_of
 from nucseg.inference.confidence import Confidence, confidence_from
 from nucseg.inference.segmenter import Model
 from nucseg.measure import MEAN, mean_of_channels
+from nucseg.measure.positive import DAB_CLASS
 
 IMAGES = "images.csv"
 MEASUREMENTS = "measurements.csv"
 PARQUET = "measurements.parquet"
 REPORT = "report.html"
 RUN = "run.json"
-OF_ALL = (IMAGES, MEASUREMENTS, PARQUET, REPORT, RUN)
+OF_ALL = (IMAGES, MEASUREMENTS, PARQUET, POSITIVE, REPORT, RUN)
 
 _AREA, _AREA_UM2 = "area", "area_um2"
 _NONE = np.zeros(0, np.float32)
@@ -129,6 +131,8 @@ def write_tables(
 ) -> None:
     """Write ``measurements.csv``, ``images.csv`` and, if asked for, ``measurements.parquet``.
 
+    And ``positive.csv`` of immunohistochemistry.
+
     Other columns of a list of inputs follow in ``images.csv``.
 
     Raises
@@ -142,6 +146,7 @@ def write_tables(
     names = ("image", *plane, "label")
     measurements = MeasurementParts(folder, images)
     write_table(folder / MEASUREMENTS, measurements, names=names, dialect=dialect)
+    _write_positive(folder, images, dialect)
     if "parquet" in of_all:
         write_parquet(folder / PARQUET, measurements, names=names)
     columns = ("path", *plane, *_OUTCOME)
@@ -168,6 +173,17 @@ def _class_columns(outcomes: Sequence[Outcome]) -> dict[str, list[int | None]]:
         f"class_{name}": [each.classes.get(name) for each in outcomes]
         for name in counts_of_classes(outcomes)
     }
+
+
+def _write_positive(folder: Path, images: Sequence[Input], dialect: Dialect) -> None:
+    """Write ``positive.csv`` where DAB was measured."""
+    classes = {}
+    for image in images:
+        columns = records.read_measurements(folder, image, (DAB_CLASS,))
+        if columns:
+            classes[f"{image.path} {image.plane}".rstrip()] = columns[DAB_CLASS]
+    if classes:
+        write_positive(folder, list(classes), list(classes.values()), dialect)
 
 
 def _channel_columns(outcomes: Sequence[Outcome]) -> dict[str, list[Any]]:

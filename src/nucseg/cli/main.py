@@ -16,6 +16,7 @@ from nucseg.cli.demo import demo
 from nucseg.cli.doctor import doctor
 from nucseg.cli.evaluate import evaluate
 from nucseg.cli.export import export
+from nucseg.cli.measure import measure
 from nucseg.cli.models import models
 from nucseg.cli.segment import segment
 from nucseg.cli.train import train
@@ -51,6 +52,7 @@ def nucseg(
 
 
 app.command()(segment)
+app.command()(measure)
 app.command()(analyze)
 app.command()(convert)
 app.command()(train)

@@ -15,7 +15,14 @@ import typer
 from nucseg.cli.analyze import prepared_analysis
 from nucseg.cli.common import checked, default, option, progress_bar
 from nucseg.cli.dry_run import tell_missing, tell_plan
-from nucseg.config import ConnectedComponents, Filtering, Reading, Segmenting, Watershed
+from nucseg.config import (
+    ConnectedComponents,
+    Filtering,
+    Measuring,
+    Reading,
+    Segmenting,
+    Watershed,
+)
 
 if TYPE_CHECKING:
     from nucseg.batch.summary import Outcome
@@ -54,9 +61,18 @@ def segment(
         float | None, option(Segmenting, "pixel_size", metavar="MICROMETRES")
     ] = None,
     exclude: Annotated[list[str] | None, option(Segmenting, "exclude", metavar="PATTERN")] = None,
+    measure: Annotated[str | None, option(Measuring, "measure", metavar="all|CHANNELS")] = None,
+    ring: Annotated[str | None, option(Measuring, "ring", metavar="LENGTH")] = None,
+    expand: Annotated[str | None, option(Measuring, "expand", metavar="LENGTH")] = None,
+    texture: Annotated[bool, option(Measuring, "texture", "--texture")] = False,
+    radial: Annotated[bool, option(Measuring, "radial", "--radial")] = False,
     csv_dialect: Annotated[
         Literal["excel", "excel-eu"], option(Segmenting, "csv_dialect")
     ] = default(Segmenting, "csv_dialect"),
+    dab: Annotated[bool, option(Measuring, "dab", "--dab")] = False,
+    dab_thresholds: Annotated[
+        str | None, option(Measuring, "dab_thresholds", metavar="WEAK,MODERATE,STRONG")
+    ] = None,
     resume: Annotated[bool, option(Segmenting, "resume", "--resume")] = False,
     classes: Annotated[str | None, option(Segmenting, "classes", metavar="FILE")] = None,
     tta: Annotated[bool, option(Segmenting, "tta", "--tta")] = False,
@@ -141,6 +157,8 @@ def segment(
         nucseg segment stack.ome.tif -o out --channel DAPI --project max
         nucseg segment images/ -o out --classes classes.json
         nucseg segment plate1/ -o out --plate-map plate.xlsx
+        nucseg segment stack.ome.tif -o out --measure all --ring 2um --expand 5um
+        nucseg segment ki67/ -o out --dab
     """
     from nucseg.inference.loading import load_model
 
@@ -167,7 +185,16 @@ def segment(
     if diameter is not None:
         loaded = loaded.with_diameter(diameter)
     given = {"channel": channel, "project": project, "pixel_size": pixel_size}
-    reading = checked(Reading, {**given, "exclude": tuple(exclude or ())})
+    measuring = checked_measuring(
+        measure=measure,
+        ring=ring,
+        expand=expand,
+        dab=dab,
+        dab_thresholds=dab_thresholds,
+        texture=texture,
+        radial=radial,
+    )
+    reading = checked(Reading, {**given, "exclude": tuple(exclude or ()), "measuring": measuring})
     if report:
         formats = (*formats, "report")
     if csv_dialect == "excel-eu":
@@ -179,6 +206,11 @@ def segment(
         run_and_report(
             inputs, output, loaded, as_json=as_json, analysis=analysis, resume=resume, **options
         )
+
+
+def checked_measuring(**given: Any) -> Measuring:
+    """Make settings of the options on what is measured on demand; None stands for the default."""
+    return checked(Measuring, {name: each for name, each in given.items() if each is not None})
 
 
 def split_at_commas(given: list[str]) -> tuple[str, ...]:
@@ -227,6 +259,7 @@ def run_and_report(
 
 
 def _summary(outcomes: list[Outcome], output: Path, seconds: float) -> dict[str, Any]:
+    from nucseg.batch.measuring import POSITIVE
     from nucseg.batch.summary import REPORT, channels_told, counts_of_classes
     from nucseg.export.failures import causes_of
 
@@ -235,6 +268,7 @@ def _summary(outcomes: list[Outcome], output: Path, seconds: float) -> dict[str,
     return {
         "output": str(output),
         "report": str(output / REPORT) if (output / REPORT).exists() else None,
+        "positive": str(output / POSITIVE) if (output / POSITIVE).exists() else None,
         "images": len(outcomes),
         "ok": sum(outcome.status == "ok" for outcome in outcomes),
         "empty": sum(outcome.status == "empty" for outcome in outcomes),
@@ -293,6 +327,8 @@ def _tell(summary: dict[str, Any]) -> None:
         for kind, count in kinds.most_common():
             typer.echo(f"  {kind}: {count}", err=True)
     typer.echo(f"Results: {summary['output']}")
+    if summary["positive"]:
+        typer.echo(f"Positive nuclei and H-scores: {summary['positive']}")
     if summary["report"]:
         typer.echo(f"Report: {summary['report']} (opens in a browser)")
     if summary.get("analysis"):

@@ -1,68 +1,45 @@
 """Other stains and strengths of stain, by optical densities, which add up where stains mix.
 
-Stains are unmixed by the vectors of Ruifrok & Johnston 2001, "Quantification of histochemical
-staining by color deconvolution", Anal Quant Cytol Histol 23:291-299.
+Stains are unmixed by the vectors of `nucseg.core.stains`.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float32]
+from nucseg.core.stains import (
+    DAB,
+    DARKEST,
+    EOSIN,
+    HAEMATOXYLIN,
+    FloatArray,
+    densities,
+    light,
+    stain_matrix,
+    unmix,
+)
 
-# Optical density in red, green and blue that a stain gives.
-HAEMATOXYLIN = (0.650, 0.704, 0.286)
-EOSIN = (0.072, 0.990, 0.105)
-DAB = (0.268, 0.570, 0.776)
-# The least light: an optical density of 5.5.
-DARKEST = np.float32(1 / 255)
-
-
-def densities(image: FloatArray) -> FloatArray:
-    """Compute optical densities.
-
-    Parameters
-    ----------
-    image : ndarray, shape (H, W, 3), float32, in [0, 1]
-
-    Returns
-    -------
-    ndarray, shape (H, W, 3), float32, from 0
-    """
-    return np.asarray(-np.log(np.clip(image, DARKEST, 1)), np.float32)
-
-
-def light(density: FloatArray) -> FloatArray:
-    """Compute the light that optical densities let through, in [0, 1]."""
-    return np.asarray(np.exp(-np.maximum(density, 0)), np.float32)
-
-
-def stain_matrix(*vectors: tuple[float, float, float]) -> npt.NDArray[np.float64]:
-    """Give stain vectors of length 1, one a row; a third is at right angles to the first two."""
-    rows = [np.array(vector) / np.linalg.norm(vector) for vector in vectors]
-    if len(rows) == 2:
-        rest = np.cross(rows[0], rows[1])
-        rows.append(rest / np.linalg.norm(rest))
-    return np.stack(rows)
-
-
-def unmix(image: FloatArray, vectors: npt.NDArray[np.float64]) -> FloatArray:
-    """Compute how much of each stain lies where.
-
-    Parameters
-    ----------
-    image : ndarray, shape (H, W, 3), float32, in [0, 1]
-    vectors : ndarray, shape (3, 3)
-        As `stain_matrix` gives them.
-
-    Returns
-    -------
-    ndarray, shape (H, W, 3), float32
-        One stain after the other; below 0 where colours are none of their mixtures.
-    """
-    return np.asarray(densities(image) @ np.linalg.inv(vectors).astype(np.float32), np.float32)
+__all__ = [
+    "DAB",
+    "DARKEST",
+    "EOSIN",
+    "HAEMATOXYLIN",
+    "FloatArray",
+    "Immunostained",
+    "densities",
+    "immunostain",
+    "immunostain_with_truth",
+    "light",
+    "restain",
+    "stain_fluorescence",
+    "stain_matrix",
+    "strengthen",
+    "unmix",
+]
 
 
 def restain(image: FloatArray, rng: np.random.Generator) -> FloatArray:
@@ -78,6 +55,24 @@ def strengthen(image: FloatArray, rng: np.random.Generator) -> FloatArray:
     amounts = unmix(image, stain_matrix(HAEMATOXYLIN, EOSIN))
     strengths = np.exp(rng.normal(0, (0.35, 0.5, 0.2)))
     return light((amounts * strengths.astype(np.float32)) @ _near(rng, HAEMATOXYLIN, EOSIN))
+
+
+@dataclass(frozen=True)
+class Immunostained:
+    """Immunohistochemistry that was made of an image, and what is true of it.
+
+    Attributes
+    ----------
+    image : ndarray, shape (H, W, 3), float32, in [0, 1]
+    positive : ndarray, shape (N + 1,), bool
+        Whether the nucleus of each label turned brown; False at 0, the background.
+    dab : ndarray, shape (H, W), float32
+        Amount of DAB that was put into nuclei, without what lies in cytoplasm and at membranes.
+    """
+
+    image: FloatArray
+    positive: npt.NDArray[np.bool_]
+    dab: FloatArray
 
 
 def immunostain(
@@ -105,6 +100,27 @@ def immunostain(
     -------
     ndarray, shape (H, W, 3), float32, in [0, 1]
     """
+    return immunostain_with_truth(image, labels, rng, positive_share=positive_share).image
+
+
+def immunostain_with_truth(
+    image: FloatArray,
+    labels: npt.NDArray[np.integer],
+    rng: np.random.Generator,
+    *,
+    positive_share: float | None = None,
+) -> Immunostained:
+    """Make immunohistochemistry as `immunostain` does, and tell which nuclei are positive.
+
+    Parameters
+    ----------
+    image, labels, rng, positive_share
+        As for `immunostain`, which gives the same image for the same state of the generator.
+
+    Returns
+    -------
+    Immunostained
+    """
     amounts = np.maximum(unmix(image, stain_matrix(HAEMATOXYLIN, EOSIN)), 0)
     blue, pink = amounts[..., 0], amounts[..., 1]
     known = np.maximum(labels, 0)
@@ -119,7 +135,7 @@ def immunostain(
     nuclear = cv2.GaussianBlur(brown[known].astype(np.float32), *soft)
     counterstain = cv2.GaussianBlur(rest[known].astype(np.float32), *soft)
     counterstain *= np.float32(np.exp(rng.uniform(np.log(0.35), np.log(1.1))))
-    dab = blue * nuclear
+    in_nuclei = dab = blue * nuclear
     if rng.random() < 0.4:  # in the cytoplasm, here and there
         dab = dab + pink * np.float32(rng.uniform(0.1, 1.5)) * _patches(rng, labels.shape)
     if rng.random() < 0.4:  # in the cytoplasm of some of the cells
@@ -130,7 +146,9 @@ def immunostain(
         dab = dab + _membranes(known, rng) * np.float32(rng.uniform(0.2, 1.0))
     vectors = _near(rng, HAEMATOXYLIN, EOSIN, DAB)
     kept = pink * np.float32(rng.uniform(0, 0.25))
-    return light(np.stack([blue * counterstain, kept, dab], axis=-1) @ vectors)
+    made = light(np.stack([blue * counterstain, kept, dab], axis=-1) @ vectors)
+    positive[0] = False
+    return Immunostained(made, positive, in_nuclei)
 
 
 def stain_fluorescence(image: FloatArray, rng: np.random.Generator) -> FloatArray:

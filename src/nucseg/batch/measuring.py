@@ -1,0 +1,180 @@
+"""What is measured of an image on demand: other channels, surroundings, stains, texture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nucseg.config import Reading
+from nucseg.export.tables import EXCEL, Dialect, write_table
+from nucseg.images import Source, channels_of
+from nucseg.images.channels import read_channels
+from nucseg.inference.segmenter import Model
+from nucseg.measure import Columns, is_grey
+from nucseg.measure.compartments import find_compartments, measure_compartments
+from nucseg.measure.positive import CLASSES, Positivity, measure_dab, positivity
+from nucseg.measure.radial import measure_radial
+from nucseg.measure.texture import measure_texture
+
+POSITIVE = "positive.csv"
+
+Labels = npt.NDArray[np.integer[Any]]
+
+
+def why_not_measured(shape: tuple[int, ...], model: Model, reading: Reading) -> str:
+    """Say why what is asked for cannot be measured in an image; empty where it can.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of the image.
+    model : Model
+        Larger images than it holds in memory are segmented, but no more is measured in them.
+    reading : Reading
+    """
+    return too_large(shape) if reading.measuring.any and not model.fits_memory(shape) else ""
+
+
+def too_large(shape: tuple[int, ...]) -> str:
+    """Say that an image of this shape is too large to be measured on demand."""
+    return (
+        f"The image of {shape[0]} by {shape[1]} pixels is too large to be held in memory, which "
+        "--measure, --ring, --expand, --dab, --texture and --radial need. Raise --max-memory, or "
+        "leave these options out."
+    )
+
+
+def measure_more(
+    source: Source,
+    pixels: npt.NDArray[Any],
+    labels: Labels,
+    reading: Reading,
+) -> tuple[Columns, list[str]]:
+    """Measure in the nuclei of an image what is asked for besides what always is.
+
+    Parameters
+    ----------
+    source : Source
+        The plane, whose file may hold other channels.
+    pixels : ndarray, shape (H, W) or (H, W, C)
+        What was read of it.
+    labels : ndarray, shape (H, W), integer
+        0 background, nuclei above 0.
+    reading : Reading
+
+    Returns
+    -------
+    columns : dict of str to ndarray, shape (N,)
+        See `measure_compartments`, `measure_dab`, `measure_texture` and `measure_radial` in
+        `nucseg.measure`; what is of a channel ends in its name.
+    doubts : list of str
+
+    Raises
+    ------
+    InputError
+        There is no such channel, the pixel size is needed and not known, or colours are needed and
+        the image has none.
+    """
+    asked = reading.measuring
+    columns: Columns = {}
+    doubts: list[str] = []
+    if not asked.any:
+        return columns, doubts
+    channels = (
+        read_channels(source.path, source.plane, asked.measure, reading.project)
+        if asked.measure
+        else _as_read(source, pixels)
+    )
+    if asked.measure or asked.ring or asked.expand:
+        compartments = find_compartments(
+            labels, ring=asked.ring, cell=asked.expand, pixel_size=source.pixel_size
+        )
+        columns, doubts = measure_compartments(compartments, channels)
+    if asked.dab:
+        stains, others = measure_dab(labels, pixels, asked.dab_thresholds)
+        columns |= stains
+        doubts += others
+    for channel, plane in channels.items():
+        found: Columns = {}
+        if asked.texture:
+            found, more = measure_texture(labels, plane)
+            doubts += [f"{channel}: {text}" if channel else text for text in more]
+        if asked.radial:
+            found |= measure_radial(labels, plane)
+        columns |= {f"{name}_{channel}" if channel else name: x for name, x in found.items()}
+    return columns, doubts
+
+
+def write_positive(
+    folder: Path,
+    names: Sequence[str],
+    fields: Sequence[npt.NDArray[np.integer[Any]]],
+    dialect: Dialect = EXCEL,
+) -> Positivity:
+    """Write ``positive.csv``: a row for each image with its classes, and one of all.
+
+    Parameters
+    ----------
+    folder : Path
+    names : sequence of str
+        Of the images.
+    fields : sequence of ndarray, shape (N,), integer
+        Classes of the nuclei of each, see `nucseg.measure.positive.measure_dab`.
+    dialect : Dialect
+
+    Returns
+    -------
+    Positivity
+        Of all images.
+
+    Raises
+    ------
+    InputError
+        It cannot be written.
+    """
+    whole = positivity(fields)
+    each = [*(positivity([classes]) for classes in fields), whole]
+    table: dict[str, Any] = {"image": [*names, "all"], "nuclei": [one.nuclei for one in each]}
+    for number, name in enumerate(CLASSES):
+        table[name] = [one.counts[number] for one in each]
+    table["positive_share"] = [one.share for one in each]
+    table["low"] = [one.low for one in each]
+    table["high"] = [one.high for one in each]
+    table["h_score"] = [one.h_score for one in each]
+    write_table(folder / POSITIVE, [table], dialect=dialect)
+    return whole
+
+
+def told_positive(whole: Positivity, images: int) -> str:
+    """Say in a sentence how many nuclei are positive, and what the interval is of."""
+    unit = f"{images} images as units" if images > 1 else "one image, Wilson"
+    return (
+        f"Positive nuclei: {whole.share:.1%} of {whole.nuclei:,} (95 % interval {whole.low:.1%} to "
+        f"{whole.high:.1%}; {unit}). H-score: {whole.h_score:.0f} of 300."
+    )
+
+
+def _as_read(source: Source, pixels: npt.NDArray[Any]) -> dict[str, npt.NDArray[Any]]:
+    """Channels of what was read, by name, by number, or by no name where there is one."""
+    if pixels.ndim == 2:
+        chosen = source.chosen
+        return {"" if chosen.number is None or chosen.of == 1 else chosen.name: pixels}
+    if is_grey(pixels):
+        return {"": pixels[..., 0]}
+    count = pixels.shape[2] - (pixels.shape[2] in (2, 4))
+    names = _names(source.path, count)
+    return {name: pixels[..., number] for number, name in enumerate(names)}
+
+
+def _names(path: Path, count: int) -> list[str]:
+    if count == 1:
+        return [""]
+    names = channels_of(path)[:count]
+    return [
+        name if name and names.count(name) == 1 else str(number)
+        for number, name in enumerate(names)
+    ]

@@ -1,0 +1,112 @@
+"""``nucseg measure``: label images and images in, measurements out."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from nucseg.cli.common import checked, default, option, progress_bar
+from nucseg.cli.segment import SOME_FAILED, checked_measuring
+from nucseg.config import Measuring, Reading, Segmenting
+
+
+def measure(
+    labels: Annotated[
+        str,
+        typer.Argument(metavar="LABELS", help="A label image, a folder of them, or a pattern."),
+    ],
+    image: Annotated[
+        str,
+        typer.Argument(
+            metavar="IMAGE",
+            help="The image, or the folder, pattern or CSV list of images that they belong to.",
+        ),
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for the results; made where missing.")
+    ],
+    channels: Annotated[
+        str | None, option(Measuring, "measure", "--measure", metavar="all|CHANNELS")
+    ] = None,
+    ring: Annotated[str | None, option(Measuring, "ring", metavar="LENGTH")] = None,
+    expand: Annotated[str | None, option(Measuring, "expand", metavar="LENGTH")] = None,
+    dab: Annotated[bool, option(Measuring, "dab", "--dab")] = False,
+    dab_thresholds: Annotated[
+        str | None, option(Measuring, "dab_thresholds", metavar="WEAK,MODERATE,STRONG")
+    ] = None,
+    texture: Annotated[bool, option(Measuring, "texture", "--texture")] = False,
+    radial: Annotated[bool, option(Measuring, "radial", "--radial")] = False,
+    channel: Annotated[str | None, option(Reading, "channel", metavar="NAME|NUMBER")] = None,
+    project: Annotated[Literal["none", "max"], option(Reading, "project")] = default(
+        Reading, "project"
+    ),
+    pixel_size: Annotated[float | None, option(Reading, "pixel_size", metavar="MICROMETRES")] = (
+        None
+    ),
+    exclude: Annotated[list[str] | None, option(Reading, "exclude", metavar="PATTERN")] = None,
+    csv_dialect: Annotated[
+        Literal["excel", "excel-eu"], option(Segmenting, "csv_dialect")
+    ] = default(Segmenting, "csv_dialect"),
+) -> None:
+    """Measure the nuclei of label images from anywhere, with what lies around them.
+
+    A label image belongs to the image of the same name; endings as _masks or _cp_masks are left
+    aside, and of one each names do not matter. Writes measurements.csv (a row per nucleus),
+    images.csv (a row per image) and run.json, as nucseg segment does. Images are read whole, up to
+    1,073 megapixels: whole slides at full resolution are not supported here.
+
+    Exits with 0 when all is done, 1 when some images failed (all others are written), 2 when the
+    command or the output is at fault.
+
+    **Examples**
+
+        nucseg measure out/labels my_images -o measured
+        nucseg measure nuclei.tif two_channels.ome.tif -o measured --measure all --ring 2um
+        nucseg measure out/labels ki67 -o measured --dab
+        nucseg measure "cellpose/*_cp_masks.png" my_images -o measured --expand 20
+        nucseg measure out/labels my_images -o measured --texture --radial
+    """
+    from nucseg.batch.label_files import measure_files
+    from nucseg.batch.measuring import told_positive
+    from nucseg.export.tables import EXCEL, EXCEL_EU
+    from nucseg.measure.positive import DAB_CLASS, positivity
+
+    measuring = checked_measuring(
+        measure=channels,
+        ring=ring,
+        expand=expand,
+        dab=dab,
+        dab_thresholds=dab_thresholds,
+        texture=texture,
+        radial=radial,
+    )
+    given = {"channel": channel, "project": project, "pixel_size": pixel_size}
+    reading = checked(Reading, {**given, "exclude": tuple(exclude or ()), "measuring": measuring})
+    with progress_bar("Measuring") as progress:
+        done = measure_files(
+            [labels],
+            [image],
+            output,
+            reading=reading,
+            dialect=EXCEL_EU if csv_dialect == EXCEL_EU.name else EXCEL,
+            progress=progress,
+            command=sys.argv,
+        )
+    failed = [each for each in done if each.error]
+    nuclei = sum(each.nuclei for each in done)
+    typer.echo(f"Images measured: {len(done) - len(failed)}, with {nuclei:,} nuclei.")
+    classes = [each.columns[DAB_CLASS] for each in done if DAB_CLASS in each.columns]
+    if classes:
+        typer.echo(told_positive(positivity(classes), len(classes)))
+    for each in failed:
+        about = "" if str(each.image.path) in each.error else f"{each.image.path}: "
+        typer.secho(f"Failed: {about}{each.error}", err=True, fg="red")
+    for each in done:
+        for text in each.warnings:
+            typer.secho(f"{each.image.path}: {text}", err=True, fg="yellow")
+    typer.echo(f"Results: {output}")
+    if failed:
+        raise typer.Exit(SOME_FAILED)

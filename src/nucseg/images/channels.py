@@ -1,0 +1,72 @@
+"""Several channels of a plane, each by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from nucseg.errors import InputError
+from nucseg.images import channels_of, open_image, read_plane
+from nucseg.images.planes import COLOURS, Pixels, Projection
+
+ALL = "all"
+
+
+def read_channels(
+    path: Path, plane: str, channels: Sequence[str], project: Projection = "none"
+) -> dict[str, Pixels]:
+    """Read channels of a plane of a file.
+
+    Parameters
+    ----------
+    path : Path
+        A file as for `open_image`.
+    plane : str
+        Which plane, see `nucseg.images.Source`; empty where the file has one.
+    channels : sequence of str
+        Names or numbers (from 0) of channels or colours, or ``all``, which leaves out alpha.
+    project : {"none", "max"}
+        As for `open_image`.
+
+    Returns
+    -------
+    dict of str to ndarray, shape (H, W)
+        In the data type of the file, by name, by number where a channel has no name of its own, or
+        by the empty name where the file has one channel.
+
+    Raises
+    ------
+    InputError
+        There is no such channel or plane, a channel has colours of its own, or as `open_image`.
+
+    Examples
+    --------
+    >>> import tempfile, numpy as np, tifffile
+    >>> path = Path(tempfile.mkdtemp(), "two.ome.tif")
+    >>> about = {"axes": "CYX", "Channel": {"Name": ["GFP", "DAPI"]}}
+    >>> tifffile.imwrite(path, np.zeros((2, 6, 8), np.uint8), metadata=about)
+    >>> list(read_channels(path, "", ["all"]))
+    ['GFP', 'DAPI']
+    """
+    names = channels_of(path)
+    wanted = list(channels)
+    if ALL in channels and ALL not in names:
+        unique = [bool(name) and names.count(name) == 1 for name in names]
+        wanted = [
+            name if has_name else str(number)
+            for number, (name, has_name) in enumerate(zip(names, unique, strict=True))
+            if name != COLOURS[-1]
+        ]
+    found: dict[str, Pixels] = {}
+    for channel in wanted:
+        sources = open_image(path, channel=channel, project=project)
+        source = next((each for each in sources if each.plane == plane), None)
+        if source is None:
+            raise InputError(f"{path} has no plane {plane!r} of the channel {channel!r}.")
+        if len(source.shape) != 2:
+            raise InputError(
+                f"The channel {channel!r} of {path} has colours of its own, expected one value in "
+                "each pixel. Save the colours as channels."
+            )
+        found[source.chosen.name if len(names) > 1 else ""] = read_plane(source).pixels
+    return found
