@@ -1,6 +1,8 @@
 import numpy as np
 import pytest
+import statsmodels.api as sm
 
+from nucseg.analysis import dose_response
 from nucseg.analysis.dose_response import fit_dose_response
 from nucseg.errors import InputError
 
@@ -56,3 +58,38 @@ def test_rising_curves_and_other_units_are_the_same():
 def test_too_few_doses_are_explained():
     with pytest.raises(InputError, match="four doses above 0 and six units, not 2 and 6"):
         fit_dose_response(np.repeat([0.0, 1, 2], 2), np.arange(6.0))
+
+
+def of_four_doses(rng):
+    """Six wells at each of four doses and 24 of the control, whose spread grows with the value."""
+    doses = np.repeat([0.0, 0.1, 0.5, 2.5, 12.5], [24, 6, 6, 6, 6])
+    share = doses**1.2 / (doses**1.2 + 1)
+    values = 100 * (1 + share) * rng.normal(1, 0.08, len(doses)) + rng.normal(0, 6, len(doses))
+    return doses, values
+
+
+def test_units_that_vary_more_at_high_doses_widen_the_interval(monkeypatch):
+    rng = np.random.default_rng(0)
+    plates = [of_four_doses(rng) for _ in range(60)]
+    found = [fit_dose_response(*plate) for plate in plates]
+    monkeypatch.setattr(dose_response, "_unequal", lambda *_: 1.0)
+    equal = [fit_dose_response(*plate) for plate in plates]
+    held, held_by_equal = (
+        sum(each.low <= 1 <= each.high for each in fits) for fits in (found, equal)
+    )
+    assert held >= 52
+    assert held_by_equal < held
+    assert all(a.half == b.half for a, b in zip(found, equal, strict=True))
+    assert all(a.low <= b.low and a.high >= b.high for a, b in zip(found, equal, strict=True))
+
+
+def test_unequal_variances_are_weighed_as_statsmodels_does():
+    doses, values = of_four_doses(np.random.default_rng(5))
+    fitted = fit_dose_response(doses, values)
+    curve = fitted.bottom, fitted.top, float(np.log10(fitted.half)), fitted.slope
+    derivatives = dose_response._derivatives(*curve, doses)
+    robust = sm.OLS(values - fitted.at(doses), derivatives).fit(cov_type="HC3")
+    plain = sm.OLS(values - fitted.at(doses), derivatives).fit()
+    ratio = robust.cov_params()[2, 2] / plain.cov_params()[2, 2]
+    assert ratio > 1.2
+    assert dose_response._unequal(doses, values, curve) == pytest.approx(ratio, rel=0.01)

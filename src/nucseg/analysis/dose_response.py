@@ -105,7 +105,8 @@ def fit_dose_response(
     half = float(found.x)
     least, slope, (bottom, top) = _profile(doses, values, half)
     freedom = len(values) - 4
-    limit = least * (1 + float(stats.f.ppf(confidence, 1, freedom)) / freedom)
+    wider = _unequal(doses, values, (float(bottom), float(top), half, slope))
+    limit = least * (1 + wider * float(stats.f.ppf(confidence, 1, freedom)) / freedom)
     low, high = (_crossing(doses, values, half, grid, squares, limit, side) for side in (-1, 1))
     flat = float(((values - values.mean()) ** 2).sum())
     ratio = (flat - least) / 3 / (least / freedom) if least > 0 else np.inf
@@ -124,6 +125,26 @@ def fit_dose_response(
         reached=bool(reached),
         spread=float(np.sqrt(least / freedom)),
     )
+
+
+def _unequal(
+    doses: FloatArray, values: FloatArray, curve: tuple[float, float, float, float]
+) -> float:
+    """Tell how much larger the variance of half is where units of some doses vary more.
+
+    The ratio of the variance that MacKinnon and White's HC3 estimates (J Econometrics 29:305-325,
+    1985) to that of equal variances, 1 or more: effects that multiply vary more at high doses, and
+    a limit for equal variances would be too narrow.
+    """
+    bottom, top, half, slope = curve
+    derivatives = _derivatives(bottom, top, half, slope, doses)
+    inverse = np.linalg.pinv(derivatives.T @ derivatives)
+    residuals = values - (bottom + (top - bottom) * _rise(doses, half, slope))
+    leverage = np.einsum("ij,jk,ik->i", derivatives, inverse, derivatives)
+    squares = (residuals / np.clip(1 - leverage, 0.05, 1)) ** 2
+    robust = inverse @ (derivatives.T * squares) @ derivatives @ inverse
+    plain = float(residuals @ residuals) / (len(values) - 4) * inverse[2, 2]
+    return max(float(robust[2, 2]) / plain, 1.0) if plain > 0 else 1.0
 
 
 def confidence_band(
@@ -146,21 +167,23 @@ def confidence_band(
     ndarray, shape (M,), float64
         Half the width of the interval around the curve.
     """
-    inside, outside = (_derivatives(fitted, np.asarray(each, float)) for each in (doses, at))
+    curve = fitted.bottom, fitted.top, float(np.log10(fitted.half)), fitted.slope
+    inside, outside = (_derivatives(*curve, np.asarray(each, float)) for each in (doses, at))
     covariance = fitted.spread**2 * np.linalg.pinv(inside.T @ inside)
     variance = np.einsum("ij,jk,ik->i", outside, covariance, outside)
     times = float(stats.t.ppf((1 + confidence) / 2, fitted.n - 4))
     return np.asarray(times * np.sqrt(np.maximum(variance, 0)))
 
 
-def _derivatives(fitted: DoseResponse, doses: FloatArray) -> FloatArray:
+def _derivatives(
+    bottom: float, top: float, half: float, slope: float, doses: FloatArray
+) -> FloatArray:
     """Of the curve by bottom, top, the logarithm (base 10) of half, and slope."""
-    half = np.log10(fitted.half)
-    rise = _rise(doses, half, fitted.slope)
-    steep = (fitted.top - fitted.bottom) * rise * (1 - rise)
+    rise = _rise(doses, half, slope)
+    steep = (top - bottom) * rise * (1 - rise)
     with np.errstate(divide="ignore"):
         away = np.where(doses > 0, np.log10(np.where(doses > 0, doses, 1)) - half, 0.0)
-    columns = [1 - rise, rise, -steep * fitted.slope * np.log(10), steep * away * np.log(10)]
+    columns = [1 - rise, rise, -steep * slope * np.log(10), steep * away * np.log(10)]
     return np.column_stack(columns)
 
 
