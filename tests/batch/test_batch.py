@@ -17,7 +17,7 @@ import tifffile
 import zarr
 
 from nucseg.batch.run import segment_files
-from nucseg.config import Reading
+from nucseg.config import Measuring, Reading
 from nucseg.errors import InputError, MissingExtraError
 from nucseg.export import FORMATS, output_files
 from nucseg.images import open_image, read_image
@@ -464,6 +464,7 @@ def test_what_was_read_is_told(model: Model, stack: Path, tmp_path: Path):
         "project": "none",
         "pixel_size": None,
         "exclude": [],
+        "measuring": Measuring().model_dump(mode="json"),
     }
     assert run["channels"] == {str(stack): "DAPI", str(stack.parent / "flat.png"): "all"}
     assert run["inputs"].keys() == run["channels"].keys()

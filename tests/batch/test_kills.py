@@ -14,7 +14,10 @@ sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 from faults_checks import broken, differences
 from faults_files import TEXT, picture, save
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is of POSIX")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is of POSIX"),
+]
 
 FORMATS = ["labels", "masks", "report"]
 

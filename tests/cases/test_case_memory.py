@@ -47,8 +47,9 @@ def field(seed: int, diameter: float, height: int, width: int) -> np.ndarray:
     return image.clip(0, 255).astype(np.uint8)
 
 
+@pytest.mark.slow
 @settings(
-    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
     seed=st.integers(0, 2**16),

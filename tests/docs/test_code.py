@@ -13,6 +13,8 @@ from typer.testing import CliRunner
 
 from nucseg.cli.main import app
 
+pytestmark = pytest.mark.slow
+
 
 def check_command(line: str) -> None:
     """Parse a command of nucseg without running it: it has these options, with such values."""

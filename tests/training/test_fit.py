@@ -38,6 +38,8 @@ from nucseg.training.fit import train
 from nucseg.training.logs import missing_curves, read_log
 from nucseg.training.outcome import without_folders
 
+pytestmark = pytest.mark.slow
+
 FILES = [
     KERAS, ONNX, "model.json", "config.toml", "history.csv", "split.csv", "plots/epoch_acc.png",
     "plots/epoch_loss.png", "plots/model.png", "plots/model.txt", "predictions/epoch_001.png",
