@@ -391,7 +391,7 @@ def main():
             "none": dict(nothing),
             "plates": options.plates,
         }
-        options.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+        options.json.write_text(json.dumps(figures, indent=2, default=int) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
