@@ -106,6 +106,49 @@ def test_masks_and_seg_npy_of_one_image_are_the_same_nuclei(tmp_path):
     np.testing.assert_array_equal(labels_of(tmp_path), LABELS)
 
 
+class Made:
+    """Unpickles as ``make(*parts)`` with a state, all chosen by whoever wrote the file."""
+
+    def __init__(self, make: Any, parts: tuple[Any, ...], state: tuple[Any, ...]) -> None:
+        self.reduced = make, parts, state
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self.reduced
+
+
+def forged(kind: str, *structure: Any, shape: tuple[int, ...] = ()) -> Made:
+    """An array whose bytes NumPy would take for the addresses of objects, and crash or worse."""
+    dtype = Made(np.dtype, (kind, False, True), (3, "|", *structure, 1, 0))
+    reconstruct = np.zeros(1).__reduce__()[0]
+    return Made(reconstruct, (np.ndarray, (0,), b"b"), (1, shape, dtype, False, b"A" * 8))
+
+
+FIELDS = (None, ("a",), {"a": (np.dtype("O"), 0)}, 8)
+
+
+@pytest.mark.parametrize("kind", ["V8", "O8", "i8"])
+@pytest.mark.parametrize("structure", [FIELDS, (None, None, None, 8)], ids=["fields", "plain"])
+@pytest.mark.parametrize("outer", [True, False], ids=["file", "masks"])
+def test_seg_npy_whose_types_lie_is_refused_without_a_crash(tmp_path, kind, structure, outer):
+    write_image(tmp_path / "a.png")
+    content: Any = forged(kind, *structure, shape=() if outer else (1,))
+    if not outer:
+        content = np.array({"masks": content}, object)
+    with (tmp_path / "a_seg.npy").open("wb") as file:
+        header = {"descr": "|O", "fortran_order": False, "shape": ()}
+        np.lib.format.write_array_header_1_0(file, header)
+        pickle.dump(content, file)
+    assert "a_seg.npy" in fault_of(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["<u2", ">i4", "u1", "<i8"])
+@pytest.mark.parametrize("layout", ["C", "F"])
+def test_seg_npy_of_each_type_and_layout(tmp_path, kind, layout):
+    write_image(tmp_path / "a.png")
+    write_seg(tmp_path / "a_seg.npy", {"masks": np.array(LABELS, np.dtype(kind), order=layout)})
+    np.testing.assert_array_equal(labels_of(tmp_path), LABELS)
+
+
 class Harmful:
     def __reduce__(self) -> tuple[Any, tuple[str]]:
         return Path, ("harm",)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import pickle
+import re
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,30 +13,81 @@ import numpy.typing as npt
 
 from nucseg.errors import InputError
 
+
+class _Type:
+    """What a pickle says of a NumPy type.
+
+    NumPy is not asked to make it: it believes a type made by hand that its bytes hold no objects,
+    and then takes them for the addresses of some.
+    """
+
+    def __init__(self, kind: str, *_: bool) -> None:
+        self.kind, self.order, self.parts = kind, "|", [None]
+
+    def __setstate__(self, state: Any) -> None:
+        _, self.order, *self.parts = state[:5]
+
+
+class _Array:
+    """What a pickle says of an array."""
+
+    def __setstate__(self, state: Any) -> None:
+        _, self.shape, self.type, fortran, self.content = state
+        self.layout = "F" if fortran else "C"
+
+    def numbers(self) -> npt.NDArray[Any]:
+        """Make the array where it is one of plain numbers."""
+        kind, order, parts = self.type.kind, self.type.order, self.type.parts
+        plain = re.fullmatch(r"b1|[iu][1248]|f[248]", kind) and order in ("<", ">", "|")
+        if not plain or any(part is not None for part in parts):
+            raise InputError(f"its masks are of type {kind!r:.20}, not numbers")
+        values = np.frombuffer(bytes(self.content), np.dtype(kind).newbyteorder(order))
+        return values.reshape(self.shape, order=self.layout)  # type: ignore[call-overload,no-any-return]
+
+
+def _rebuilt(*_: object) -> _Array:
+    return _Array()
+
+
+def _buffered(content: object, kind: object, shape: object, layout: str) -> _Array:
+    array = _Array()
+    array.__setstate__((1, shape, kind, layout == "F", content))
+    return array
+
+
+def _scalar(*_: object) -> None:
+    """Leave out a number; only the masks are wanted."""
+
+
+def _encoded(text: str, _: str) -> bytes:
+    """Give the bytes that a protocol without bytes writes as text."""
+    return text.encode("latin-1")
+
+
 # All that arrays, numbers and text need; anything else could run code of whoever wrote the file.
-_HARMLESS = {
-    ("numpy", "ndarray"),
-    ("numpy", "dtype"),
-    ("_codecs", "encode"),
-    *(
-        (f"numpy.{core}.{module}", name)
+_HARMLESS: dict[tuple[str, str], Callable[..., object] | None] = {
+    ("numpy", "ndarray"): None,
+    ("numpy", "dtype"): _Type,
+    ("_codecs", "encode"): _encoded,
+    **{
+        (f"numpy.{core}.{module}", name): stand_in
         for core in ("core", "_core")
-        for module, name in (
-            ("multiarray", "_reconstruct"),
-            ("multiarray", "scalar"),
-            ("numeric", "_frombuffer"),
+        for module, name, stand_in in (
+            ("multiarray", "_reconstruct", _rebuilt),
+            ("multiarray", "scalar", _scalar),
+            ("numeric", "_frombuffer", _buffered),
         )
-    ),
+    },
 }
 
 
 class _Careful(pickle.Unpickler):
-    """Unpickles arrays, numbers, text, lists and dictionaries."""
+    """Unpickles lists, dictionaries and text, and what is said of arrays."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _HARMLESS:
             raise InputError(f"it names {module}.{name}, which is neither an array nor text")
-        return super().find_class(module, name)
+        return _HARMLESS[module, name]
 
 
 def cellpose_masks(data: bytes, name: str) -> npt.NDArray[Any]:
@@ -58,7 +111,7 @@ def cellpose_masks(data: bytes, name: str) -> npt.NDArray[Any]:
         It is no such file, holds anything but arrays, numbers and text, or a stack.
     """
     try:
-        masks = np.asarray(_content(io.BytesIO(data))["masks"])
+        masks = _masks(io.BytesIO(data))
     except (InputError, KeyError, MemoryError, *_BROKEN) as error:
         raise InputError(
             f"{name} cannot be read as Cellpose's _seg.npy ({error}). Save it again in Cellpose, "
@@ -78,17 +131,22 @@ _BROKEN = (
     ImportError,
     IndexError,
     OSError,
+    OverflowError,
     TypeError,
     ValueError,
     pickle.UnpicklingError,
 )
 
 
-def _content(file: io.BytesIO) -> Any:
-    """Read the dictionary of a NumPy file that holds one object."""
+def _masks(file: io.BytesIO) -> npt.NDArray[Any]:
+    """Read the masks of a NumPy file that holds one dictionary."""
     version = np.lib.format.read_magic(file)
     header = np.lib.format.read_array_header_1_0
     _, _, dtype = (header if version == (1, 0) else np.lib.format.read_array_header_2_0)(file)
     if not dtype.hasobject:
         raise InputError("it holds an array and no dictionary")
-    return _Careful(file).load().item()
+    outer = _Careful(file).load()
+    if not isinstance(outer, _Array) or not isinstance(outer.content, list):
+        raise InputError("it holds no dictionary")
+    masks = outer.content[0]["masks"]
+    return masks.numbers() if isinstance(masks, _Array) else np.asarray(masks)
