@@ -232,3 +232,13 @@ def test_one_window_reports_no_progress(model: Model):
     seen = []
     model.segment(two_squares(), progress=lambda *step: seen.append(step))
     assert seen == []
+
+
+def test_what_is_printed_is_a_line(bright_model: Path) -> None:
+    model = load_model(bright_model)
+    assert repr(model) == "<Model bright: Calls bright pixels nuclei.>"
+    image = np.zeros((40, 50), np.uint8)
+    assert repr(model.segment(image)) == "<Segmentation: 0 nuclei in 40 × 50 pixels>"
+    image[5:15, 5:15] = 255
+    found = model.segment(image, pixel_size=(0.5, 0.5))
+    assert str(found) == "<Segmentation: 1 nucleus in 40 × 50 pixels, 0.5 µm a pixel>"

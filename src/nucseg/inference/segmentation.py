@@ -19,7 +19,7 @@ from nucseg.inference.confidence import Confidence
 from nucseg.measure import Columns, measure
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Segmentation(InMemory):
     """The nuclei of an image.
 
@@ -52,6 +52,13 @@ class Segmentation(InMemory):
     confidence: Confidence | None = None
     place: Place | None = None
     classifier: Classifier | None = None
+
+    def __repr__(self) -> str:
+        """Say what there is in a line, without the pixels."""
+        height, width = self.labels.shape
+        size = "" if self.pixel_size is None else f", {self.pixel_size[0]:g} µm a pixel"
+        nuclei = "1 nucleus" if self.count == 1 else f"{self.count:,} nuclei"
+        return f"<Segmentation: {nuclei} in {height} × {width} pixels{size}>"
 
     @property
     def count(self) -> int:

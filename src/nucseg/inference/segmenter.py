@@ -62,7 +62,7 @@ class Found:
         return np.bincount(self.labels.ravel(), minlength=len(self.scores) + 1)[1:]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Model:
     """A model that is ready to segment.
 
@@ -95,6 +95,10 @@ class Model:
     image_pixels: int = image_pixels(Segmenting().max_memory)
     view: View | None = None
     classifier: Classifier | None = None
+
+    def __repr__(self) -> str:
+        """Say in a line which model this is; ``card`` has all of it."""
+        return f"<Model {self.card.name}: {self.card.description}>"
 
     def with_postprocessing(self, **changes: Any) -> Model:
         """Return the same model with other settings of its step from maps to nuclei.
