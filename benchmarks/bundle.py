@@ -4,7 +4,8 @@
 
 Writes ``src/nucseg/models/bundled/NAME`` with the ONNX file and its ``model.json``. FILE is what
 accuracy.py wrote for this run. Add ``--keras`` to keep the Keras file
-for further training too.
+for further training too. NAME may be that of a model and ``/bright``, for its images with a bright
+background.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from nucseg.models.zoo import BUNDLED, KERAS, ONNX, read_card, write_card
+from nucseg.models.zoo import BUNDLED, CARD, KERAS, ONNX, read_card, write_card
 
 FIGURES = ("kaggle_map", "ap50", "ap75", "pq", "dice", "iou", "absolute_count_error")
 
@@ -71,6 +72,10 @@ def main() -> None:
         "files": dict.fromkeys(files, ""),
     }
     write_card(folder, card.model_copy(update=changes))
+    if (folder.parent / CARD).is_file():
+        whole = read_card(folder.parent)
+        files = dict.fromkeys((*whole.files, f"{folder.name}/{CARD}"), "")
+        write_card(folder.parent, whole.model_copy(update={"bright": folder.name, "files": files}))
     print(f"Wrote {folder}")
 
 

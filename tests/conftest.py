@@ -21,16 +21,18 @@ def write_bright_model(
     channels: int = 1,
     name: str = "bright",
     postprocessing: Postprocessing | None = None,
+    sign: int = 1,
 ) -> Path:
     """Write a model folder whose network is sigmoid(20 · (mean of the channels − 0.5)).
 
-    Every map of it, of which there are `channels`, is the same.
+    Every map of it, of which there are `channels`, is the same. With the sign -1 dark pixels are
+    nuclei.
     """
     from onnx import TensorProto, checker, helper, save
 
     folder.mkdir(parents=True, exist_ok=True)
-    weights = np.full((channels, 3, 1, 1), 20 / 3, np.float32)
-    bias = np.full(channels, -10, np.float32)
+    weights = np.full((channels, 3, 1, 1), sign * 20 / 3, np.float32)
+    bias = np.full(channels, sign * -10, np.float32)
     nodes = [
         helper.make_node("Transpose", ["image"], ["planes"], perm=[0, 3, 1, 2]),
         helper.make_node("Conv", ["planes", "weights", "bias"], ["logits"]),

@@ -7,7 +7,6 @@ import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Protocol
 
 from nucseg.batch.inputs import Input
@@ -103,8 +102,7 @@ class _Team:
     def __init__(self, model: Model, workers: int) -> None:
         self.stop = threading.Event()
         self._model = model
-        single = model if workers == 1 else replace(model, runtime=model.runtime.on_one_thread())
-        self._single = single
+        self._single = model if workers == 1 else model.on_one_thread()
         self._side_by_side = pixels_side_by_side(model.image_pixels)
         self._budget = Budget(_SIDE_BY_SIDE * self._side_by_side)
 

@@ -57,3 +57,8 @@ def export(
         with whole_file(output) as partial:
             shutil.copyfile(source, partial)
     typer.echo(f"Wrote {output}")
+    if card.bright is not None:
+        typer.echo(
+            f"It is the network for images with a dark background. For stained tissue and "
+            f"brightfield export {model}/{card.bright} too."
+        )

@@ -99,7 +99,7 @@ def train(
         "blend": blend,
     }
     given = {name: value for name, value in given.items() if value is not None}
-    settings = _settings(output, config, given, resume=resume)
+    settings = _settings(data, output, config, given, resume=resume)
 
     from nucseg.training.fit import train as run
 
@@ -119,7 +119,7 @@ def train(
 
 
 def _settings(
-    output: Path, config: Path | None, given: dict[str, Any], *, resume: bool
+    data: list[Path], output: Path, config: Path | None, given: dict[str, Any], *, resume: bool
 ) -> Training | None:
     """Return the settings of the file changed by the options; None for those of the run."""
     from nucseg.training import run_folder
@@ -132,9 +132,14 @@ def _settings(
     if config is not None:
         base = run_folder.read_settings(config)
     elif "start_from" in given:
-        from nucseg.training.fine_tuning import fine_tuning
+        from nucseg.datasets.reading import open_datasets
+        from nucseg.training.fine_tuning import fine_tuning, suited_start
 
-        base = fine_tuning(given["start_from"], relearn=given.get("relearn", False))
+        start = suited_start(given["start_from"], open_datasets(data))
+        if start != given["start_from"]:
+            typer.echo(f"Most of the images have a bright background: going on from {start}.")
+        given = {**given, "start_from": start}
+        base = fine_tuning(start, relearn=given.get("relearn", False))
     else:
         base = RECIPES.get(given.get("recipe", DEFAULT_RECIPE), Training())
     return checked(Training, {**base.model_dump(), **given})

@@ -42,14 +42,15 @@ class Prediction:
 
 def by_model(model: Model) -> Predict:
     """Predict with a model."""
-    threshold = model.card.postprocessing.threshold
 
     def predict(sample: Sample) -> Prediction:
-        if model.card.preprocessing.size is None:
-            found = model.segment(sample.pixels)
+        suited = model.suited(sample.pixels)
+        threshold = suited.card.postprocessing.threshold
+        if suited.card.preprocessing.size is None:
+            found = suited.segment(sample.pixels)
             return Prediction(found.labels, found.probability >= threshold)
-        maps = model.network_maps(sample.pixels)
-        labels = model.nuclei(sample.pixels, maps).labels
+        maps = suited.network_maps(sample.pixels)
+        labels = suited.nuclei(sample.pixels, maps).labels
         return Prediction(labels, maps[..., 0] >= threshold)
 
     return predict

@@ -57,12 +57,15 @@ class SeenRange(NamedTuple):
     speck : float
         Single pixels that differ from the median around them by more are specks, to be filtered;
         infinite where there are none.
+    bright : bool
+        Whether the background is bright, see `nucseg.images.preprocess.is_bright`.
     """
 
     low: float
     high: float
     outliers: float = 0.0
     speck: float = math.inf
+    bright: bool = False
 
 
 class Windowed(Protocol):

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
 
-from nucseg.config import INSTANCE_MAPS, Segmenting, Watershed
+from nucseg.config import INSTANCE_MAPS, Filtering, Segmenting, Watershed
 from nucseg.errors import ModelError
-from nucseg.inference.runtimes import load_runtime
+from nucseg.inference.runtimes import LoadedLater, Runtime, load_runtime
 from nucseg.inference.segmentation import Segmentation
 from nucseg.inference.segmenter import Model
 from nucseg.inference.tiling import KEEPS_MEMORY_FROM, image_pixels
-from nucseg.models.zoo import DEFAULT_MODEL, find_model, read_card
+from nucseg.models.zoo import CARD, DEFAULT_MODEL, ModelCard, find_model, listed_file, read_card
 
 
 def load_model(
@@ -47,6 +49,30 @@ def load_model(
         The runtime is not installed.
     """
     folder = find_model(name)
+    model = _loaded(folder, load_runtime, threads=threads, runtime=runtime, max_memory=max_memory)
+    if model.card.bright is None:
+        return model
+    card = listed_file(folder, model.card, f"{model.card.bright}/{CARD}")
+    bright = _loaded(
+        card.parent,
+        LoadedLater,
+        threads=threads,
+        runtime=runtime,
+        max_memory=max_memory,
+    )
+    _check_pair(model.card, bright.card)
+    return replace(model, bright=bright)
+
+
+def _loaded(
+    folder: Path,
+    load: Callable[..., Runtime],
+    *,
+    threads: int | None,
+    runtime: str,
+    max_memory: float,
+) -> Model:
+    """Load the model of a folder, without another that may lie in it."""
     card = read_card(folder)
     if isinstance(card.postprocessing, Watershed) and card.outputs != INSTANCE_MAPS:
         raise ModelError(
@@ -56,8 +82,25 @@ def load_model(
         )
     pixels = image_pixels(max_memory)
     arena = max_memory >= KEEPS_MEMORY_FROM
-    network = load_runtime(folder, runtime, card=card, threads=threads, arena=arena)
+    network = load(folder, runtime, card=card, threads=threads, arena=arena)
     return Model(card, network, image_pixels=pixels)
+
+
+def _check_pair(card: ModelCard, bright: ModelCard) -> None:
+    """Raise ModelError unless one can stand in for the other, image by image."""
+    filters = set(Filtering.model_fields)
+    alike = (
+        card.preprocessing == bright.preprocessing
+        and card.postprocessing.method == bright.postprocessing.method
+        and card.postprocessing.model_dump(include=filters)
+        == bright.postprocessing.model_dump(include=filters)
+    )
+    if not alike or bright.bright is not None:
+        raise ModelError(
+            f"The model {card.name} has {bright.name} for images with a bright background, which "
+            "must have the same preprocessing, the same method and filters of postprocessing, and "
+            "no such model of its own. Change its model.json, or take 'bright' out of the other."
+        )
 
 
 def segment(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import os
+import threading
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -86,6 +88,41 @@ def load_runtime(
     if name == "keras":
         return KerasRuntime(listed_file(folder, card or read_card(folder), KERAS))
     raise InputError(f"Unknown runtime {name!r}. Give onnx or keras.")
+
+
+class LoadedLater:
+    """A network that is loaded when it is first called: of two, a run may need one alone.
+
+    Parameters
+    ----------
+    folder, name, **options
+        As for `load_runtime`.
+    """
+
+    threads = 1
+
+    def __init__(self, folder: Path, name: str = "onnx", **options: Any) -> None:
+        self._wanted = folder, name, options
+        self._runtime: Runtime | None = None
+        self._loading = threading.Lock()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Load the same network where this is sent to, such as another process."""
+        folder, name, options = self._wanted
+        return partial(LoadedLater, folder, name, **options), ()
+
+    def on_one_thread(self) -> LoadedLater:
+        """Return the same network for the calling thread alone."""
+        folder, name, options = self._wanted
+        return LoadedLater(folder, name, **{**options, "threads": 1})
+
+    def __call__(self, batch: FloatImage) -> FloatImage:
+        """Run the network; see `Runtime`."""
+        with self._loading:
+            if self._runtime is None:
+                folder, name, options = self._wanted
+                self._runtime = load_runtime(folder, name, **options)
+        return self._runtime(batch)
 
 
 class OnnxRuntime:

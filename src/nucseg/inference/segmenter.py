@@ -86,6 +86,8 @@ class Model:
         Where the scale comes from, if it was estimated or follows from a diameter.
     classifier : Classifier or None
         What gives each nucleus its class.
+    bright : Model or None
+        The model for images with a bright background, where this is for the others alone.
     """
 
     card: ModelCard
@@ -95,6 +97,7 @@ class Model:
     image_pixels: int = image_pixels(Segmenting().max_memory)
     view: View | None = None
     classifier: Classifier | None = None
+    bright: Model | None = None
 
     def __repr__(self) -> str:
         """Say in a line which model this is; ``card`` has all of it."""
@@ -129,7 +132,9 @@ class Model:
                 f"Unusable setting {'.'.join(map(str, first['loc']))}: {first['msg']}, "
                 f"got {first['input']!r}."
             ) from error
-        return replace(self, card=self.card.model_copy(update={"postprocessing": settings}))
+        bright = self.bright and self.bright.with_postprocessing(**changes)
+        card = self.card.model_copy(update={"postprocessing": settings})
+        return replace(self, card=card, bright=bright)
 
     def with_tta(self) -> Model:
         """Return the same model with test-time augmentation.
@@ -137,7 +142,8 @@ class Model:
         It runs its network on the image as it lies, turned and mirrored, and averages the maps:
         eight times slower.
         """
-        return replace(self, card=self.card.model_copy(update={"tta": True}))
+        bright = self.bright and self.bright.with_tta()
+        return replace(self, card=self.card.model_copy(update={"tta": True}), bright=bright)
 
     def with_classes(self, classifier: Classifier | None) -> Model:
         """Return the same model, whose nuclei get classes.
@@ -147,7 +153,40 @@ class Model:
         classifier : Classifier or None
             As `nucseg.classes.load` gives it; None for none.
         """
-        return replace(self, classifier=classifier)
+        bright = self.bright and self.bright.with_classes(classifier)
+        return replace(self, classifier=classifier, bright=bright)
+
+    def on_one_thread(self) -> Model:
+        """Return the same model, whose network runs on the calling thread alone."""
+        bright = self.bright and self.bright.on_one_thread()
+        return replace(self, runtime=self.runtime.on_one_thread(), bright=bright)
+
+    def suited(self, image: npt.NDArray[Any]) -> Model:
+        """Return the model for images of this kind, of a pair for dark and bright backgrounds.
+
+        Parameters
+        ----------
+        image : ndarray, shape (H, W) or (H, W, C), any real dtype
+
+        Returns
+        -------
+        Model
+            The model itself where it is for images of any kind.
+
+        Raises
+        ------
+        InputError
+            The array is no image of finite real numbers.
+        """
+        if self.bright is None:
+            return self
+        return self._suited(prepared_limits(np.asarray(image), self.card.preprocessing))
+
+    def _suited(self, limits: SeenRange) -> Model:
+        """Return the model for images with such a background."""
+        if self.bright is None:
+            return self
+        return self.bright if limits.bright else replace(self, bright=None)
 
     def with_diameter(self, diameter: float) -> Model:
         """Return the same model for images whose nuclei have this typical size.
@@ -170,7 +209,9 @@ class Model:
                 "whatever the diameter of its nuclei. Leave the diameter out."
             )
         scale = scale_for(diameter, self.card.scaling or Scaling())
-        return replace(self, scale=scale, view=View(scale, "diameter", diameter))
+        bright = self.bright and self.bright.with_diameter(diameter)
+        view = View(scale, "diameter", diameter)
+        return replace(self, scale=scale, view=view, bright=bright)
 
     def for_image(
         self,
@@ -179,7 +220,7 @@ class Model:
         limits: SeenRange | None = None,
         pixel_size: tuple[float, float] | None = None,
     ) -> Model:
-        """Return the same model with the scale that suits an image, estimated if need be.
+        """Return the model for images of this kind with the scale that suits one.
 
         Parameters
         ----------
@@ -197,10 +238,11 @@ class Model:
         """
         if limits is None:
             limits = prepared_limits(np.asarray(image), self.card.preprocessing)
-        if self.scale is not None or self.card.scaling is None:
-            return self.seen_in(limits)
-        view, _ = estimate_view(self, image, limits, self.card.scaling, pixel_size=pixel_size)
-        return replace(self, scale=view.scale, view=view)
+        model = self._suited(limits)
+        if model.scale is not None or model.card.scaling is None:
+            return model.seen_in(limits)
+        view, _ = estimate_view(model, image, limits, model.card.scaling, pixel_size=pixel_size)
+        return replace(model, scale=view.scale, view=view)
 
     def network_maps(self, image: npt.NDArray[Any]) -> FloatImage:
         """Run the network on an image, at the size that it works at, without estimating a scale.
@@ -221,7 +263,8 @@ class Model:
         ModelError
             The network does not give what the model's description says.
         """
-        return self._maps(prepare(image, self.card.preprocessing))
+        model = self.suited(image)
+        return model._maps(prepare(image, model.card.preprocessing))
 
     def _maps(self, prepared: FloatImage, *, start: tuple[int, int] = (0, 0)) -> FloatImage:
         """Run the network on a prepared image, or on a window that starts at some place."""
@@ -298,16 +341,17 @@ class Model:
         """
         image = np.asarray(image)
         limits = prepared_limits(image, self.card.preprocessing)
-        if self.scale is None and self.card.scaling is not None:
-            scaling = self.card.scaling
+        model, found = self._suited(limits), None
+        preprocessing, scaling = model.card.preprocessing, model.card.scaling
+        if model.scale is None and scaling is not None:
             view, found = estimate_view(
-                self, image, limits, scaling, pixel_size=pixel_size, progress=progress
+                model, image, limits, scaling, pixel_size=pixel_size, progress=progress
             )
-            model = replace(self, scale=view.scale, view=view)
+            model = replace(model, scale=view.scale, view=view)
         else:
-            model, found = self.seen_in(limits), None
-        if found is None and (model._fits(image.shape) or self.card.preprocessing.size is not None):
-            maps = model._maps(prepare(image, self.card.preprocessing, limits=limits))
+            model = model.seen_in(limits)
+        if found is None and (model._fits(image.shape) or preprocessing.size is not None):
+            maps = model._maps(prepare(image, preprocessing, limits=limits))
             return model.nuclei(image, maps, pixel_size=pixel_size)
         if found is None:
             found = model.find(image, limits=limits, scale=model.scale or 1.0, progress=progress)
@@ -448,12 +492,13 @@ class Model:
             A pixel size is not plausible.
         """
         image = np.asarray(image)
+        model = self.suited(image)
         # Resizing drops the axis of a single map.
         size = (image.shape[0], image.shape[1])
         maps = resize_image(network_maps, size).reshape(*size, -1)
-        labels = label_image(maps, self.card.postprocessing)
-        scores, probability = self._scores(image, labels, maps), np.ascontiguousarray(maps[..., 0])
-        return self._segmentation(image, labels, scores, probability, pixel_size)
+        labels = label_image(maps, model.card.postprocessing)
+        scores, probability = model._scores(image, labels, maps), np.ascontiguousarray(maps[..., 0])
+        return model._segmentation(image, labels, scores, probability, pixel_size)
 
     def _segmentation(
         self,

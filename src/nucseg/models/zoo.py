@@ -81,6 +81,12 @@ class ModelCard(Frozen):
     scoring: Scoring | None = None
     scaling: Scaling | None = None
     tta: bool = Field(False, description="Average the maps over turns and mirror images.")
+    bright: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$",
+        description="Folder in that of the model, with a model of its own for images with a bright "
+        "background: stained tissue, brightfield.",
+    )
     training: dict[str, Any] = Field(default_factory=dict)
     figures: dict[str, Any] = Field(default_factory=dict)
     versions: dict[str, str] = Field(default_factory=dict)
@@ -111,7 +117,7 @@ class ModelCard(Frozen):
 
 def bundled_models() -> list[str]:
     """Names of the models that come with nucseg."""
-    return sorted(folder.parent.name for folder in BUNDLED.glob(f"*/{CARD}"))
+    return sorted(path.parent.relative_to(BUNDLED).as_posix() for path in BUNDLED.rglob(CARD))
 
 
 def find_model(name: str | Path = DEFAULT_MODEL) -> Path:

@@ -5,12 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from nucseg.config import FINE_TUNING, FINE_TUNING_CROPS, RECIPES, Training
+from nucseg.datasets.samples import Dataset
 from nucseg.errors import InputError
+from nucseg.images.preprocess import image_kind, is_bright
 from nucseg.inference.runtimes import load_keras
 from nucseg.models.zoo import KERAS, find_model, listed_file, read_card
 
 if TYPE_CHECKING:
     import keras
+
+# Of so many images at most it is told whether their background is bright.
+_LOOKED_AT = 20
 
 
 def fine_tuning(name: str, *, relearn: bool = False) -> Training:
@@ -56,6 +61,39 @@ def fine_tuning(name: str, *, relearn: bool = False) -> Training:
     if recipe.crops is not None:
         own["crops"] = recipe.crops.model_copy(update={"per_epoch": FINE_TUNING_CROPS})
     return recipe.model_copy(update={**FINE_TUNING, **own})
+
+
+def suited_start(name: str, dataset: Dataset) -> str:
+    """Choose of two models in one, for dark and for bright backgrounds, that for some images.
+
+    Parameters
+    ----------
+    name : str
+        As for `fine_tuning`.
+    dataset : Dataset
+        A few of its images are looked at.
+
+    Returns
+    -------
+    str
+        `name`, or that of the model for bright backgrounds if most of the images have one.
+
+    Raises
+    ------
+    InputError
+        An image cannot be read.
+    ModelError
+        There is no such model, or it is broken.
+    """
+    bright = read_card(find_model(name)).bright
+    if bright is None:
+        return name
+    step = -(-len(dataset.image_ids) // _LOOKED_AT)
+    seen = [
+        is_bright(*image_kind(dataset.read(image_id).pixels))
+        for image_id in dataset.image_ids[::step]
+    ]
+    return f"{name}/{bright}" if sum(seen) * 2 > len(seen) else name
 
 
 def blended(model: keras.Model, settings: Training) -> None:
