@@ -90,7 +90,7 @@ def test_all_that_the_contract_promises(model: Model, images: Path, tmp_path: Pa
     ]
     assert steps == [(0, 3), (1, 3), (2, 3), (3, 3)]
     columns = ["path", "status", "nuclei", "seconds", "error", "warnings"]
-    columns += ["median_score", "dropped", "diameter", "scale", "scale_source"]
+    columns += ["median_score", "dropped", "diameter", "scale", "scale_source", "background"]
     columns += ["channel", "channels", "channel_by"]
     assert list(rows(out / "images.csv")[0]) == columns
     table = rows(out / "measurements.csv")

@@ -44,6 +44,7 @@ OF_ALL = (IMAGES, MEASUREMENTS, PARQUET, POSITIVE, REPORT, RUN)
 _AREA, _AREA_UM2 = "area", "area_um2"
 _NONE = np.zeros(0, np.float32)
 _DONE = ("ok", "empty")
+_BACKGROUNDS = {True: "bright", False: "dark", None: ""}
 # Reasons for a channel of which somebody should know.
 _TOLD = ("name", "asked", "first", "all")
 _OUTCOME = ("status", "nuclei", "seconds", "error")
@@ -239,6 +240,7 @@ def _confidence_columns(outcomes: Sequence[Outcome]) -> dict[str, list[Any]]:
         "diameter": [each and each.view.diameter for each in known],
         "scale": [each and each.view.scale for each in known],
         "scale_source": [each and each.view.source for each in known],
+        "background": [each and _BACKGROUNDS[each.view.bright] for each in known],
     }
 
 

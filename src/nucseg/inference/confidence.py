@@ -47,6 +47,9 @@ class View:
     doubt : float or None
         Median diameter in micrometres by the pixel size, where that is so unusual that the scale
         does not follow the pixel size.
+    bright : bool or None
+        Whether the background of the image is bright, by which a model of two networks takes the
+        one or the other. None where that is not known.
     """
 
     scale: float = 1.0
@@ -54,6 +57,7 @@ class View:
     diameter: float | None = None
     outliers: float = 0.0
     doubt: float | None = None
+    bright: bool | None = None
 
 
 @dataclass(frozen=True)

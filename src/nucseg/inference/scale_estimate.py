@@ -92,7 +92,7 @@ def estimate_view(
         view, seen = look()
     else:
         view, seen = _by_pixel_size(parts, stated, scaling, pixel_size, find, look)
-    view = replace(view, outliers=limits.outliers)
+    view = replace(view, outliers=limits.outliers, bright=limits.bright)
     scale = view.scale
     if model.card.scoring is None:
         return view, seen[0] if whole else None
@@ -198,7 +198,7 @@ def _best_of_several(
         worth = clearly_better((scores, areas), before)
         if worth is not None and worth > best:
             diameter = typical_diameter(areas[scores >= CREDIBLE])
-            better = View(scale, "scores", diameter, limits.outliers, view.doubt)
+            better = replace(view, scale=scale, source="scores", diameter=diameter)
             best, chosen = worth, (better, tried)
     return chosen
 

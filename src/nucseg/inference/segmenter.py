@@ -360,7 +360,8 @@ class Model:
     def seen_in(self, limits: SeenRange) -> Model:
         """Return the same model, which knows what range of intensities an image is seen in."""
         view = self.view or View(self.scale or 1.0)
-        return replace(self, view=replace(view, outliers=limits.outliers))
+        view = replace(view, outliers=limits.outliers, bright=limits.bright)
+        return replace(self, view=view)
 
     def find(
         self,
