@@ -5,9 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from nucseg import load_model
 from nucseg.batch.run import segment_files
+from nucseg.cli.main import app
 from nucseg.config import ConnectedComponents
 from nucseg.errors import ModelError
 from nucseg.inference.planes import segment_plane
@@ -119,3 +121,36 @@ def test_models_that_filter_otherwise_are_no_pair(tmp_path: Path):
     folder = write_pair(tmp_path / "pair", postprocessing=ConnectedComponents(min_area=50))
     with pytest.raises(ModelError, match="same preprocessing"):
         load_model(folder)
+
+
+@pytest.mark.parametrize(("bright", "dark", "start"), [(3, 1, "/second"), (1, 3, ""), (2, 2, "")])
+def test_training_goes_on_from_the_one_that_suits_most_images(
+    tmp_path: Path, bright: int, dark: int, start: str
+):
+    import cv2
+
+    from nucseg.datasets.reading import open_dataset
+    from nucseg.training.fine_tuning import suited_start
+
+    folder = write_pair(tmp_path / "pair")
+    for part in ("images", "labels"):
+        (tmp_path / "data" / part).mkdir(parents=True)
+    for number in range(bright + dark):
+        image = 255 - two_nuclei() if number < bright else two_nuclei()
+        cv2.imwrite(str(tmp_path / "data" / "images" / f"{number}.png"), image)
+        labels = (two_nuclei() > 0).astype(np.uint16)
+        cv2.imwrite(str(tmp_path / "data" / "labels" / f"{number}.png"), labels)
+    dataset = open_dataset(tmp_path / "data")
+    assert suited_start(str(folder), dataset) == f"{folder}{start}"
+    assert suited_start("classic-128", dataset) == "classic-128"
+
+
+def test_exporting_one_of_two_says_so(tmp_path: Path):
+    folder = write_pair(tmp_path / "pair")
+    arguments = ["export", str(folder), "--format", "onnx", "-o", str(tmp_path / "a.onnx")]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0
+    assert "dark background" in result.stdout
+    assert f"{folder}/second" in result.stdout
+    second = [arguments[0], f"{folder}/second", *arguments[2:-1], str(tmp_path / "b.onnx")]
+    assert "dark background" not in CliRunner().invoke(app, second).stdout
