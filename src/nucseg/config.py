@@ -30,7 +30,8 @@ PIXEL_SIZES = (0.01, 10.0)
 class Frozen(BaseModel):
     """A settings group: immutable, no unknown keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # Built when first used: most commands use few of them.
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 def _none(value: Any) -> Any:
@@ -337,7 +338,7 @@ class Reading(Frozen):
         'matches a pattern, such as "*_raw.tif". May be given several times.',
     )
     measuring: Measuring = Field(
-        Measuring(), description="What is measured besides what always is."
+        default_factory=Measuring, description="What is measured besides what always is."
     )
 
 
