@@ -1,6 +1,6 @@
 """Make a network of eight bits of a model, and list how far each of its layers is off.
 
-    python benchmarks/int8.py --data DIR --split FILE -o FOLDER [--model nuclei] [--keep NAME,NAME]
+    python benchmarks/int8.py --data DIR --split FILE -o FOLDER [--model nuclei] [--keep PATTERNS]
 
 DIR holds dsb2018/ with stage1_train.zip and split.csv, and FILE is a CSV file with the columns
 image_id and subset: of its images `train` some are used that are neither of --fold nor of the 50
@@ -10,7 +10,7 @@ benchmarks/speed.py as --model.
 
 The table tells the error of each convolution's output on images that were not used, as the ratio of
 signal to noise in decibels: of the rounding to eight bits alone, and of all that comes before too.
-Low ones are candidates for --keep.
+Low ones are candidates for --keep; by default the encoder and the last layer stay as they are.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import argparse
 import json
 import shutil
 from collections import defaultdict
+from fnmatch import fnmatch
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,8 @@ from nucseg.models.quantization import quantize
 from nucseg.models.zoo import INT8, ONNX, find_model, read_card, write_card
 
 SIDE = 256
+# What has few channels to each of its weights loses most, and is fast as it is.
+ENCODER = "expanded_conv_*,block_*,decoder_2_b_conv"
 
 
 def training_images(data, split, fold, number):
@@ -110,14 +113,20 @@ def main():
     parser.add_argument("--model", default="nuclei", help="name or folder")
     parser.add_argument("--fold", type=int, default=0, help="fold that is left out")
     parser.add_argument("--images", type=int, default=24)
-    parser.add_argument("--keep", default="", help="convolutions that stay in f32")
+    parser.add_argument(
+        "--keep", default=ENCODER, help="convolutions that stay in f32: names, * for any letters"
+    )
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     source = find_model(options.model)
     card, data = read_card(source), options.data / "dsb2018"
     dataset = open_dataset(data / "stage1_train.zip")
     chosen, others = training_images(data, options.split, options.fold, options.images)
-    keep = [name for name in options.keep.split(",") if name]
+    convolutions = [
+        node.name for node in onnx.load(source / ONNX).graph.node if node.op_type == "Conv"
+    ]
+    patterns = [each for each in options.keep.split(",") if each]
+    keep = [name for name in convolutions if any(fnmatch(name, each) for each in patterns)]
     options.output.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source / ONNX, options.output / ONNX)
     layers = quantize(source / ONNX, options.output / INT8, seen(dataset, card, chosen), keep=keep)

@@ -14,7 +14,7 @@ from nucseg.config import (
 )
 from nucseg.models.zoo import ONNX, ModelCard, write_card
 
-# Labels of this are the same everywhere; tests of devices choose others.
+# Labels of this can be repeated; tests of devices choose others.
 os.environ["NUCSEG_DEVICE"] = "cpu"
 os.environ["NUCSEG_PRECISION"] = "f32"
 

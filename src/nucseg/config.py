@@ -397,7 +397,7 @@ class Segmenting(Reading):
     precision: Precision = Field(
         "auto",
         description="Numbers that the network works with; auto takes the fastest that finds the "
-        "same nuclei in a sample. f32 on the device cpu gives the same labels everywhere.",
+        "same nuclei in a sample. f32 on the device cpu gives labels that can be repeated.",
     )
 
 

@@ -270,6 +270,12 @@ def test_the_environment_stands_for_auto(
     assert load_model(bright_model, device="cuda").runtime.device == "cuda"
 
 
+def test_little_memory_is_enough_for_the_cpu_alone(cuda: Card, bright_model: Path):
+    assert load_model(bright_model, max_memory=2).runtime.device == "cuda"
+    assert load_model(bright_model, max_memory=0.6).runtime.device == "cpu"
+    assert load_model(bright_model, max_memory=0.6, device="cuda").runtime.device == "cuda"
+
+
 def test_keras_takes_no_device(bright_model: Path):
     with pytest.raises(InputError, match="The runtime keras takes no device"):
         load_model(bright_model, runtime="keras", device="cuda")

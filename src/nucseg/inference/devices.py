@@ -31,7 +31,7 @@ from nucseg.models.zoo import INT8, ONNX, ModelCard, listed_file
 
 # What stands for a choice in the environment, where none is given.
 VARIABLES = {"device": "NUCSEG_DEVICE", "precision": "NUCSEG_PRECISION"}
-# Labels of this are the same everywhere; another must be so much faster to be taken by itself.
+# Labels of this can be repeated; another must be so much faster to be taken by itself.
 EXACT, CLEARLY_FASTER = Candidate("cpu", "f32"), 1.1
 _HOW_TO_GET = {
     "cuda": "For NVIDIA's cards: pip uninstall onnxruntime, then pip install onnxruntime-gpu.",
@@ -115,7 +115,8 @@ def load_network(network: Network, device: str = "auto", precision: str = "auto"
     network : Network
     device : {"auto", "cpu", "cuda", "coreml", "directml", "openvino"}
         Where it is ``auto``, what the environment variable ``NUCSEG_DEVICE`` says counts, if any.
-        One that is found for ``auto`` is replaced by the CPU where it fails.
+        One that is found for ``auto`` is replaced by the CPU where it fails. Without ``arena``, to
+        save memory, ``auto`` is the CPU.
     precision : {"auto", "f32", "bf16", "int8"}
         Likewise, by ``NUCSEG_PRECISION``.
 
@@ -130,6 +131,8 @@ def load_network(network: Network, device: str = "auto", precision: str = "auto"
     """
     device = _chosen("device", device, DEVICES)
     precision = _chosen("precision", precision, PRECISIONS)
+    if (device, precision) == ("auto", "auto") and not network.arena:
+        device = "cpu"  # others take more memory
     if _is_exact(device, precision, network.card):
         return network.load(EXACT)
     if device == "auto":
@@ -197,7 +200,7 @@ def describe(runtime: Runtime) -> dict[str, str]:
 
 
 def is_exact(runtime: Runtime) -> bool:
-    """Whether labels are those of the CPU in f32, which are the same everywhere."""
+    """Whether labels are those of the CPU in f32, which others can repeat."""
     return Candidate(runtime.device, runtime.precision) == EXACT
 
 

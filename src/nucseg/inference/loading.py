@@ -43,7 +43,7 @@ def load_model(
         for ``auto``, if it is set.
     precision : {"auto", "f32", "bf16", "int8"}
         Numbers that the network works with; ``auto`` likewise, or ``NUCSEG_PRECISION``. Labels of
-        f32 on the CPU are the same everywhere; others differ in a few nuclei.
+        f32 on the CPU can be repeated exactly; of others a few nuclei differ.
     max_memory : float
         Memory to work in, in gigabytes, 0.6 or more. Labels do not depend on it.
 
