@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,10 @@ from nucseg.config import (
     Watershed,
 )
 from nucseg.models.zoo import ONNX, ModelCard, write_card
+
+# Labels of this can be repeated; tests of devices choose others.
+os.environ["NUCSEG_DEVICE"] = "cpu"
+os.environ["NUCSEG_PRECISION"] = "f32"
 
 
 def write_bright_model(

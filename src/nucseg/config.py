@@ -7,7 +7,7 @@ silent default. The command line takes its defaults and help texts from here.
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -18,6 +18,11 @@ INSTANCE_MAPS = ("nucleus", "border", "distance", *OFFSET_MAPS)
 OFFSET_RANGE = 64
 
 
+# What a network can run on, and the numbers that it works with there.
+Device = Literal["auto", "cpu", "cuda", "coreml", "directml", "openvino"]
+Precision = Literal["auto", "f32", "bf16", "int8"]
+DEVICES, PRECISIONS = get_args(Device)[1:], get_args(Precision)[1:]
+
 # Micrometres from pixel to pixel of light microscope images in which nuclei can be seen.
 PIXEL_SIZES = (0.01, 10.0)
 
@@ -25,7 +30,8 @@ PIXEL_SIZES = (0.01, 10.0)
 class Frozen(BaseModel):
     """A settings group: immutable, no unknown keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # Built when first used: most commands use few of them.
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 def _none(value: Any) -> Any:
@@ -332,7 +338,7 @@ class Reading(Frozen):
         'matches a pattern, such as "*_raw.tif". May be given several times.',
     )
     measuring: Measuring = Field(
-        Measuring(), description="What is measured besides what always is."
+        default_factory=Measuring, description="What is measured besides what always is."
     )
 
 
@@ -382,6 +388,16 @@ class Segmenting(Reading):
     )
     threads: int | None = Field(
         None, ge=1, description="Threads of the network; by default one for each physical core."
+    )
+    device: Device = Field(
+        "auto",
+        description="What the network runs on; auto takes the fastest that is there and finds the "
+        "same nuclei in a sample. nucseg doctor lists them.",
+    )
+    precision: Precision = Field(
+        "auto",
+        description="Numbers that the network works with; auto takes the fastest that finds the "
+        "same nuclei in a sample. f32 on the device cpu gives labels that can be repeated.",
     )
 
 

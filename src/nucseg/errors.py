@@ -15,6 +15,10 @@ class ModelError(NucsegError):
     """A model, its weights or its description cannot be used as it is."""
 
 
+class DeviceError(ModelError):
+    """A device that networks run on is missing, lacks its driver or its memory, or has failed."""
+
+
 class MissingExtraError(NucsegError):
     """A feature needs packages of an optional extra that is not installed.
 

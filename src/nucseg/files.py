@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import sys
 import tempfile
 import zlib
 from collections.abc import Iterator
@@ -21,6 +22,18 @@ UNFIT = frozenset({errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ, errno.EFBIG})
 
 class UnfitFileError(InputError):
     """A file cannot be written because of its name, path or size; others in its place can."""
+
+
+def user_cache() -> Path:
+    """Folder of the user's for what can be made again, which may be missing."""
+    if sys.platform == "win32":
+        given, usual = "LOCALAPPDATA", "~/AppData/Local"
+    elif sys.platform == "darwin":
+        given, usual = "", "~/Library/Caches"
+    else:
+        given, usual = "XDG_CACHE_HOME", "~/.cache"
+    # Unlike Path.home, no error where there is no home.
+    return Path(os.environ.get(given) or os.path.expanduser(usual)) / "nucseg"  # noqa: PTH111
 
 
 @contextmanager

@@ -111,12 +111,12 @@ def test_keras_network_is_asked_for_its_prediction(
 
 
 def test_fewer_threads_where_the_process_may_use_fewer_cores(monkeypatch: pytest.MonkeyPatch):
-    from nucseg.inference.runtimes import _restricted_cores, _usable_cores
+    from nucseg.inference.runtimes import _restricted_cores, usable_cores
 
     monkeypatch.setattr("os.cpu_count", lambda: 8)
     monkeypatch.setattr("os.sched_getaffinity", lambda _pid: {0, 3}, raising=False)
-    assert (_usable_cores(), _restricted_cores()) == (2, 2)
+    assert (usable_cores(), _restricted_cores()) == (2, 2)
     monkeypatch.setattr("os.sched_getaffinity", lambda _pid: set(range(8)))
-    assert (_usable_cores(), _restricted_cores()) == (8, 0)
+    assert (usable_cores(), _restricted_cores()) == (8, 0)
     monkeypatch.delattr("os.sched_getaffinity")
-    assert (_usable_cores(), _restricted_cores()) == (8, 0)
+    assert (usable_cores(), _restricted_cores()) == (8, 0)

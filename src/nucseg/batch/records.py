@@ -28,6 +28,7 @@ from nucseg.export import output_files, split_formats
 from nucseg.export.tables import Table
 from nucseg.files import sha256, whole_file
 from nucseg.images import Source, files_of, open_image
+from nucseg.inference.devices import describe, is_exact
 from nucseg.inference.segmenter import Model
 from nucseg.measure import Columns
 
@@ -218,6 +219,8 @@ def fingerprint(image: Input, model: Model, files: InputFiles) -> Record:
         "model": model.card.model_dump(mode="json"),
         **({"classes": classes.model_dump(mode="json")} if classes else {}),
         "scale": model.scale,
+        # Of another device or precision labels may differ in a few nuclei.
+        **({} if is_exact(model.runtime) else {"runtime": describe(model.runtime)}),
         "reading": files.reading.model_dump(mode="json", exclude=left_out),
         **files.status(image.path),
     }

@@ -34,6 +34,7 @@ from nucseg.export import FORMATS, output_files, split_formats
 from nucseg.export.folders import remove
 from nucseg.export.run_record import write_run_record
 from nucseg.files import PARTIAL
+from nucseg.inference.devices import describe_model
 from nucseg.inference.segmenter import Model
 
 ALL_BY_DEFAULT = (*Segmenting().save, "report")
@@ -128,7 +129,9 @@ def segment_files(  # noqa: PLR0913 - the entry of a batch; all but three by nam
     if "report" in of_all:
         write_run_report(folder, images, outcomes, model, of_each)
     leftovers.remove_replaced(folder, images, of_each, replace=replaces)
-    write_run_record(folder / RUN, {**about, "finished": True, **what_was_read(folder, images)})
+    # It may have failed on the way, and the CPU gone on.
+    ran = {"finished": True, **describe_model(model)}
+    write_run_record(folder / RUN, {**about, **ran, **what_was_read(folder, images)})
     return outcomes
 
 

@@ -30,6 +30,7 @@ from nucseg.figures.html import counted
 from nucseg.images import Chosen
 from nucseg.images.quality import warnings_of
 from nucseg.inference.confidence import Confidence, confidence_from
+from nucseg.inference.devices import describe_model
 from nucseg.inference.segmenter import Model
 from nucseg.measure import MEAN, mean_of_channels
 from nucseg.measure.positive import DAB_CLASS
@@ -326,6 +327,7 @@ def describe_run(
         "model": model.card.model_dump(mode="json"),
         "scale": model.scale or ("estimated" if model.card.scaling else 1),
         "classes": model.classifier and model.classifier.model_dump(mode="json"),
+        **describe_model(model),
         "inputs": {str(image.path): None for image in images},
     }
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nucseg.cli.common import checked, default, option
-from nucseg.config import App
+from nucseg.config import App, Device, Precision, Segmenting
 from nucseg.errors import MissingExtraError
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ def app(
     host: Annotated[str, option(App, "host")] = default(App, "host"),
     port: Annotated[int, option(App, "port")] = default(App, "port"),
     model: Annotated[str, option(App, "model", metavar="NAME|PATH")] = default(App, "model"),
+    device: Annotated[Device, option(Segmenting, "device")] = "auto",
+    precision: Annotated[Precision, option(Segmenting, "precision")] = "auto",
     token: Annotated[
         str | None, option(App, "token", envvar="NUCSEG_TOKEN", metavar="WORD", show_default=False)
     ] = default(App, "token"),
@@ -74,7 +76,7 @@ def app(
         raise MissingExtraError("The web app", "app") from error
     from nucseg.inference.loading import load_model
 
-    loaded = load_model(model)
+    loaded = load_model(model, device=device, precision=precision)
     with serving.listen(settings) as listening:
         settings = serving.secured(settings, listening)
         serving.warm_up(loaded)

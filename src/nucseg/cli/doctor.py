@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated
@@ -15,7 +16,11 @@ EXTRAS = {
     "formats": ("imagecodecs",),
     "napari": ("napari",),
     "app": ("fastapi", "uvicorn"),
+    "openvino": ("openvino",),
+    "gpu": ("onnxruntime-gpu",),
 }
+# Packages that have the same module as another one, either of which does.
+_SAME = {"onnxruntime": ("onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino")}
 
 
 def doctor(
@@ -27,6 +32,9 @@ def doctor(
     ] = None,
 ) -> None:
     """Check the installation, or the TensorBoard log of a training run.
+
+    Of the installation it also tells what the network can run on, how fast, and what is taken:
+    the fastest that finds the same nuclei in samples as the CPU does in f32.
 
     Exits with 1 where something is wrong.
 
@@ -50,7 +58,7 @@ def _check_installation() -> bool:
     )
     healthy = True
     for extra, packages in EXTRAS.items():
-        found = {name: _version(name) for name in packages}
+        found = _versions(packages)
         missing = [name for name, number in found.items() if number is None]
         listed = ", ".join(f"{name} {number}" for name, number in found.items() if number)
         typer.echo(f"{extra}: {listed or 'not installed'}")
@@ -68,7 +76,39 @@ def _check_installation() -> bool:
         except ModelError as error:
             healthy = False
             typer.echo(f"model {name}: {error}")
-    return healthy
+    return _check_devices() and healthy
+
+
+def _check_devices() -> bool:
+    """Tell what the default model can run on; false where it does not even run on the CPU."""
+    from nucseg.errors import NucsegError
+    from nucseg.inference.devices import Network, in_order, judged, processor_name
+    from nucseg.models.zoo import find_model, read_card
+
+    typer.echo(f"processor: {processor_name()}")
+    try:
+        folder = find_model()
+        found = judged(Network(folder, read_card(folder)), again=True)
+    except NucsegError as error:
+        typer.echo(f"devices: {error}")
+        return False
+    taken = in_order(found)[0]
+    for each in found:
+        speed = f"{each.speed:.1f} megapixels per second" if each.speed else "does not run"
+        chosen = ", taken by --device auto" if each.candidate == taken else ""
+        typer.echo(f"device {each.candidate}: {speed}{chosen}")
+        if each.problem:
+            typer.echo(f"  Not taken by itself: {each.problem}")
+    return True
+
+
+def _versions(packages: Sequence[str]) -> dict[str, str | None]:
+    """Version of each package, by the name of the one that is there in its place."""
+    found: dict[str, str | None] = {}
+    for name in packages:
+        here = next((each for each in (name, *_SAME.get(name, ())) if _version(each)), name)
+        found[here] = _version(here)
+    return found
 
 
 def _version(name: str) -> str | None:

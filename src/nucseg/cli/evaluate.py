@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nucseg.cli.common import default, option, progress_bar
-from nucseg.config import Filtering, Segmenting
+from nucseg.config import Device, Filtering, Precision, Segmenting
 from nucseg.errors import InputError
 
 if TYPE_CHECKING:
@@ -70,6 +70,8 @@ def evaluate(
     min_score: Annotated[
         float | None, option(Filtering, "min_score", show_default="of the model")
     ] = None,
+    device: Annotated[Device, option(Segmenting, "device")] = "auto",
+    precision: Annotated[Precision, option(Segmenting, "precision")] = "auto",
     split: Annotated[
         Path | None, typer.Option(help="CSV file with the columns image_id and subset.")
     ] = None,
@@ -116,16 +118,18 @@ def evaluate(
     from nucseg.evaluation import read_groups
     from nucseg.evaluation.report import write_report
     from nucseg.files import check_writable
+    from nucseg.inference.devices import describe_model
 
     if (output / RECORDS).is_dir():
         raise InputError(
             f"{output} holds results of nucseg segment, whose images.csv and run.json would be "
             "replaced. Give another output folder."
         )
-    if labels is not None and (model, diameter, min_score) != (None, None, None):
+    asked = (model, diameter, min_score, device, precision)
+    if labels is not None and asked != (None, None, None, "auto", "auto"):
         raise InputError(
-            "--labels judges label images as they are: leave out --model, --diameter and "
-            "--min-score."
+            "--labels judges label images as they are: leave out --model, --diameter, --min-score, "
+            "--device and --precision."
         )
     drawn = _drawn(wanted=plots)
     dataset = open_dataset(data)
@@ -133,16 +137,18 @@ def evaluate(
     group_of = None if groups is None else read_groups(groups)
     # Before the work, so that an output that cannot be written costs no time.
     check_writable(output)
+    loaded = None if labels else _loaded(model, diameter, min_score, device, precision)
     with progress_bar("Evaluating") as progress:
         evaluation = run(
             dataset,
-            model=None if labels else _loaded(model, diameter, min_score),
+            model=loaded,
             labels=labels,
             image_ids=image_ids,
             groups=group_of,
             progress=progress,
         )
-    write_report(evaluation, output, plots=drawn, run={"command": sys.argv})
+    ran = {} if loaded is None else describe_model(loaded)
+    write_report(evaluation, output, plots=drawn, run={"command": sys.argv, **ran})
     if as_json:
         typer.echo(json.dumps(evaluation.summary(), indent=2))
     else:
@@ -153,11 +159,18 @@ def evaluate(
         raise typer.Exit(SOME_FAILED)
 
 
-def _loaded(model: str | None, diameter: float | None, min_score: float | None) -> Model:
+def _loaded(
+    model: str | None,
+    diameter: float | None,
+    min_score: float | None,
+    device: Device,
+    precision: Precision,
+) -> Model:
     """Load a model with the settings that are given, the others as it has them."""
     from nucseg.inference.loading import load_model
 
-    loaded = load_model(model or default(Segmenting, "model"))
+    name = model or default(Segmenting, "model")
+    loaded = load_model(name, device=device, precision=precision)
     if min_score is not None:
         loaded = loaded.with_postprocessing(min_score=min_score)
     return loaded if diameter is None else loaded.with_diameter(diameter)

@@ -17,8 +17,10 @@ from nucseg.cli.common import checked, default, option, progress_bar
 from nucseg.cli.dry_run import tell_missing, tell_plan
 from nucseg.config import (
     ConnectedComponents,
+    Device,
     Filtering,
     Measuring,
+    Precision,
     Reading,
     Segmenting,
     Watershed,
@@ -81,6 +83,8 @@ def segment(
     ),
     diameter: Annotated[float | None, option(Segmenting, "diameter", metavar="PIXELS")] = None,
     threads: Annotated[int | None, option(Segmenting, "threads")] = None,
+    device: Annotated[Device, option(Segmenting, "device")] = "auto",
+    precision: Annotated[Precision, option(Segmenting, "precision")] = "auto",
     threshold: Annotated[
         float | None, option(ConnectedComponents, "threshold", show_default=OF_MODEL)
     ] = None,
@@ -159,12 +163,15 @@ def segment(
         nucseg segment plate1/ -o out --plate-map plate.xlsx
         nucseg segment stack.ome.tif -o out --measure all --ring 2um --expand 5um
         nucseg segment ki67/ -o out --dab
+        nucseg segment plate1/ -o out --device cpu --precision f32
     """
     from nucseg.inference.loading import load_model
 
     analysis = prepared_analysis(plate_map, groups)
     formats = split_at_commas(save) if save else default(Segmenting, "save")
-    loaded = load_model(model, threads=threads, max_memory=max_memory)
+    loaded = load_model(
+        model, threads=threads, device=device, precision=precision, max_memory=max_memory
+    )
     changes = {
         "threshold": threshold,
         "relative_threshold": relative_threshold,

@@ -40,7 +40,9 @@ def kept_nuclei(
     """
     edges = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
     at_edge = np.isin(np.arange(1, len(scores) + 1), edges)
-    areas = np.bincount(labels.ravel(), minlength=len(scores) + 1)[1:]
+    areas = np.zeros(len(scores), np.int64)
+    if settings.max_area is not None:
+        areas = np.bincount(labels.ravel(), minlength=len(scores) + 1)[1:]
     keep = keep_nuclei(areas, at_edge, scores, settings)
     if keep.all():
         return labels, scores

@@ -12,11 +12,14 @@ from typing import Any
 
 from nucseg.files import whole_file
 
+# What a network can run by in place of onnxruntime, or besides it.
+OPTIONAL = ("onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino", "openvino")
 # What the pixels of a result can depend on.
 _PACKAGES = (
     "nucseg",
     "numpy",
     "onnxruntime",
+    *OPTIONAL,
     "opencv-python-headless",
     "pillow",
     "scikit-image",
@@ -32,6 +35,8 @@ def versions() -> dict[str, str]:
         try:
             found[package] = version(package)
         except PackageNotFoundError:
+            if package in OPTIONAL:
+                continue
             found[package] = "not installed as a package"
     return found
 

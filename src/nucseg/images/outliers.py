@@ -263,15 +263,15 @@ def _rest(
     if not 0 < share <= _MOST_COVERED or not len(rest):
         return None
     first, last = _range(rest, percentiles)
+    if not last - first < _SQUEEZED * (high - low):
+        return None
     middle = float(np.median(rest))
     present = np.unique(rest[::_EVERY])
     step = float(np.diff(present).min()) if len(present) > 1 else 0.0
     noise = max(_SIGMA * float(np.median(np.abs(rest - middle))), step / 2)
     above = np.count_nonzero(rest > middle + (last - middle) / 2) / _size(windows)
-    is_image = (
-        last - first < _SQUEEZED * (high - low)
-        and last - middle > max(_STANDS_OUT * noise, _STEPS * step)
-        and above >= max(_LEAST_COVERED, _OF_OUTLIERS * share)
+    is_image = last - middle > max(_STANDS_OUT * noise, _STEPS * step) and above >= max(
+        _LEAST_COVERED, _OF_OUTLIERS * share
     )
     return (first, last) if is_image else None
 

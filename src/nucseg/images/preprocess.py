@@ -359,7 +359,9 @@ def prepare(
     scaled = stretch(seen, settings.percentiles, limits=(limits.low, limits.high))
     if settings.size is not None:
         scaled = resize_image(scaled, settings.size).reshape(*settings.size, -1)
-    return np.ascontiguousarray(np.broadcast_to(scaled, (*scaled.shape[:2], 3)))
+    if scaled.ndim == 3 and scaled.shape[2] == 3:
+        return np.ascontiguousarray(scaled)
+    return np.asarray(cv2.cvtColor(np.ascontiguousarray(scaled), cv2.COLOR_GRAY2RGB), np.float32)
 
 
 def prepared_limits(

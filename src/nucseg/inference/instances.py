@@ -129,8 +129,7 @@ def watershed(maps: FloatImage, settings: Watershed) -> Labels:
             _flood(labels, height, high, pixel_of_seed)
         _join(labels, maps[..., 3:], contested, settings.join_votes)
     _trim(labels, pixels, np.pad(nucleus, 1), settings.relative_threshold)
-    _fill_holes(labels)
-    areas = np.bincount(labels.ravel())
+    areas = _fill_holes(labels)
     return renumbered(labels[1:-1, 1:-1], areas >= max(settings.min_area, 1))
 
 
@@ -262,16 +261,21 @@ def _trim(labels: Labels, pixels: Indices, probability: FloatImage, share: float
     flat[pixels[largest[label] != piece]] = 0
 
 
-def _fill_holes(labels: Labels) -> None:
-    """Fill background that one nucleus alone encloses, unless it is large, in place."""
+def _fill_holes(labels: Labels) -> Indices:
+    """Fill background that one nucleus alone encloses, unless it is large, in place.
+
+    Returns the pixels of each label then.
+    """
     background = labels == 0
     count, holes = cv2.connectedComponents(
         background.view(np.uint8), connectivity=8, ltype=cv2.CV_32S
     )
+    flat = labels.ravel()
+    areas = np.bincount(flat)
     if count == 2:  # the background around the nuclei, and label 0 for the nuclei
-        return
+        return areas
     pixels = np.flatnonzero(background & (holes != holes[0, 0]))
-    which, flat = holes.ravel()[pixels], labels.ravel()
+    which = holes.ravel()[pixels]
     around = flat[pixels + np.array([[1], [-1], [labels.shape[1]], [-labels.shape[1]]])]
     largest = np.zeros(count, np.int32)
     np.maximum.at(largest, which, around.max(axis=0))
@@ -279,5 +283,7 @@ def _fill_holes(labels: Labels) -> None:
     smallest = np.full(count, no_label, np.int32)
     np.minimum.at(smallest, which, np.where(around > 0, around, no_label).min(axis=0))
     sizes = np.bincount(which, minlength=count)
-    filled = (largest == smallest) & (sizes < _HOLE * np.bincount(flat)[largest])
+    filled = (largest == smallest) & (sizes < _HOLE * areas[largest])
     flat[pixels] = np.where(filled, largest, 0)[which]
+    np.add.at(areas, largest[filled], sizes[filled])
+    return areas

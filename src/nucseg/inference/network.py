@@ -67,7 +67,8 @@ def _run(
     height, width = image.shape[:2]
     stride = card.interface.stride
     below, right = -(above + height) % stride, -(left + width) % stride
-    padded = cv2.copyMakeBorder(image, above, below, left, right, cv2.BORDER_REPLICATE)
+    sides = above, below, left, right
+    padded = cv2.copyMakeBorder(image, *sides, cv2.BORDER_REPLICATE) if any(sides) else image
     given = runtime(_as_input(np.asarray(padded, np.float32)[None], card.interface))
     if card.interface.layout == "NCHW" and given.ndim == 4:
         given = np.moveaxis(given, 1, -1)

@@ -163,7 +163,7 @@ def _first_look(
     large = _large_areas(model, prepared, scaling)
     if large is not None:
         return large, None
-    nuclei = find(part, scale=1.0)
+    nuclei = find(part, scale=1.0, prepared=prepared)
     return whole_areas(nuclei.labels), nuclei
 
 

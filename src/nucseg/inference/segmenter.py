@@ -369,6 +369,7 @@ class Model:
         *,
         limits: SeenRange,
         scale: float,
+        prepared: FloatImage | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> Found:
         """Find the nuclei in a part of an image, at a scale, without dropping any.
@@ -380,6 +381,8 @@ class Model:
             Of the image, see `nucseg.images.preprocess.prepared_limits`.
         scale : float
             A multiple of 1/32.
+        prepared : ndarray, shape (h, w, 3), float32, optional
+            The part as `nucseg.images.preprocess.prepare` gives it, where that is known.
         progress : callable, optional
             ``progress(done, total)``, of the windows where there are several.
 
@@ -390,7 +393,9 @@ class Model:
         """
         model = replace(self, scale=scale)
         if model._fits(part.shape):
-            maps = model._maps(prepare(part, self.card.preprocessing, limits=limits))
+            if prepared is None:
+                prepared = prepare(part, self.card.preprocessing, limits=limits)
+            maps = model._maps(prepared)
             labels = label_image(maps, self.card.postprocessing)
             probability = np.ascontiguousarray(maps[..., 0])
             return Found(labels, model._scores(part, labels, maps), probability)

@@ -23,6 +23,8 @@ from nucseg.files import sha256, whole_file
 BUNDLED = Path(__file__).parent / "bundled"
 CARD = "model.json"
 ONNX = "model.onnx"
+# The same network in whole numbers of eight bits, where a folder has it.
+INT8 = "model-int8.onnx"
 KERAS = "nucleus_segmentation_model.keras"
 DEFAULT_MODEL = Segmenting().model
 
