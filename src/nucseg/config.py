@@ -280,6 +280,27 @@ class Measuring(Frozen):
         description="Measure too how intensity is spread from the centre of each nucleus to its "
         "edge.",
     )
+    granularity: bool = Field(
+        False,
+        description="Measure too the granularity of each nucleus: how much of its intensity is in "
+        "grains of 1 to 16 pixels.",
+    )
+    dna: bool = Field(
+        False,
+        description="Measure too the DNA content of each nucleus, its summed intensity above the "
+        "background, by which nucseg analyze tells phases of the cell cycle.",
+    )
+    candidates: str | None = Field(
+        None,
+        description="Name candidates for mitotic, apoptotic and fragmented nuclei and micronuclei, "
+        "and flag debris and outliers, by rules: those of nucseg (default), or of a TOML file.",
+    )
+    flat_field: str = Field(
+        "off",
+        description="Take uneven illumination out of what is measured: estimated over the images "
+        "of each folder, 10 or more (auto), of a TIFF file that an earlier run wrote, or not "
+        "(off). Outlines of nuclei do not depend on it.",
+    )
 
     dab: bool = Field(
         False,
@@ -302,7 +323,8 @@ class Measuring(Frozen):
     def any(self) -> bool:
         """Whether anything is asked for."""
         asked = (self.measure, self.ring, self.expand, self.texture, self.radial, self.dab)
-        return any(map(bool, asked))
+        more = (self.granularity, self.dna, self.candidates, self.flat_field != "off")
+        return any(map(bool, asked + more))
 
 
 class Reading(Frozen):
