@@ -89,6 +89,24 @@ def plates_section(quality: pd.DataFrame) -> str:
     return section("quality", "Quality of plates", text, table("Quality", columns, rows))
 
 
+def candidates_section(counts: pd.DataFrame) -> str:
+    """Show `nucseg.analysis.states.candidate_counts`; nothing where there are none."""
+    if counts.empty:
+        return ""
+    columns = {"Condition": False, "Name": False, "Column": False, "Nuclei": True, "Of": True,
+               "%": True}  # fmt: skip
+    keys = ("name", "column", "count", "nuclei", "percent")
+    rows = [
+        ("", "", [str(row["condition"]), *(_shown(row[key]) for key in keys)])
+        for row in counts.to_dict("records")
+    ]
+    text = paragraph(
+        "Named by rules on shape and intensity, to be looked at. Shares of candidates are compared "
+        "among the measurements, with wells as units. What is flagged is counted all the same."
+    )
+    return section("candidates", "Candidates", text, table("Candidates", columns, rows))
+
+
 def _shown(value: Any) -> str | int | float | None:
     """Bring a value to what a cell of the page can hold."""
     if value is None or (not isinstance(value, str) and pd.isna(value)):
