@@ -251,6 +251,14 @@ def _split(value: Any) -> Any:
     return tuple(each.strip() for each in value.split(",")) if isinstance(value, str) else value
 
 
+def _thresholds(value: Any) -> Any:
+    """Take three numbers with commas between them, or auto."""
+    return value if value == "auto" else _split(value)
+
+
+DabThresholds = Annotated[
+    tuple[float, float, float] | Literal["auto"], BeforeValidator(_thresholds)
+]
 LengthOrNone = Annotated[Length | None, BeforeValidator(_length)]
 
 
@@ -307,14 +315,17 @@ class Measuring(Frozen):
         description="Unmix haematoxylin and DAB of immunohistochemistry, and tell negative, weak, "
         "moderate and strong nuclei apart; positive.csv has H-scores and positive shares.",
     )
-    dab_thresholds: Annotated[tuple[float, float, float], BeforeValidator(_split)] = Field(
+    dab_thresholds: DabThresholds = Field(
         (0.2, 0.4, 0.6),
         description="Mean optical density of DAB from which a nucleus is weak, moderate and "
-        "strong, with commas between them; the first better from a negative control.",
+        "strong, with commas between them; the first better from a negative control. With auto a "
+        "nucleus is positive where DAB makes up most of its colour, however pale.",
     )
 
     @model_validator(mode="after")
     def _rising(self) -> Measuring:
+        if self.dab_thresholds == "auto":
+            return self
         if list(self.dab_thresholds) != sorted(set(self.dab_thresholds)):
             raise ValueError(f"dab_thresholds must rise, not {self.dab_thresholds}")
         return self

@@ -36,7 +36,7 @@ def measure(
     expand: Annotated[str | None, option(Measuring, "expand", metavar="LENGTH")] = None,
     dab: Annotated[bool, option(Measuring, "dab", "--dab")] = False,
     dab_thresholds: Annotated[
-        str | None, option(Measuring, "dab_thresholds", metavar="WEAK,MODERATE,STRONG")
+        str | None, option(Measuring, "dab_thresholds", metavar="auto|WEAK,MODERATE,STRONG")
     ] = None,
     texture: Annotated[bool, option(Measuring, "texture", "--texture")] = False,
     radial: Annotated[bool, option(Measuring, "radial", "--radial")] = False,

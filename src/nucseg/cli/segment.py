@@ -76,7 +76,7 @@ def segment(
     ] = default(Segmenting, "csv_dialect"),
     dab: Annotated[bool, option(Measuring, "dab", "--dab")] = False,
     dab_thresholds: Annotated[
-        str | None, option(Measuring, "dab_thresholds", metavar="WEAK,MODERATE,STRONG")
+        str | None, option(Measuring, "dab_thresholds", metavar="auto|WEAK,MODERATE,STRONG")
     ] = None,
     resume: Annotated[bool, option(Segmenting, "resume", "--resume")] = False,
     classes: Annotated[str | None, option(Segmenting, "classes", metavar="FILE")] = None,
