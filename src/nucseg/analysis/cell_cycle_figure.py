@@ -37,7 +37,7 @@ def cycle_figure(cycle: PlateCycle, fit: CellCycle) -> Figure:
     width = _MOST / _BINS
     axes.bar(table["dna_over_g1"], table["nuclei"], width, color=rgb(GREY), alpha=0.35)
     for name, colour in zip(PHASES, (BLUE, ORANGE, GREEN), strict=True):
-        label = f"{name.replace('G2M', 'G2/M')} {fit.shares[name]:.0%}"
+        label = f"{name.replace('G2M', 'G2/M')} {100 * fit.shares[name]:.0f} %"
         axes.plot(table["dna_over_g1"], table[name], color=rgb(colour), linewidth=1.6, label=label)
     total = table[list(PHASES)].sum(axis=1)
     axes.plot(table["dna_over_g1"], total, color="black", linewidth=1, linestyle="--", label="fit")

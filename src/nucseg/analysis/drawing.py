@@ -135,10 +135,10 @@ def _of_cycles(found: Comparison) -> list[_Job]:
     for each in found.states.cycles:
         if each.fit is None:
             continue
-        shares = ", ".join(f"{name} {share:.0%}" for name, share in each.fit.shares.items())
+        shares = ", ".join(f"{name} {100 * share:.0f} %" for name, share in each.fit.shares.items())
         caption = (
             f"{each.plate or 'All nuclei'}: {shares.replace('G2M', 'G2/M')}; peaks vary by "
-            f"{each.fit.width:.1%}, distance of the fit {each.fit.distance:.3f}, "
+            f"{100 * each.fit.width:.1f} %, distance of the fit {each.fit.distance:.3f}, "
             f"{counted(len(each.content), 'nucleus', 'nuclei')}."
         )
         jobs.append(_Job(

@@ -12,6 +12,7 @@ from nucseg.figures.html import number, paragraph, section, table
 
 # Names that are listed at once.
 _LISTED = 20
+_NOT_REACHED = ("not reached", None, None)
 
 
 def told(assigned: Assignment, notes: Sequence[str], record: str) -> str:
@@ -56,15 +57,13 @@ def curves_section(curves: pd.DataFrame) -> str:
     columns = {
         "Treatment": False, "Measurement": False, "Half at": True, "95 % from": True, "to": True,
         "Unit": False, "Slope": True, "Without": True, "At most": True, "p": True, "n": True,
-        "": False,
     }  # fmt: skip
     rows = []
     for row in curves.to_dict("records"):
-        half = [row["half"], row["low"], row["high"]] if row["reached"] else [None, None, None]
+        half = [row["half"], row["low"], row["high"]] if row["reached"] else list(_NOT_REACHED)
         ends = [row["slope"], row["bottom"], row["top"]] if row["reached"] else [None] * 3
         rest = [*ends, row["p"], row["n"]]
-        remark = "" if row["reached"] else "not reached"
-        cells = [row["treatment"], row["measure"], *half, row["unit"], *rest, remark]
+        cells = [row["treatment"], row["measure"], *half, row["unit"], *rest]
         rows.append(("", "", [_shown(cell) for cell in cells]))
     return section("curves", "Dose of half the effect", table("Curves", columns, rows))
 
