@@ -6,7 +6,8 @@ DIR holds tnbc/. Images of patients 10 and 11, stained with haematoxylin and eos
 by `nucseg.training.augment.stains.immunostain_with_truth`, each with other colours, strengths and
 brown cytoplasm, so that it is known which nuclei are positive. For each share of positive nuclei:
 H-score / 300 and positive share of the nuclei of all images, and how far off they are with the TRUE
-label images and with those of the model; with the default thresholds, and with the weak one from a
+label images and with those of the model; with the default thresholds, with `auto` (whose limit was
+chosen on patients 01 to 09 with other seeds), and with the weak one from a
 negative control of the same staining, which is the image with no positive nucleus (so that the row
 of share 0 is no test of it). True classes are by the density of the DAB that was put into the
 nucleus; a positive nucleus below the weak threshold counts as weak. `worst image` is the largest
@@ -28,7 +29,7 @@ from nucseg.config import Measuring
 from nucseg.datasets.merged import part_merged
 from nucseg.datasets.reading import open_dataset
 from nucseg.images.preprocess import to_rgb
-from nucseg.measure.positive import measure_dab, positivity, threshold_from_control
+from nucseg.measure.positive import classes_of, measure_dab, positivity, threshold_from_control
 from nucseg.training.augment.stains import immunostain_with_truth
 
 SHARES = (0.0, 0.1, 0.3, 0.5, 0.8)
@@ -68,13 +69,16 @@ def judged(samples, share, model, controls):
         if model is not None:
             found["model"] = model.segment(image).labels
         for name, each in found.items():
-            means = measure_dab(each, image, THRESHOLDS)[0]["dab_mean"]
+            table = measure_dab(each, image, THRESHOLDS)[0]
+            means = table["dab_mean"]
             if share == 0:
                 controls[name, seed] = weak_from(means)
             ways = {name: THRESHOLDS, f"{name}, control": (controls[name, seed], *THRESHOLDS[1:])}
             for way, thresholds in ways.items():
                 classes = np.searchsorted(thresholds, means, side="right")
                 fields.setdefault(way, []).append(classes)
+            auto = classes_of(means, table["dab_share"], "auto")
+            fields.setdefault(f"{name}, auto", []).append(auto)
     return fields
 
 

@@ -257,6 +257,14 @@ def _split(value: Any) -> Any:
     return tuple(each.strip() for each in value.split(",")) if isinstance(value, str) else value
 
 
+def _thresholds(value: Any) -> Any:
+    """Take three numbers with commas between them, or auto."""
+    return value if value == "auto" else _split(value)
+
+
+DabThresholds = Annotated[
+    tuple[float, float, float] | Literal["auto"], BeforeValidator(_thresholds)
+]
 LengthOrNone = Annotated[Length | None, BeforeValidator(_length)]
 
 
@@ -286,20 +294,44 @@ class Measuring(Frozen):
         description="Measure too how intensity is spread from the centre of each nucleus to its "
         "edge.",
     )
+    granularity: bool = Field(
+        False,
+        description="Measure too the granularity of each nucleus: how much of its intensity is in "
+        "grains of 1 to 16 pixels.",
+    )
+    dna: bool = Field(
+        False,
+        description="Measure too the DNA content of each nucleus, its summed intensity above the "
+        "background, by which nucseg analyze tells phases of the cell cycle.",
+    )
+    candidates: str | None = Field(
+        None,
+        description="Name candidates for mitotic, apoptotic and fragmented nuclei and micronuclei, "
+        "and flag debris and outliers, by rules: those of nucseg (default), or of a TOML file.",
+    )
+    flat_field: str = Field(
+        "off",
+        description="Take uneven illumination out of what is measured: estimated over the images "
+        "of each folder, 10 or more (auto), of a TIFF file that an earlier run wrote, or not "
+        "(off). Outlines of nuclei do not depend on it.",
+    )
 
     dab: bool = Field(
         False,
         description="Unmix haematoxylin and DAB of immunohistochemistry, and tell negative, weak, "
         "moderate and strong nuclei apart; positive.csv has H-scores and positive shares.",
     )
-    dab_thresholds: Annotated[tuple[float, float, float], BeforeValidator(_split)] = Field(
+    dab_thresholds: DabThresholds = Field(
         (0.2, 0.4, 0.6),
         description="Mean optical density of DAB from which a nucleus is weak, moderate and "
-        "strong, with commas between them; the first better from a negative control.",
+        "strong, with commas between them; the first better from a negative control. With auto a "
+        "nucleus is positive where DAB makes up most of its colour, however pale.",
     )
 
     @model_validator(mode="after")
     def _rising(self) -> Measuring:
+        if self.dab_thresholds == "auto":
+            return self
         if list(self.dab_thresholds) != sorted(set(self.dab_thresholds)):
             raise ValueError(f"dab_thresholds must rise, not {self.dab_thresholds}")
         return self
@@ -308,7 +340,8 @@ class Measuring(Frozen):
     def any(self) -> bool:
         """Whether anything is asked for."""
         asked = (self.measure, self.ring, self.expand, self.texture, self.radial, self.dab)
-        return any(map(bool, asked))
+        more = (self.granularity, self.dna, self.candidates, self.flat_field != "off")
+        return any(map(bool, asked + more))
 
 
 class Reading(Frozen):

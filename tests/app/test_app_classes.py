@@ -331,3 +331,38 @@ def test_nothing_is_learned_twice(browser, monkeypatch: pytest.MonkeyPatch):
     assert learned == []
     post(browser, "/undo", image=image)
     assert learned == [1]
+
+
+def test_a_saved_file_is_loaded_back_until_marks_teach_others(browser):
+    image, truth = opened(browser)
+    named(browser)
+    mark_some(browser, image, truth)
+    text = browser.get("/api/classes/file").text
+    other, others = opened(browser, 1, "b.png")
+    named(browser, first=4, second=5)
+    told = post(browser, "/file", image=other, name="classes.json", text=text)
+    assert [(each["id"], each["name"], each["marks"]) for each in told["classes"]] == [
+        (1, "small", 0),
+        (2, "large", 0),
+    ]
+    assert told["accuracy"]["told"].startswith("6 of 6 marked nuclei right")
+    assert told["lacking"].startswith("These classes are from a file. To learn others: Mark 3 more")
+    pairs = zip(told["image"]["labels"], told["image"]["numbers"], strict=True)
+    assert {label: list(IDS)[number] for label, number in pairs} == others
+    assert browser.get("/api/classes/file").text == text
+    # Marks of each class teach others; other names have learned nothing.
+    told = mark_some(browser, other, others, each=4)
+    assert told["accuracy"]["of"] == 8
+    assert told["lacking"] == ""
+    told = named(browser, tiny=1, huge=2)
+    assert told["accuracy"]["of"] == 8
+    post(browser, "/file", text=text)
+    assert named(browser, tiny=1, huge=2)["accuracy"] is None
+
+
+def test_what_is_no_file_of_classes_is_refused_and_changes_nothing(browser):
+    assert "x.json is no file of classes" in refused(browser, "/file", name="x.json", text="{")
+    assert "is no file of classes" in refused(browser, "/file", text='{"format": "other"}')
+    wrong = '{"format": "nucseg classes"}'
+    assert "is no usable file of classes" in refused(browser, "/file", text=wrong)
+    assert browser.get("/api/classes").json()["classes"][0]["name"] == "class 1"

@@ -214,7 +214,10 @@ def test_segment_says_what_is_too_large(folder: Path, monkeypatch: pytest.Monkey
     command = ("segment", folder / "images" / "a.tif", "-o", folder / "out", "--ring", "3")
     result = run(*command)
     assert result.exit_code == 1
-    options = "--measure, --ring, --expand, --dab, --texture and --radial"
+    options = (
+        "--measure, --ring, --expand, --dab, --texture, --radial, --granularity, --dna, "
+        "--candidates and --flat-field"
+    )
     message = f"too large to be held in memory, which {options} need"
     assert message in " ".join(result.stderr.split())
     assert "1 would fail" in run(*command, "--dry-run").stdout

@@ -137,6 +137,18 @@ def rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.parametrize("strength", [0.4, 1, 1.8])
+def test_auto_tells_brown_from_blue_however_pale_the_staining_is(strength: float):
+    # No nucleus, and of those one that is brown.
+    blue = np.array([0, 0.4, 0.3, 0.05, 0.2])
+    brown = np.array([0, 0.05, 0.02, 0.15, 0.1])
+    amounts = np.stack([each[labels()] for each in (blue, brown, 0 * blue)], axis=-1) * strength
+    image = light(np.float32(amounts * np.log(10)) @ stain_matrix(HAEMATOXYLIN, DAB)).astype("f4")
+    table, _ = measure_dab(labels(), image, "auto")
+    np.testing.assert_allclose(table["dab_share"], [1 / 9, 1 / 16, 3 / 4, 1 / 3], atol=0.01)
+    assert (table["dab_class"] > 0).tolist() == [False, False, True, False]
+
+
 def test_measure_writes_positive_csv(tmp_path: Path):
     for folder in ("labels", "images"):
         (tmp_path / folder).mkdir()
@@ -157,6 +169,11 @@ def test_measure_writes_positive_csv(tmp_path: Path):
     assert table[-1]["image"] == "all"
     result = CliRunner().invoke(app, [*arguments, "--dab", "--dab-thresholds", ".7,.8,.95"])
     assert "Positive nuclei: 25.0% of 8" in result.stdout
+    result = CliRunner().invoke(app, [*arguments, "--dab", "--dab-thresholds", "auto"])
+    assert "Positive nuclei: 75.0% of 8" in result.stdout
+    result = CliRunner().invoke(app, [*arguments, "--dab", "--dab-thresholds", "otsu"])
+    assert result.exit_code == 2
+    assert "Wrong value of --dab-thresholds" in result.stderr
     result = CliRunner().invoke(app, [*arguments, "--dab", "--dab-thresholds", ".7,.7,.9"])
     assert result.exit_code == 2
     assert "dab_thresholds must rise" in result.stderr

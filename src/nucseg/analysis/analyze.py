@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable
 from html import escape
 from pathlib import Path
@@ -20,6 +21,8 @@ from nucseg.errors import InputError
 from nucseg.export.report import write_page
 from nucseg.figures.html import counted, section
 from nucseg.files import whole_file
+
+logger = logging.getLogger(__name__)
 
 FOLDER, PAGE, RECORD = "analysis", "analysis.html", "analysis.json"
 
@@ -51,7 +54,8 @@ def analyze(
     -------
     Path
         The folder: ``wells.csv`` (or ``units.csv``), ``effects.csv``, ``dose_response.csv``,
-        ``plates.csv``, figures with their data, ``analysis.html`` and ``analysis.json``.
+        ``plates.csv``, ``cell_cycle.csv``, ``phases.csv``, ``candidates.csv``, figures with their
+        data, ``analysis.html`` and ``analysis.json``.
 
     Raises
     ------
@@ -63,6 +67,8 @@ def analyze(
     how = how or Comparing()
     tables = read_results(results)
     found = compare(tables, None if plate_map is None else read_plate_map(plate_map), how)
+    for note in found.states.notes():
+        logger.warning("%s", note)
     folder = results / FOLDER if output is None else output
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -109,12 +115,23 @@ def _write_tables(folder: Path, found: Comparison) -> list[str]:
         "effects.csv": found.effects,
         "dose_response.csv": found.curves,
         "plates.csv": found.quality,
+        "cell_cycle.csv": found.states.table(),
+        "phases.csv": _phases(found),
+        "candidates.csv": found.states.counts,
     }
     files = [file for file, frame in frames.items() if not frame.empty]
     for file in files:
         with whole_file(folder / file) as partial:
             frames[file].to_csv(partial, index=False, lineterminator="\n")
     return files
+
+
+def _phases(found: Comparison) -> pd.DataFrame:
+    """Phase of each nucleus, where phases were told."""
+    if not found.states.cycles:
+        return pd.DataFrame()
+    names = ("image", "plane", "label", "dna_content", "phase")
+    return found.nuclei[[name for name in names if name in found.nuclei]]
 
 
 def _write_page(
@@ -125,6 +142,7 @@ def _write_page(
         *figures,
         page.curves_section(found.curves),
         page.plates_section(found.quality),
+        page.candidates_section(found.states.counts),
         page.effects_section(found.effects),
         section("methods", "Methods", f"<p>{escape(methods)}</p>"),
     ]

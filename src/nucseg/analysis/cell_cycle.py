@@ -75,6 +75,18 @@ class CellCycle:
         found[np.isnan(relative)] = ""
         return np.asarray(found, np.str_)
 
+    def within(self, relative: Floats) -> npt.NDArray[np.bool_]:
+        """Tell which contents, over that of G1, lie in the cycle."""
+        low, high = 1 - _BEYOND * self.width, 2 * (1 + _BEYOND * self.width)
+        return np.asarray((relative >= low) & (relative <= high))
+
+    def density(self, relative: Floats) -> Floats:
+        """Density of each phase in the mixture at contents over that of G1, shape (3, N)."""
+        weights = np.array([self.shares[name] for name in PHASES])
+        grid = np.linspace(0, 4, 4001)
+        areas = _densities(grid, self.width).sum(axis=1) * (grid[1] - grid[0])
+        return np.asarray(_densities(relative, self.width) * (weights / areas)[:, None])
+
 
 def dna_content(total: npt.NDArray[Any], area: npt.NDArray[Any], background: float) -> Floats:
     """Integrated intensity of nuclei less the background of as many pixels.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pandas as pd
 
 from nucseg.analysis import summaries
 from nucseg.analysis.conditions import Assignment, Results, assign, negative_controls
 from nucseg.analysis.plate_maps import PlateMap
+from nucseg.analysis.states import States, candidate_counts, with_candidates, with_phases
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,8 @@ class Comparing:
         Count wells, too, that hold hardly any nuclei, unlike the others of their condition.
     seed : int
         Of the resampling.
+    cell_cycle : bool, optional
+        Tell phases of the cell cycle; by default where the DNA content was measured.
     """
 
     groups: str | None = None
@@ -35,6 +38,7 @@ class Comparing:
     measures: Sequence[str] = ()
     keep_dead: bool = False
     seed: int = 0
+    cell_cycle: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,8 @@ class Comparison:
         not count in what follows from them.
     notes : list of str
         What was guessed and left out, in sentences.
+    states : States
+        Phases of the cell cycle, and candidates.
     """
 
     assigned: Assignment
@@ -71,6 +77,7 @@ class Comparison:
     curves: pd.DataFrame
     quality: pd.DataFrame
     notes: list[str]
+    states: States = field(default_factory=States)
 
 
 def compare(
@@ -91,12 +98,15 @@ def compare(
     Raises
     ------
     InputError
-        The pattern or a name cannot be used, or no image belongs to a condition.
+        The pattern or a name cannot be used, no image belongs to a condition, or phases are wanted
+        and cannot be told.
     """
     how = how or Comparing()
     assigned = assign(tables.images, plates, how.groups)
     negative = negative_controls(assigned.images, how.controls)
-    nuclei = summaries.with_shares(tables.nuclei)
+    nuclei, cycles = with_phases(tables.nuclei, assigned.images, wanted=how.cell_cycle)
+    states = States(cycles, candidate_counts(nuclei, assigned.images))
+    nuclei = with_candidates(summaries.with_shares(nuclei))
     chosen = summaries.chosen_measures(nuclei, how.measures)
     rows = summaries.per_image(assigned.images, nuclei, chosen)
     units = summaries.per_unit(rows, chosen)
@@ -118,8 +128,10 @@ def compare(
         notes=[
             *(plates.notes if plates else ()),
             *assigned.notes,
+            *states.notes(),
             *_told_of_dead(units, how.keep_dead),
         ],
+        states=states,
     )
 
 

@@ -16,6 +16,7 @@ from nucseg.errors import InputError
 # A well in a file name: A1 to P24, with nothing beside it that would make another word of it.
 _WELL = re.compile(r"(?<![A-Za-z0-9])([A-Pa-p](?:0?[1-9]|1[0-9]|2[0-4]))(?![0-9A-Za-z])")
 _FIELDS = ("well", "plate", "field", "treatment", "dose", "unit", "replicate", "control")
+_TEXTS = ("class", "candidate", "flag", "image", "path", "plane", "error", "warnings")
 _NUMBER = r"[0-9]+(?:[.,][0-9]+)?"
 _PARTS = {"well": r"[A-Za-z]{1,2}[0-9]{1,3}", "dose": _NUMBER}
 
@@ -91,7 +92,7 @@ def _table(path: Path) -> pd.DataFrame:
             decimal="," if european else ".",
             encoding="utf-8-sig",
             keep_default_na=True,
-            dtype=dict.fromkeys(("class", "image", "path", "plane", "error", "warnings"), str),
+            dtype=dict.fromkeys(_TEXTS, str),
         )
     except OSError as error:
         raise InputError(

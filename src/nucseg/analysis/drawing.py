@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from nucseg.analysis.cell_cycle_figure import cycle_data, cycle_figure
 from nucseg.analysis.compare import Comparison
 from nucseg.analysis.dose_response import DoseResponse
 from nucseg.analysis.figures import (
@@ -23,6 +24,7 @@ from nucseg.analysis.figures import (
     units_figure,
 )
 from nucseg.analysis.montage import NUCLEI, Montage, montages
+from nucseg.analysis.states import SHARES
 from nucseg.analysis.summaries import COUNT
 from nucseg.errors import InputError
 from nucseg.figures.html import counted, paragraph, section
@@ -85,7 +87,12 @@ def draw_all(
     except OSError as error:
         raise InputError(f"Cannot write to {folder}: {error.strerror or error}.") from error
     shown = drawn_nuclei(found.nuclei, found.images, found.measures)
-    jobs = [*_of_conditions(found, shown), *_of_doses(found), *_of_plates(found)]
+    jobs = [
+        *_of_conditions(found, shown),
+        *_of_cycles(found),
+        *_of_doses(found),
+        *_of_plates(found),
+    ]
     pieces: dict[str, list[str]] = {}
     files: list[str] = []
     for done, job in enumerate(jobs, start=1):
@@ -112,11 +119,32 @@ def _of_conditions(found: Comparison, shown: pd.DataFrame) -> list[_Job]:
     ]
     jobs = []
     for measure in found.measures:
-        nuclei = shown if measure != COUNT and measure in shown else None
+        # Points of shares would all lie at 0 and 1.
+        single = measure != COUNT and measure in shown and not measure.startswith(SHARES)
+        nuclei = shown if single else None
         jobs.append(_Job(
             "conditions", _file_name(f"conditions_{measure}"), f"{measure} of each condition",
             partial(units_figure, found.replicates, found.effects, measure, found.controls, nuclei),
             found.replicates[[*names, measure]],
+        ))  # fmt: skip
+    return jobs
+
+
+def _of_cycles(found: Comparison) -> list[_Job]:
+    jobs = []
+    for each in found.states.cycles:
+        if each.fit is None:
+            continue
+        shares = ", ".join(f"{name} {100 * share:.0f} %" for name, share in each.fit.shares.items())
+        caption = (
+            f"{each.plate or 'All nuclei'}: {shares.replace('G2M', 'G2/M')}; peaks vary by "
+            f"{100 * each.fit.width:.1f} %, distance of the fit {each.fit.distance:.3f}, "
+            f"{counted(len(each.content), 'nucleus', 'nuclei')}."
+        )
+        jobs.append(_Job(
+            "cycle", _file_name("_".join(filter(None, ("cell_cycle", each.plate)))),
+            " ".join((caption, *each.doubts)), partial(cycle_figure, each, each.fit),
+            cycle_data(each, each.fit),
         ))  # fmt: skip
     return jobs
 
@@ -186,6 +214,11 @@ def _sections(pieces: dict[str, list[str]]) -> list[str]:
             "Each large point is a unit of replication, such as a well; their number is in "
             "brackets. Lines are means over units; * p (Holm) < 0.05. Small grey points are "
             f"nuclei, which are no replicates ({nuclei}).",
+        ),
+        "cycle": (
+            "Cell cycle",
+            "DNA content of whole nuclei over that of G1: bars are nuclei, lines the phases of the "
+            "mixture fitted to each plate. A distance of the fit above 0.05 is bad.",
         ),
         "doses": (
             "Dose response",

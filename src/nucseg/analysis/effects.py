@@ -81,7 +81,8 @@ def effect(
     -------
     Effect
         From five units on both sides the interval is that of the studentized bootstrap over units
-        (Efron and Tibshirani 1993, chapter 12), else Welch's.
+        (Efron and Tibshirani 1993, chapter 12), at either end no nearer than Welch's, since few
+        units that are by chance alike make it too narrow. Else it is Welch's.
 
     Raises
     ------
@@ -100,12 +101,14 @@ def effect(
     if deviation <= _rounding(treated, untreated):
         low = high = difference
         method = "no variation"
-    elif min(len(treated), len(untreated)) >= ENOUGH_TO_RESAMPLE:
-        low, high = _studentized(treated, untreated, confidence, np.random.default_rng(seed))
-        method = "studentized bootstrap over replicates"
     else:
         reach = float(stats.t.ppf((1 + confidence) / 2, freedom)) * deviation
         low, high, method = difference - reach, difference + reach, "Welch's t"
+        if min(len(treated), len(untreated)) >= ENOUGH_TO_RESAMPLE:
+            rng = np.random.default_rng(seed)
+            ends = _studentized(treated, untreated, confidence, rng)
+            low, high = min(low, ends[0]), max(high, ends[1])
+            method = "studentized bootstrap over replicates, no narrower than Welch's t"
     return _effect(treated, untreated, (difference, low, high), p, method)
 
 

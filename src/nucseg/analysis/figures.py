@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from nucseg.analysis.dose_response import DoseResponse, confidence_band
+from nucseg.analysis.states import IN_PHASE, IS_CANDIDATE
 from nucseg.analysis.summaries import as_plate
 from nucseg.errors import MissingExtraError
 from nucseg.figures.pictures import BLUE, GREY, ORANGE, VERMILION
@@ -73,7 +74,7 @@ def units_figure(
         "SuperPlots", J Cell Biol 219:e202001064).
     """
     order = conditions_in_order(units, controls)
-    figure, axes = _axes(5, 0.9 + _LINE * len(order))
+    figure, axes = new_axes(5, 0.9 + _LINE * len(order))
     plates = list(dict.fromkeys(units["plate"])) if "plate" in units else [None]
     palette = _colours(len(plates))
     rng = np.random.default_rng(0)
@@ -87,7 +88,7 @@ def units_figure(
             cells = nuclei[nuclei["condition"] == condition][measure]
             away = rng.uniform(-0.38, 0.38, len(cells))
             axes.plot(
-                cells, place + away, ".", color=_rgb(GREY), alpha=0.18, markersize=3,
+                cells, place + away, ".", color=rgb(GREY), alpha=0.18, markersize=3,
                 markeredgewidth=0, rasterized=True,
             )  # fmt: skip
         here = units[units["condition"] == condition]
@@ -162,20 +163,20 @@ def dose_figure(
     """
     own = units[(units["treatment"] == treatment) & (units["dose"] > 0)]
     control = units[units["condition"].isin(controls)]
-    figure, axes = _axes(4.2, _HEIGHT)
+    figure, axes = new_axes(4.2, _HEIGHT)
     least, most = float(own["dose"].min()), float(own["dose"].max())
     left = least / 5
     doses = np.geomspace(left, most * 1.5, 200)
     given = np.concatenate([own["dose"].to_numpy(float), np.zeros(len(control))])
     curve, reach = fitted.at(doses), confidence_band(fitted, given, doses)
-    colour = _rgb(BLUE)
+    colour = rgb(BLUE)
     axes.fill_between(doses, curve - reach, curve + reach, color=colour, alpha=0.15, linewidth=0)
-    axes.plot(np.full(len(control), left), control[measure], "o", color=_rgb(GREY), markersize=4)
+    axes.plot(np.full(len(control), left), control[measure], "o", color=rgb(GREY), markersize=4)
     axes.plot(own["dose"], own[measure], "o", color=colour, markersize=4)
     axes.plot(doses, curve, color="black", linewidth=1.2)
     if fitted.reached:
-        axes.axvspan(fitted.low, fitted.high, color=_rgb(ORANGE), alpha=0.25, linewidth=0)
-        axes.axvline(fitted.half, color=_rgb(VERMILION), linewidth=1)
+        axes.axvspan(fitted.low, fitted.high, color=rgb(ORANGE), alpha=0.25, linewidth=0)
+        axes.axvline(fitted.half, color=rgb(VERMILION), linewidth=1)
     values = pd.concat([own[measure], control[measure]])
     room = 0.35 * max(float(values.max() - values.min()), 1e-12)
     low, high = float(values.min()) - room, float(values.max()) + room
@@ -196,14 +197,14 @@ def plate_figure(wells: pd.DataFrame, measure: str, plate: str) -> Figure:
     """
     values = as_plate(wells, measure).astype(float)
     rows, columns = values.shape
-    figure, axes = _axes(1.8 + 0.36 * columns, 1.1 + 0.36 * rows)
+    figure, axes = new_axes(1.8 + 0.36 * columns, 1.1 + 0.36 * rows)
     image = axes.imshow(values, cmap="viridis", aspect="equal")
     axes.set_xticks(range(columns), [str(number + 1) for number in range(columns)], fontsize=9)
     axes.set_yticks(range(rows), [_letters(row) for row in range(rows)], fontsize=9)
     axes.tick_params(length=0)
     if "dead" in wells:
         dead = np.argwhere(as_plate(wells, "dead") == True)  # noqa: E712 - of objects
-        axes.plot(dead[:, 1], dead[:, 0], "x", color=_rgb(VERMILION), markersize=9, mew=2)
+        axes.plot(dead[:, 1], dead[:, 0], "x", color=rgb(VERMILION), markersize=9, mew=2)
     axes.set_title(f"{plate} {_title(measure)}".strip(), fontsize=10)
     figure.colorbar(image, ax=axes, fraction=0.04, pad=0.02)
     return figure
@@ -224,10 +225,15 @@ def _title(measure: str) -> str:
     """Name a measurement for people."""
     if measure == "nuclei":
         return "nuclei per image"
+    if measure.startswith(IN_PHASE):
+        return f"share of nuclei in {measure.removeprefix(IN_PHASE).replace('G2M', 'G2/M')}"
+    if measure.startswith(IS_CANDIDATE):
+        return f"share of candidates: {measure.removeprefix(IS_CANDIDATE)}"
     return measure.replace("_um2", " (µm²)").replace("_um", " (µm)").replace("_", " ")
 
 
-def _rgb(colour: tuple[int, int, int]) -> tuple[float, ...]:
+def rgb(colour: tuple[int, int, int]) -> tuple[float, ...]:
+    """Give a colour as matplotlib takes it."""
     return tuple(part / 255 for part in colour)
 
 
@@ -235,11 +241,11 @@ def _colours(number: int) -> list[Any]:
     from matplotlib import colormaps
 
     if number == 1:
-        return [_rgb(BLUE)]
+        return [rgb(BLUE)]
     return [colormaps["viridis"](share) for share in np.linspace(0.1, 0.85, number)]
 
 
-def _axes(width: float, height: float) -> tuple[Figure, Any]:
+def new_axes(width: float, height: float) -> tuple[Figure, Any]:
     """Make a figure without pyplot, so that nothing of a user's own plots changes."""
     try:
         from matplotlib.figure import Figure

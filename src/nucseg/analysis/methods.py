@@ -70,6 +70,7 @@ def methods_paragraph(found: Comparison, segmentation: dict[str, Any]) -> str:
             _of_units(found),
             _of_effects(found),
             _of_curves(found.curves),
+            _of_cycles(found),
             _of_versions(),
         )
         if sentence
@@ -130,6 +131,18 @@ def _of_curves(curves: pd.DataFrame) -> str:
         "Dose-response curves are four-parameter logistic functions fitted by least squares, with "
         "controls at dose 0; intervals of the dose of half the effect are those of the profile "
         "likelihood, bands of the curves those of the delta method."
+    )
+
+
+def _of_cycles(found: Comparison) -> str:
+    fits = [each.fit for each in found.states.cycles if each.fit is not None]
+    if not fits:
+        return ""
+    worst = max(fit.distance for fit in fits)
+    return (
+        "Phases of the cell cycle were told by the DNA content (integrated intensity above the "
+        "background) of whole nuclei: on each plate a mixture of G1, S and G2/M (Dean and Jett "
+        f"1974) was fitted; its largest Kolmogorov-Smirnov distance was {worst:.3f}."
     )
 
 

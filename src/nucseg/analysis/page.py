@@ -12,6 +12,7 @@ from nucseg.figures.html import number, paragraph, section, table
 
 # Names that are listed at once.
 _LISTED = 20
+_NOT_REACHED = ("not reached", None, None)
 
 
 def told(assigned: Assignment, notes: Sequence[str], record: str) -> str:
@@ -56,15 +57,13 @@ def curves_section(curves: pd.DataFrame) -> str:
     columns = {
         "Treatment": False, "Measurement": False, "Half at": True, "95 % from": True, "to": True,
         "Unit": False, "Slope": True, "Without": True, "At most": True, "p": True, "n": True,
-        "": False,
     }  # fmt: skip
     rows = []
     for row in curves.to_dict("records"):
-        half = [row["half"], row["low"], row["high"]] if row["reached"] else [None, None, None]
+        half = [row["half"], row["low"], row["high"]] if row["reached"] else list(_NOT_REACHED)
         ends = [row["slope"], row["bottom"], row["top"]] if row["reached"] else [None] * 3
         rest = [*ends, row["p"], row["n"]]
-        remark = "" if row["reached"] else "not reached"
-        cells = [row["treatment"], row["measure"], *half, row["unit"], *rest, remark]
+        cells = [row["treatment"], row["measure"], *half, row["unit"], *rest]
         rows.append(("", "", [_shown(cell) for cell in cells]))
     return section("curves", "Dose of half the effect", table("Curves", columns, rows))
 
@@ -87,6 +86,24 @@ def plates_section(quality: pd.DataFrame) -> str:
         "within conditions that lie in both."
     )
     return section("quality", "Quality of plates", text, table("Quality", columns, rows))
+
+
+def candidates_section(counts: pd.DataFrame) -> str:
+    """Show `nucseg.analysis.states.candidate_counts`; nothing where there are none."""
+    if counts.empty:
+        return ""
+    columns = {"Condition": False, "Name": False, "Column": False, "Nuclei": True, "Of": True,
+               "%": True}  # fmt: skip
+    keys = ("name", "column", "count", "nuclei", "percent")
+    rows = [
+        ("", "", [str(row["condition"]), *(_shown(row[key]) for key in keys)])
+        for row in counts.to_dict("records")
+    ]
+    text = paragraph(
+        "Named by rules on shape and intensity, to be looked at. Shares of candidates are compared "
+        "among the measurements, with wells as units. What is flagged is counted all the same."
+    )
+    return section("candidates", "Candidates", text, table("Candidates", columns, rows))
 
 
 def _shown(value: Any) -> str | int | float | None:

@@ -14,13 +14,14 @@ from nucseg.analysis.dose_response import fit_dose_response
 from nucseg.analysis.effects import effect, effect_in_blocks, holm
 from nucseg.analysis.plate_maps import row_number
 from nucseg.analysis.plates import b_score, edge_effect, ssmd, z_prime
+from nucseg.analysis.states import IN_CLASS, IN_PHASE, IS_CANDIDATE
 from nucseg.errors import InputError
 
 COUNT = "nuclei"
 # Measurements that are compared unless others are asked for, where the tables have them.
 MEASURES = ("area_um2", "area", "solidity", "intensity_mean")
 # Of a class of nuclei: 1 for those of it and 0 for others, so that means are shares.
-SHARE = "share_"
+SHARE = IN_CLASS
 # A well with less than this share of the nuclei of its condition is dead, where so many wells of
 # the condition, and nuclei in the median one, tell what is usual.
 DEAD, ENOUGH_TO_JUDGE, ENOUGH_NUCLEI = 0.25, 4, 20
@@ -35,8 +36,8 @@ def chosen_measures(nuclei: pd.DataFrame, wanted: Sequence[str] = ()) -> list[st
     nuclei : DataFrame
         Of `nucseg.analysis.conditions.Results`.
     wanted : sequence of str
-        Columns; by default `MEASURES` with the intensities of all channels and the shares of
-        classes, see `with_shares`.
+        Columns; by default `MEASURES` with the intensities of all channels, the shares of classes,
+        see `with_shares`, and those of phases and candidates, see `nucseg.analysis.states`.
 
     Raises
     ------
@@ -54,6 +55,7 @@ def chosen_measures(nuclei: pd.DataFrame, wanted: Sequence[str] = ()) -> list[st
     found = [name for name in numeric if name in MEASURES or name.startswith("intensity_mean_")]
     shares = [name for name in numeric if name.startswith(SHARE)]
     # Of two classes the rarer one, since the other is the rest.
+    found += [name for name in numeric if name.startswith((IN_PHASE, IS_CANDIDATE))]
     found += [min(shares, key=lambda name: nuclei[name].mean())] if len(shares) == 2 else shares
     return [COUNT, *(name for name in found if name != "area" or "area_um2" not in found)]
 

@@ -8,9 +8,9 @@ from fastapi import APIRouter, Query, Response
 
 from nucseg.app.marking import told
 from nucseg.app.receiving import OwnSession, image_of
-from nucseg.app.requests import ClassNames, NextNucleus, NucleusMark, ShownImage
+from nucseg.app.requests import ClassFile, ClassNames, NextNucleus, NucleusMark, ShownImage
 from nucseg.app.sessions import OpenImage, Session
-from nucseg.classes import Classifier, to_json
+from nucseg.classes import Classifier, from_json, to_json
 from nucseg.errors import InputError
 
 router = APIRouter(prefix="/api/classes")
@@ -60,6 +60,13 @@ def uncertain(wanted: NextNucleus, session: OwnSession) -> dict[str, Any]:
 def file(session: OwnSession) -> Response:
     """File of the classes, for ``nucseg segment --classes``."""
     return Response(to_json(_classifier(session)), media_type="application/json")
+
+
+@router.post("/file")
+def load(wanted: ClassFile, session: OwnSession) -> dict[str, Any]:
+    """Take the classes of a file, in place of those of the session and their marks."""
+    session.marking.load(from_json(wanted.text, wanted.name))
+    return _told(session, wanted.image)
 
 
 def _told(session: Session, image: str) -> dict[str, Any]:

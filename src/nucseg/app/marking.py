@@ -57,6 +57,7 @@ class Marking:
         self.kinds: dict[int, str] = {1: "class 1", 2: "class 2"}
         self._marks: dict[Key, Mark] = {}
         self._history: list[tuple[Key, Mark | None]] = []
+        self._loaded: Classifier | None = None
         self._trained: tuple[object, Classifier | None, str] | None = None
         self._lock = threading.RLock()
 
@@ -89,6 +90,19 @@ class Marking:
                 for key, before in self._history
                 if before is None or before.kind in self.kinds
             ]
+
+    def load(self, classifier: Classifier) -> None:
+        """Take the classes of a classifier, which names nuclei until marks teach another.
+
+        Parameters
+        ----------
+        classifier : Classifier
+            Its names become those of the session, whose marks are taken away.
+        """
+        with self._lock:
+            self.kinds = dict(enumerate(classifier.names, start=1))
+            self._marks, self._history = {}, []
+            self._loaded = classifier
 
     def mark(self, image: OpenImage, number: int, kind: int | None) -> None:
         """Mark a nucleus as one of a class, or take its mark away.
@@ -160,14 +174,25 @@ class Marking:
             there = [(image, self.marked(image)) for image in _all(images)]
             state = (
                 tuple(self.kinds.items()),
+                id(self._loaded),
                 tuple(
                     (image.document and image.document.version, *marked.items())
                     for image, marked in there
                 ),
             )
             if self._trained is None or self._trained[0] != state:
-                self._trained = (state, *self._learn(there))
+                self._trained = (state, *self._found(there))
             return self._trained[1], self._trained[2]
+
+    def _found(
+        self, there: Sequence[tuple[OpenImage, dict[int, int]]]
+    ) -> tuple[Classifier | None, str]:
+        """Learn from marks, or take what was loaded while they are too few and names are its."""
+        learned, lacking = self._learn(there)
+        loaded = self._loaded
+        if learned is not None or loaded is None or loaded.names != tuple(self.kinds.values()):
+            return learned, lacking
+        return loaded, f"These classes are from a file. To learn others: {lacking}"
 
     def _learn(
         self, there: Sequence[tuple[OpenImage, dict[int, int]]]

@@ -78,6 +78,13 @@ class ClassNames(ShownImage):
     classes: Annotated[list[NamedClass], Field(max_length=20)]
 
 
+class ClassFile(ShownImage):
+    """A file of classes that was saved before."""
+
+    name: str = Field("classes.json", max_length=200)
+    text: str = Field(max_length=1_000_000)
+
+
 class NucleusMark(ShownImage):
     """A nucleus that is marked as one of a class, or not any more."""
 

@@ -30,6 +30,7 @@ MASK_ENDINGS = (
 )  # fmt: skip
 # The folder of the records, see `nucseg.batch.records`, and what is left out of their folder.
 _RECORDS, _RESULTS = ".nucseg", "results of nucseg"
+_KINDS = {*FORMATS, "flat_field"}
 # Files that are named of those left out for one reason.
 _NAMED = 3
 
@@ -296,7 +297,7 @@ class _Search:
             return _RESULTS
         if self._annotations:
             return None
-        if name in FORMATS and (parent / _RECORDS).is_dir():
+        if name in _KINDS and (parent / _RECORDS).is_dir():
             return _RESULTS
         return "annotations beside images/" if name in _ANNOTATIONS and "images" in beside else None
 
@@ -352,7 +353,7 @@ class _Search:
         for folder in path.parents:
             if found or folder == start or self._annotations:
                 break
-            found = folder.name in FORMATS and (folder.parent / _RECORDS).is_dir()
+            found = folder.name in _KINDS and (folder.parent / _RECORDS).is_dir()
         if found and note:
             self._leave_out(_RESULTS, path)
         return found

@@ -11,6 +11,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from nucseg.batch.candidates import WithCandidates
+from nucseg.batch.flat_fields import find_flat_fields, remove_flat_fields, write_flat_fields
 from nucseg.batch.inputs import MASK_ENDINGS, Input, search_inputs
 from nucseg.batch.measuring import POSITIVE, measure_more, write_positive
 from nucseg.batch.records import InputFiles
@@ -22,6 +26,7 @@ from nucseg.export.tables import EXCEL, Dialect, write_table
 from nucseg.files import check_writable
 from nucseg.images import open_image, read_plane
 from nucseg.measure import Columns, measure
+from nucseg.measure.candidates import CANDIDATE, FLAG, Rules, read_rules
 from nucseg.measure.positive import DAB_CLASS
 
 MEASUREMENTS, IMAGES, RUN = "measurements.csv", "images.csv", "run.json"
@@ -64,6 +69,11 @@ class Measured:
     def status(self) -> str:
         """``ok``, ``empty`` or ``failed``."""
         return "failed" if self.error else "ok" if self.nuclei else "empty"
+
+    @property
+    def names(self) -> list[str]:
+        """Candidate and flag of each nucleus, where they were asked for; else empty."""
+        return [str(name) for key in (CANDIDATE, FLAG) for name in self.columns.get(key, ())]
 
 
 def measure_files(
@@ -117,8 +127,12 @@ def measure_files(
     if left_out := found.told():
         logger.info("%s", left_out)
     pairs = pair(of_labels, found.images)
+    asked = reading.measuring
+    rules = read_rules(asked.candidates) if asked.candidates else None
+    taken = [image for _, image in pairs]
+    fields = find_flat_fields(taken, InputFiles(reading).source, asked, reading.project)
     check_writable(folder)
-    files = InputFiles(reading)
+    files = InputFiles(reading, fields)
     done: list[Measured] = []
     for number, (label, image) in enumerate(pairs):
         if progress:
@@ -126,12 +140,17 @@ def measure_files(
         done.append(_measured(label, image, files))
     if progress:
         progress(len(pairs), len(pairs))
+    if rules is not None:
+        done = _named(done, rules)
     _write(folder, done, dialect)
+    remove_flat_fields(folder)
     about = {
         "work": _WORK,
         "command": list(command),
         "working_folder": str(Path.cwd()),
         "reading": reading.model_dump(mode="json"),
+        **({} if rules is None else {"candidates": rules.model_dump(mode="json")}),
+        **({"flat_field": write_flat_fields(folder, fields)} if fields.each else {}),
         "inputs": {str(each.image.path): _sha256(each.image.path, files) for each in done},
         "labels": {str(each.labels.path): _sha256(each.labels.path, files) for each in done},
     }
@@ -243,9 +262,32 @@ def _measure(label: Input, image: Input, files: InputFiles) -> tuple[Columns, li
             f"{pixels.shape[0]} by {pixels.shape[1]}; expected the same."
         )
     columns = measure(labels, pixels, pixel_size=source.pixel_size)
-    more, others = measure_more(source, pixels, labels, files.reading)
+    more, others = measure_more(source, pixels, labels, files.reading, files.fields)
     told = [f"{label.path} {doubt.message}" for doubt in doubts]
     return columns | more, [*told, *source.warnings, *others]
+
+
+def _named(done: Sequence[Measured], rules: Rules) -> list[Measured]:
+    """Name candidates, by the median nucleus of all images."""
+    tables = [_table_of(each) for each in done]
+    named = WithCandidates(tables, rules)
+    return [
+        replace(
+            each,
+            columns=each.columns | {key: np.asarray(table[key]) for key in (CANDIDATE, FLAG)},
+        )
+        if CANDIDATE in table
+        else each
+        for each, table in zip(done, named, strict=True)
+    ]
+
+
+def _table_of(each: Measured) -> dict[str, Any]:
+    """Columns of an image, with its name, and its plane where it has one."""
+    about = {"image": [str(each.image.path)] * each.nuclei}
+    if each.image.plane:
+        about["plane"] = [each.image.plane] * each.nuclei
+    return about | each.columns
 
 
 def _sha256(path: Path, files: InputFiles) -> str | None:
@@ -257,13 +299,7 @@ def _sha256(path: Path, files: InputFiles) -> str | None:
 
 def _write(folder: Path, done: Sequence[Measured], dialect: Dialect) -> None:
     plane = any(each.image.plane for each in done)
-    parts = []
-    for each in done:
-        if each.columns:
-            about = {"image": [str(each.image.path)] * each.nuclei}
-            if each.image.plane:
-                about["plane"] = [each.image.plane] * each.nuclei
-            parts.append(about | each.columns)
+    parts = [_table_of(each) for each in done if each.columns]
     names = ("image", *(("plane",) if plane else ()), "label")
     write_table(folder / MEASUREMENTS, parts, names=names, dialect=dialect)
     rows: dict[str, list[Any]] = {"path": [str(each.image.path) for each in done]}

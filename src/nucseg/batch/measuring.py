@@ -9,13 +9,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nucseg.config import Reading
+from nucseg.batch.flat_fields import FlatFields, one_grey
+from nucseg.config import Measuring, Reading
 from nucseg.export.tables import EXCEL, Dialect, write_table
 from nucseg.images import Source, channels_of
 from nucseg.images.channels import read_channels
 from nucseg.inference.segmenter import Model
-from nucseg.measure import Columns, is_grey
+from nucseg.measure import Columns, is_grey, measure
 from nucseg.measure.compartments import find_compartments, measure_compartments
+from nucseg.measure.dna import measure_dna
+from nucseg.measure.granularity import measure_granularity
 from nucseg.measure.positive import CLASSES, Positivity, measure_dab, positivity
 from nucseg.measure.radial import measure_radial
 from nucseg.measure.texture import measure_texture
@@ -43,8 +46,8 @@ def too_large(shape: tuple[int, ...]) -> str:
     """Say that an image of this shape is too large to be measured on demand."""
     return (
         f"The image of {shape[0]} by {shape[1]} pixels is too large to be held in memory, which "
-        "--measure, --ring, --expand, --dab, --texture and --radial need. Raise --max-memory, or "
-        "leave these options out."
+        "--measure, --ring, --expand, --dab, --texture, --radial, --granularity, --dna, "
+        "--candidates and --flat-field need. Raise --max-memory, or leave these options out."
     )
 
 
@@ -53,6 +56,7 @@ def measure_more(
     pixels: npt.NDArray[Any],
     labels: Labels,
     reading: Reading,
+    fields: FlatFields | None = None,
 ) -> tuple[Columns, list[str]]:
     """Measure in the nuclei of an image what is asked for besides what always is.
 
@@ -65,48 +69,72 @@ def measure_more(
     labels : ndarray, shape (H, W), integer
         0 background, nuclei above 0.
     reading : Reading
+    fields : FlatFields, optional
+        Illumination that is taken out before.
 
     Returns
     -------
     columns : dict of str to ndarray, shape (N,)
-        See `measure_compartments`, `measure_dab`, `measure_texture` and `measure_radial` in
-        `nucseg.measure`; what is of a channel ends in its name.
+        See `measure_compartments`, `measure_dna`, `measure_dab`, `measure_texture`,
+        `measure_granularity` and `measure_radial` in `nucseg.measure`; what is of a channel ends in
+        its name. With flat fields the intensities of `nucseg.measure.measure` too, anew.
     doubts : list of str
 
     Raises
     ------
     InputError
-        There is no such channel, the pixel size is needed and not known, or colours are needed and
-        the image has none.
+        There is no such channel, the pixel size is needed and not known, colours are needed and
+        the image has none, or it has others than its flat field.
     """
     asked = reading.measuring
     columns: Columns = {}
     doubts: list[str] = []
     if not asked.any:
         return columns, doubts
-    channels = (
-        read_channels(source.path, source.plane, asked.measure, reading.project)
-        if asked.measure
-        else _as_read(source, pixels)
-    )
+    fields, kind = fields or FlatFields(), pixels.dtype
+    if fields.each:
+        pixels = fields.flat(source.path, "", one_grey(pixels))
+        anew = measure(labels, pixels)
+        columns |= {name: x for name, x in anew.items() if name.startswith("intensity_")}
+    if asked.measure:
+        read = read_channels(source.path, source.plane, asked.measure, reading.project)
+        channels = {name: fields.flat(source.path, name, each) for name, each in read.items()}
+    else:
+        channels = _as_read(source, pixels)
     if asked.measure or asked.ring or asked.expand:
         compartments = find_compartments(
             labels, ring=asked.ring, cell=asked.expand, pixel_size=source.pixel_size
         )
-        columns, doubts = measure_compartments(compartments, channels)
+        found, doubts = measure_compartments(compartments, channels)
+        columns |= found
+    if asked.dna or asked.candidates:
+        content, more = measure_dna(labels, one_grey(pixels))
+        columns |= content
+        doubts += more
     if asked.dab:
-        stains, others = measure_dab(labels, pixels, asked.dab_thresholds)
+        stains, others = measure_dab(labels, _as_type(pixels, kind), asked.dab_thresholds)
         columns |= stains
         doubts += others
     for channel, plane in channels.items():
-        found: Columns = {}
-        if asked.texture:
-            found, more = measure_texture(labels, plane)
-            doubts += [f"{channel}: {text}" if channel else text for text in more]
-        if asked.radial:
-            found |= measure_radial(labels, plane)
+        found, more = _of_channel(labels, plane, kind, asked)
+        doubts += [f"{channel}: {text}" if channel else text for text in more]
         columns |= {f"{name}_{channel}" if channel else name: x for name, x in found.items()}
     return columns, doubts
+
+
+def _of_channel(
+    labels: Labels, plane: npt.NDArray[Any], kind: np.dtype[Any], asked: Measuring
+) -> tuple[Columns, list[str]]:
+    """Texture, granularity and radial distribution, where they are asked for."""
+    found: Columns = {}
+    doubts: list[str] = []
+    if asked.texture:
+        found, doubts = measure_texture(labels, _as_type(plane, kind))
+    if asked.granularity:
+        found |= measure_granularity(labels, plane)
+    if asked.radial:
+        found |= measure_radial(labels, plane)
+    return found, doubts
 
 
 def write_positive(
@@ -168,6 +196,14 @@ def _as_read(source: Source, pixels: npt.NDArray[Any]) -> dict[str, npt.NDArray[
     count = pixels.shape[2] - (pixels.shape[2] in (2, 4))
     names = _names(source.path, count)
     return {name: pixels[..., number] for number, name in enumerate(names)}
+
+
+def _as_type(pixels: npt.NDArray[Any], kind: np.dtype[Any]) -> npt.NDArray[Any]:
+    """Bring pixels without their illumination back to the type, whose range means something."""
+    if kind.kind not in "iu" or pixels.dtype == kind:
+        return pixels
+    limits = np.iinfo(kind)
+    return np.asarray(np.clip(np.rint(pixels), limits.min, limits.max), kind)
 
 
 def _names(path: Path, count: int) -> list[str]:

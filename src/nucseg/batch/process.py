@@ -20,7 +20,6 @@ from nucseg.batch import records
 from nucseg.batch.inputs import Input
 from nucseg.batch.measuring import measure_more, too_large, why_not_measured
 from nucseg.batch.records import InputFiles, Record
-from nucseg.config import Reading
 from nucseg.errors import InputError, MissingExtraError
 from nucseg.export import output_files, output_path, save_formats
 from nucseg.export.folders import remove
@@ -197,11 +196,11 @@ def _segment(
     with _segmented(source, job, progress, take) as segmentation:
         with _as_image_errors():
             measurements = segmentation.measurements()
-            more, doubts = _more(source, segmentation, job.files.reading)
-            measurements |= more
+            more, doubts = _more(source, segmentation, job.files)
             quality = image_quality(
                 segmentation.image, measurements["area"], mean_of_channels(measurements)
             )
+            measurements |= more
             picture = None
             if "report" in job.of_all:
                 picture = thumbnail(
@@ -232,12 +231,12 @@ def _segment(
 
 
 def _more(
-    source: Source, found: Segmentation | LargeSegmentation, reading: Reading
+    source: Source, found: Segmentation | LargeSegmentation, files: InputFiles
 ) -> tuple[Columns, list[str]]:
     """Measure what is asked for on demand, which images in memory alone are measured for."""
     if isinstance(found, Segmentation):
-        return measure_more(source, found.image, found.labels, reading)
-    if reading.measuring.any:
+        return measure_more(source, found.image, found.labels, files.reading, files.fields)
+    if files.reading.measuring.any:
         raise InputError(too_large(source.shape))
     return {}, []
 

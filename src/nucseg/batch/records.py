@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from nucseg import __version__
+from nucseg.batch.flat_fields import FlatFields
 from nucseg.batch.inputs import BEGUN, COLUMNS, PICTURE, RECORD, Input
 from nucseg.config import Reading
 from nucseg.errors import InputError
@@ -50,16 +51,17 @@ class InputFiles:
     Readers of images are not made for several threads, so that each thread opens its own.
     """
 
-    def __init__(self, reading: Reading) -> None:
-        self.reading = reading
+    def __init__(self, reading: Reading, fields: FlatFields | None = None) -> None:
+        self.reading, self.fields = reading, fields or FlatFields()
+        self.illumination = self.fields.digest() if self.fields.each else ""
         self.status = lru_cache(maxsize=64)(_status)
         self._sha256 = lru_cache(maxsize=64)(_sha256)
         self._hashing = threading.Lock()
         self._opened = threading.local()
 
-    def __reduce__(self) -> tuple[type[InputFiles], tuple[Reading]]:
+    def __reduce__(self) -> tuple[type[InputFiles], tuple[Reading, FlatFields]]:
         """Send the settings to another process, which opens and hashes files anew."""
-        return InputFiles, (self.reading,)
+        return InputFiles, (self.reading, self.fields)
 
     def sha256(self, path: Path) -> str:
         """SHA-256 of a file, or of the names and hashes of all files of an image."""
@@ -217,6 +219,7 @@ def fingerprint(image: Input, model: Model, files: InputFiles) -> Record:
     return {
         "nucseg": __version__,
         "model": model.card.model_dump(mode="json"),
+        **({"illumination": files.illumination} if files.illumination else {}),
         **({"classes": classes.model_dump(mode="json")} if classes else {}),
         "scale": model.scale,
         # Of another device or precision labels may differ in a few nuclei.

@@ -11,17 +11,26 @@ import logging
 import os
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 from nucseg.batch import leftovers, records
+from nucseg.batch.candidates import WithCandidates
 from nucseg.batch.executors import Executor, Threads
+from nucseg.batch.flat_fields import (
+    FlatFields,
+    find_flat_fields,
+    remove_flat_fields,
+    write_flat_fields,
+)
 from nucseg.batch.inputs import Input, search_inputs
 from nucseg.batch.process import Job
-from nucseg.batch.records import InputFiles, Record
+from nucseg.batch.records import InputFiles, MeasurementParts, Record
 from nucseg.batch.summary import (
     OF_ALL,
     RUN,
     Outcome,
+    Tables,
     describe_run,
     outcome_of,
     what_was_read,
@@ -36,6 +45,7 @@ from nucseg.export.run_record import write_run_record
 from nucseg.files import PARTIAL
 from nucseg.inference.devices import describe_model
 from nucseg.inference.segmenter import Model
+from nucseg.measure.candidates import Rules, read_rules
 
 ALL_BY_DEFAULT = (*Segmenting().save, "report")
 
@@ -108,15 +118,19 @@ def segment_files(  # noqa: PLR0913 - the entry of a batch; all but three by nam
     if left_out := found.told():
         logger.info("%s", left_out)
     _check_own(folder, images, of_each)
+    asked = reading.measuring
+    rules = read_rules(asked.candidates) if asked.candidates else None
+    fields = find_flat_fields(images, InputFiles(reading).source, asked, reading.project)
     replaces = leftovers.begin(folder, resume=resume)
     _make_ready(folder)
     about = describe_run(model, images, formats, command) | {
         "reading": reading.model_dump(mode="json"),
         "left_out": {kind: list(map(str, paths)) for kind, paths in found.left_out.items()},
+        **_told(folder, rules, fields),
     }
     write_run_record(folder / RUN, about)
     step = progress or (lambda _done, _total: None)
-    job = Job(folder, model, InputFiles(reading), of_each, of_all, resume, replaces)
+    job = Job(folder, model, InputFiles(reading, fields), of_each, of_all, resume, replaces)
     step(0, len(images))
     processed = (executor or Threads()).process(images, job, lambda done: step(done, len(images)))
     with closing(processed) as done:
@@ -125,14 +139,31 @@ def segment_files(  # noqa: PLR0913 - the entry of a batch; all but three by nam
         outcome_of(image, _if_still_there(image, record, job))
         for image, record in zip(images, kept, strict=True)
     ]
-    write_tables(folder, images, outcomes, of_all)
+    measurements: Tables = MeasurementParts(folder, images)
+    if rules is not None:
+        named = WithCandidates(measurements, rules)
+        measurements, counts = named, named.counts()
+        outcomes = [
+            replace(each, candidates=counts.get((each.path, each.plane), {})) for each in outcomes
+        ]
+    write_tables(folder, images, outcomes, of_all, measurements)
     if "report" in of_all:
-        write_run_report(folder, images, outcomes, model, of_each)
+        write_run_report(folder, images, outcomes, model, of_each, fields)
     leftovers.remove_replaced(folder, images, of_each, replace=replaces)
     # It may have failed on the way, and the CPU gone on.
     ran = {"finished": True, **describe_model(model)}
     write_run_record(folder / RUN, {**about, **ran, **what_was_read(folder, images)})
     return outcomes
+
+
+def _told(folder: Path, rules: Rules | None, fields: FlatFields) -> Record:
+    """Write flat fields; say for ``run.json`` what they are, and by what rules nuclei are named."""
+    told: Record = {}
+    if rules is not None:
+        told["candidates"] = rules.model_dump(mode="json")
+    if fields.each:
+        told["flat_field"] = write_flat_fields(folder, fields)
+    return told
 
 
 def _check_own(folder: Path, images: Sequence[Input], formats: Sequence[str]) -> None:
@@ -158,6 +189,7 @@ def _make_ready(folder: Path) -> None:
             # All found before the first goes, since it may be a folder.
             for leftover in list((folder / place).rglob(f"{PARTIAL}*")):
                 remove(leftover)
+        remove_flat_fields(folder)
         for leftover in folder.glob(f"{PARTIAL}*"):
             leftover.unlink(missing_ok=True)
         for table in OF_ALL:

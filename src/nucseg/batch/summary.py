@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -18,14 +18,15 @@ import numpy as np
 
 from nucseg import __version__
 from nucseg.batch import records
+from nucseg.batch.flat_fields import FlatFields, flat_field_section
 from nucseg.batch.inputs import Input
 from nucseg.batch.measuring import POSITIVE, write_positive
-from nucseg.batch.records import MeasurementParts, Record
+from nucseg.batch.records import Record
 from nucseg.export import output_files
 from nucseg.export.overlay import CLASS_COLOUR_NAMES, OVERLAY_PNG
 from nucseg.export.parquet import write_parquet
 from nucseg.export.report import ReportImage, write_report
-from nucseg.export.tables import EXCEL, EXCEL_EU, Dialect, write_table
+from nucseg.export.tables import EXCEL, EXCEL_EU, Dialect, Table, write_table
 from nucseg.figures.html import counted
 from nucseg.images import Chosen
 from nucseg.images.quality import warnings_of
@@ -48,6 +49,7 @@ _DONE = ("ok", "empty")
 _BACKGROUNDS = {True: "bright", False: "dark", None: ""}
 # Reasons for a channel of which somebody should know.
 _TOLD = ("name", "asked", "first", "all")
+Tables = Iterable[Table]
 _OUTCOME = ("status", "nuclei", "seconds", "error")
 
 
@@ -79,6 +81,8 @@ class Outcome:
         Which channel was read, and why; None where the image could not be opened.
     classes : mapping of str to int
         Nuclei of each class; empty where they have none.
+    candidates : mapping of str to int
+        Candidates and flagged nuclei of each name; empty where nobody looked for them.
     """
 
     path: str
@@ -92,6 +96,7 @@ class Outcome:
     confidence: Confidence | None = None
     chosen: Chosen | None = None
     classes: Mapping[str, int] = field(default_factory=dict)
+    candidates: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def median_score(self) -> float | None:
@@ -129,7 +134,11 @@ def _warnings(record: Record, sureness: Confidence | None) -> tuple[str, ...]:
 
 
 def write_tables(
-    folder: Path, images: Sequence[Input], outcomes: Sequence[Outcome], of_all: Sequence[str]
+    folder: Path,
+    images: Sequence[Input],
+    outcomes: Sequence[Outcome],
+    of_all: Sequence[str],
+    measurements: Tables,
 ) -> None:
     """Write ``measurements.csv``, ``images.csv`` and, if asked for, ``measurements.parquet``.
 
@@ -146,7 +155,6 @@ def write_tables(
     # A column that tells planes apart, where there are any.
     plane = ("plane",) if any(image.plane for image in images) else ()
     names = ("image", *plane, "label")
-    measurements = MeasurementParts(folder, images)
     write_table(folder / MEASUREMENTS, measurements, names=names, dialect=dialect)
     _write_positive(folder, images, dialect)
     if "parquet" in of_all:
@@ -158,22 +166,28 @@ def write_tables(
     # A mean over the column is not to count what nobody looked at.
     rows["nuclei"] = [None if each.status == "missing" else each.nuclei for each in outcomes]
     rows["warnings"] = [" ".join(outcome.warnings) for outcome in outcomes]
-    rows |= _class_columns(outcomes)
+    rows |= _count_columns(outcomes, "classes", "class_")
+    rows |= _count_columns(outcomes, "candidates", "candidates_")
     rows |= _confidence_columns(outcomes) | _channel_columns(outcomes)
     write_table(folder / IMAGES, [rows | _listed_columns(images, rows)], dialect=dialect)
 
 
-def counts_of_classes(outcomes: Sequence[Outcome]) -> dict[str, int]:
-    """Count the nuclei of each class in all images; empty where they have none."""
-    names = dict.fromkeys(name for each in outcomes for name in each.classes)
-    return {name: sum(each.classes.get(name, 0) for each in outcomes) for name in names}
+def counts_of(
+    outcomes: Sequence[Outcome], what: Literal["classes", "candidates"]
+) -> dict[str, int]:
+    """Count the nuclei of each class or candidate in all images; empty where they have none."""
+    counts = [getattr(each, what) for each in outcomes]
+    names = dict.fromkeys(name for each in counts for name in each)
+    return {name: sum(each.get(name, 0) for each in counts) for name in names}
 
 
-def _class_columns(outcomes: Sequence[Outcome]) -> dict[str, list[int | None]]:
-    """Columns of ``images.csv`` with the nuclei of each class; empty where nobody looked."""
+def _count_columns(
+    outcomes: Sequence[Outcome], what: Literal["classes", "candidates"], start: str
+) -> dict[str, list[int | None]]:
+    """Columns of ``images.csv`` with the nuclei of each name; empty where nobody looked."""
     return {
-        f"class_{name}": [each.classes.get(name) for each in outcomes]
-        for name in counts_of_classes(outcomes)
+        f"{start}{name}": [getattr(each, what).get(name) for each in outcomes]
+        for name in counts_of(outcomes, what)
     }
 
 
@@ -251,6 +265,7 @@ def write_run_report(
     outcomes: Sequence[Outcome],
     model: Model,
     formats: Sequence[str],
+    fields: FlatFields | None = None,
 ) -> None:
     """Write ``report.html`` from what is kept of each image, one after the other.
 
@@ -264,17 +279,20 @@ def write_run_report(
         "nucseg": __version__,
         **({"Channels": " ".join(told)} if (told := channels_told(outcomes)) else {}),
         **_classes_told(model, outcomes),
+        **_candidates_told(outcomes),
         "Beside this page": "images.csv (these counts), measurements.csv (all nuclei), run.json "
         f"(all settings), {', '.join(f'{name}/' for name in formats)}",
     }
-    write_report(folder / REPORT, _shown(folder, images, outcomes, formats), facts=facts)
+    shown = _shown(folder, images, outcomes, formats)
+    more = [flat_field_section(fields or FlatFields())]
+    write_report(folder / REPORT, shown, facts=facts, more=more)
 
 
 def _classes_told(model: Model, outcomes: Sequence[Outcome]) -> dict[str, str]:
     """Say which classes there are, in what colours, and how far they may be trusted."""
     if model.classifier is None:
         return {}
-    found = counts_of_classes(outcomes)
+    found = counts_of(outcomes, "classes")
     each = [
         f"{name} ({colour}): {counted(found.get(name, 0), 'nucleus', 'nuclei')}"
         for name, colour in zip(model.classifier.names, CLASS_COLOUR_NAMES, strict=False)
@@ -283,6 +301,12 @@ def _classes_told(model: Model, outcomes: Sequence[Outcome]) -> dict[str, str]:
         "Classes": "; ".join(each),
         "Accuracy of the classes": f"{model.classifier.accuracy.told()} when they were trained.",
     }
+
+
+def _candidates_told(outcomes: Sequence[Outcome]) -> dict[str, str]:
+    found = counts_of(outcomes, "candidates")
+    told = ", ".join(f"{name} {count:,}" for name, count in found.items())
+    return {"Candidates": f"{told}. To be looked at: measurements.csv names them."} if told else {}
 
 
 def _shown(

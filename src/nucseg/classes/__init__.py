@@ -13,7 +13,7 @@ from nucseg.classes.classifier import (
     Predicted,
     check_names,
 )
-from nucseg.classes.files import load, save, to_json
+from nucseg.classes.files import from_json, load, save, to_json
 from nucseg.classes.training import fit
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "Predicted",
     "check_names",
     "fit",
+    "from_json",
     "load",
     "save",
     "to_json",

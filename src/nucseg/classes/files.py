@@ -53,9 +53,34 @@ def load(path: str | Path) -> Classifier:
         The file cannot be read, or is none of a classifier.
     """
     try:
-        held = json.loads(Path(path).read_text(encoding="utf-8"))
+        text = Path(path).read_text(encoding="utf-8")
     except OSError as error:
         raise InputError(f"Cannot read the classes {path}: {error.strerror or error}.") from error
+    except ValueError as error:
+        raise InputError(f"{path} is no file of classes: {error}. {_HOW}") from error
+    return from_json(text, path)
+
+
+def from_json(text: str, path: str | Path = "The text") -> Classifier:
+    """Read a classifier from the text of a file that `save` or the web app wrote.
+
+    Parameters
+    ----------
+    text : str
+    path : str or Path
+        What messages call it.
+
+    Returns
+    -------
+    Classifier
+
+    Raises
+    ------
+    InputError
+        It is none of a classifier.
+    """
+    try:
+        held = json.loads(text)
     except ValueError as error:
         raise InputError(f"{path} is no file of classes: {error}. {_HOW}") from error
     if not isinstance(held, dict) or held.get("format") != "nucseg classes":

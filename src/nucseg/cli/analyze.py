@@ -46,6 +46,15 @@ def analyze(
             help="Count wells with hardly any nuclei, unlike the others of their condition.",
         ),
     ] = False,
+    cell_cycle: Annotated[
+        bool | None,
+        typer.Option(
+            "--cell-cycle/--no-cell-cycle",
+            help="Tell phases of the cell cycle from the DNA content (--dna of nucseg segment); by "
+            "default where it was measured.",
+            show_default=False,
+        ),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Folder to write.", show_default="RESULTS/analysis"),
@@ -62,6 +71,7 @@ def analyze(
         nucseg analyze out --plate-map plate.xlsx
         nucseg analyze out --plate-map plate.csv --groups "{plate}/{well}_s{field}"
         nucseg analyze out --groups "{treatment}/{replicate}_{field}" --control DMSO
+        nucseg analyze out --plate-map plate.csv --cell-cycle
     """
     from nucseg.errors import MissingExtraError
 
@@ -76,7 +86,7 @@ def analyze(
             results,
             output,
             plate_map=plate_map,
-            how=Comparing(groups, control or (), measure or (), keep_dead_wells, seed),
+            how=Comparing(groups, control or (), measure or (), keep_dead_wells, seed, cell_cycle),
             progress=progress,
         )
     typer.echo(f"Wrote {folder}\nOpen {folder / PAGE}")

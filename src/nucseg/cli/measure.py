@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from nucseg.cli.common import checked, default, option, progress_bar
-from nucseg.cli.segment import SOME_FAILED, checked_measuring
+from nucseg.cli.segment import FIELD, RULES, SOME_FAILED, checked_measuring
 from nucseg.config import Measuring, Reading, Segmenting
 
 
@@ -35,10 +36,14 @@ def measure(
     expand: Annotated[str | None, option(Measuring, "expand", metavar="LENGTH")] = None,
     dab: Annotated[bool, option(Measuring, "dab", "--dab")] = False,
     dab_thresholds: Annotated[
-        str | None, option(Measuring, "dab_thresholds", metavar="WEAK,MODERATE,STRONG")
+        str | None, option(Measuring, "dab_thresholds", metavar="auto|WEAK,MODERATE,STRONG")
     ] = None,
     texture: Annotated[bool, option(Measuring, "texture", "--texture")] = False,
     radial: Annotated[bool, option(Measuring, "radial", "--radial")] = False,
+    granularity: Annotated[bool, option(Measuring, "granularity", "--granularity")] = False,
+    dna: Annotated[bool, option(Measuring, "dna", "--dna")] = False,
+    candidates: Annotated[str | None, option(Measuring, "candidates", metavar=RULES)] = None,
+    flat_field: Annotated[str, option(Measuring, "flat_field", metavar=FIELD)] = "off",
     channel: Annotated[str | None, option(Reading, "channel", metavar="NAME|NUMBER")] = None,
     project: Annotated[Literal["none", "max"], option(Reading, "project")] = default(
         Reading, "project"
@@ -68,6 +73,7 @@ def measure(
         nucseg measure out/labels ki67 -o measured --dab
         nucseg measure "cellpose/*_cp_masks.png" my_images -o measured --expand 20
         nucseg measure out/labels my_images -o measured --texture --radial
+        nucseg measure out/labels plate1 -o measured --candidates default --flat-field auto
     """
     from nucseg.batch.label_files import measure_files
     from nucseg.batch.measuring import told_positive
@@ -82,6 +88,10 @@ def measure(
         dab_thresholds=dab_thresholds,
         texture=texture,
         radial=radial,
+        granularity=granularity,
+        dna=dna,
+        candidates=candidates,
+        flat_field=flat_field,
     )
     given = {"channel": channel, "project": project, "pixel_size": pixel_size}
     reading = checked(Reading, {**given, "exclude": tuple(exclude or ()), "measuring": measuring})
@@ -101,6 +111,10 @@ def measure(
     classes = [each.columns[DAB_CLASS] for each in done if DAB_CLASS in each.columns]
     if classes:
         typer.echo(told_positive(positivity(classes), len(classes)))
+    named = Counter(name for each in done for name in each.names if name)
+    if candidates:
+        told = ", ".join(f"{name} {count:,}" for name, count in named.items())
+        typer.echo(f"Candidates: {told or 'none'}.")
     for each in failed:
         about = "" if str(each.image.path) in each.error else f"{each.image.path}: "
         typer.secho(f"Failed: {about}{each.error}", err=True, fg="red")

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 SOME_FAILED = 1
 INTERRUPTED = 130
+RULES, FIELD = "default|FILE", "auto|off|FILE"
 OF_MODEL = "the model's own"
 # Failed images named for each cause; images.csv names all.
 NAMED = 5
@@ -68,12 +69,16 @@ def segment(
     expand: Annotated[str | None, option(Measuring, "expand", metavar="LENGTH")] = None,
     texture: Annotated[bool, option(Measuring, "texture", "--texture")] = False,
     radial: Annotated[bool, option(Measuring, "radial", "--radial")] = False,
+    granularity: Annotated[bool, option(Measuring, "granularity", "--granularity")] = False,
+    dna: Annotated[bool, option(Measuring, "dna", "--dna")] = False,
+    candidates: Annotated[str | None, option(Measuring, "candidates", metavar=RULES)] = None,
+    flat_field: Annotated[str, option(Measuring, "flat_field", metavar=FIELD)] = "off",
     csv_dialect: Annotated[
         Literal["excel", "excel-eu"], option(Segmenting, "csv_dialect")
     ] = default(Segmenting, "csv_dialect"),
     dab: Annotated[bool, option(Measuring, "dab", "--dab")] = False,
     dab_thresholds: Annotated[
-        str | None, option(Measuring, "dab_thresholds", metavar="WEAK,MODERATE,STRONG")
+        str | None, option(Measuring, "dab_thresholds", metavar="auto|WEAK,MODERATE,STRONG")
     ] = None,
     resume: Annotated[bool, option(Segmenting, "resume", "--resume")] = False,
     classes: Annotated[str | None, option(Segmenting, "classes", metavar="FILE")] = None,
@@ -200,6 +205,10 @@ def segment(
         dab_thresholds=dab_thresholds,
         texture=texture,
         radial=radial,
+        granularity=granularity,
+        dna=dna,
+        candidates=candidates,
+        flat_field=flat_field,
     )
     reading = checked(Reading, {**given, "exclude": tuple(exclude or ()), "measuring": measuring})
     if report:
@@ -267,7 +276,7 @@ def run_and_report(
 
 def _summary(outcomes: list[Outcome], output: Path, seconds: float) -> dict[str, Any]:
     from nucseg.batch.measuring import POSITIVE
-    from nucseg.batch.summary import REPORT, channels_told, counts_of_classes
+    from nucseg.batch.summary import REPORT, channels_told, counts_of
     from nucseg.export.failures import causes_of
 
     done = sum(not outcome.kept for outcome in outcomes)
@@ -305,7 +314,8 @@ def _summary(outcomes: list[Outcome], output: Path, seconds: float) -> dict[str,
         "channels": channels_told(outcomes),
         "kept": len(outcomes) - done,
         "nuclei": sum(outcome.nuclei for outcome in outcomes),
-        "classes": counts_of_classes(outcomes),
+        "classes": counts_of(outcomes, "classes"),
+        "candidates": counts_of(outcomes, "candidates"),
         "seconds": round(seconds, 3),
         "images_per_second": round(done / seconds, 3),
     }
@@ -315,9 +325,10 @@ def _tell(summary: dict[str, Any]) -> None:
     done = summary["ok"] + summary["empty"]
     empty = f" ({summary['empty']:,} without nuclei)" if summary["empty"] else ""
     typer.echo(f"{_count(done, 'image')} segmented{empty}: {_nuclei(summary['nuclei'])}.")
-    if summary["classes"]:
-        each = ", ".join(f"{name} {count:,}" for name, count in summary["classes"].items())
-        typer.echo(f"Classes: {each}.")
+    for what in ("classes", "candidates"):
+        each = ", ".join(f"{name} {count:,}" for name, count in summary[what].items())
+        if each:
+            typer.echo(f"{what.capitalize()}: {each}.")
     if summary["kept"]:
         typer.echo(f"{_count(summary['kept'], 'image')} of an earlier run kept.")
     _tell_of_planes(summary)

@@ -86,7 +86,13 @@ def thumbnail(
     return data.tobytes()
 
 
-def write_report(path: Path, images: Iterable[ReportImage], *, facts: Mapping[str, str]) -> None:
+def write_report(
+    path: Path,
+    images: Iterable[ReportImage],
+    *,
+    facts: Mapping[str, str],
+    more: Sequence[str] = (),
+) -> None:
     """Write the page, whole or not at all.
 
     Parameters
@@ -97,6 +103,8 @@ def write_report(path: Path, images: Iterable[ReportImage], *, facts: Mapping[st
         both evenly spaced among all, from which the histograms are drawn.
     facts : mapping of str to str
         What the run was, for a list at the top: model, version, command and so on.
+    more : sequence of str
+        HTML of further sections, before the tables.
 
     Raises
     ------
@@ -115,6 +123,7 @@ def write_report(path: Path, images: Iterable[ReportImage], *, facts: Mapping[st
             _wrong(batch),
             _distributions(batch),
             _others(batch),
+            *more,
             _folders(batch.images),
             _images(batch),
         ]

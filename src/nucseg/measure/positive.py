@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,13 @@ from nucseg.measure.nuclei import Columns, is_grey
 Floats = npt.NDArray[np.float64]
 
 # The column of classes: 0 negative, 1 weak, 2 moderate, 3 strong.
-DAB_CLASS = "dab_class"
+DAB_CLASS, DAB_SHARE = "dab_class", "dab_share"
+# Densities from which a nucleus is weak, moderate and strong.
+DENSITIES = (0.2, 0.4, 0.6)
+# Brown rather than blue: share of DAB from which a nucleus is positive with thresholds "auto",
+# chosen on images of patients that no figure is reported for; and the least density that a scanner
+# tells from nothing.
+AUTO_SHARE, LEAST_DAB = 0.6, 0.05
 CLASSES = ("negative", "weak", "moderate", "strong")
 # Light of an empty place of the slide below which densities are too high by .1 and more.
 _WHITE = 0.8
@@ -71,7 +77,7 @@ def stain_densities(image: npt.NDArray[Any]) -> tuple[Floats, Floats]:
 def measure_dab(
     labels: npt.NDArray[np.integer[Any]],
     image: npt.NDArray[Any],
-    thresholds: Sequence[float] = (0.2, 0.4, 0.6),
+    thresholds: Sequence[float] | Literal["auto"] = DENSITIES,
 ) -> tuple[Columns, list[str]]:
     """Measure DAB in each nucleus, and tell negative, weak, moderate and strong ones apart.
 
@@ -81,13 +87,16 @@ def measure_dab(
         0 background, nuclei above 0.
     image : ndarray, shape (H, W, 3) or (H, W, 4)
         As for `stain_densities`.
-    thresholds : sequence of 3 float
-        Mean optical densities of DAB from which a nucleus is weak, moderate and strong.
+    thresholds : sequence of 3 float, or "auto"
+        Mean optical densities of DAB from which a nucleus is weak, moderate and strong. With
+        ``auto`` a nucleus is positive from a share of DAB in both stains of `AUTO_SHARE` (and a
+        density of `LEAST_DAB`), then moderate from 0.4 and strong from 0.6.
 
     Returns
     -------
     columns : dict of str to ndarray, shape (N,)
-        ``haematoxylin_mean``, ``dab_mean`` and ``dab_class`` (0 to 3), in the order of the labels.
+        ``haematoxylin_mean``, ``dab_mean``, ``dab_share`` (of DAB in the density of both, 0 to 1)
+        and ``dab_class`` (0 to 3), in the order of the labels.
     doubts : list of str
         Sentences on what makes the densities doubtful.
 
@@ -109,7 +118,9 @@ def measure_dab(
     columns: Columns = {}
     for name, plane in (("haematoxylin_mean", haematoxylin), ("dab_mean", dab)):
         columns[name] = np.bincount(which, plane[labels > 0], len(numbers)) / area
-    columns[DAB_CLASS] = np.searchsorted(thresholds, columns["dab_mean"], side="right")
+    blue, brown = (np.maximum(columns[name], 0) for name in ("haematoxylin_mean", "dab_mean"))
+    columns[DAB_SHARE] = np.divide(brown, blue + brown, out=np.zeros_like(brown), where=brown > 0)
+    columns[DAB_CLASS] = classes_of(columns["dab_mean"], columns[DAB_SHARE], thresholds)
     doubts = []
     full = np.iinfo(image.dtype).max if image.dtype.kind == "u" else 1
     brightest = float(np.percentile(image[..., :3].max(axis=2), 99)) / full if image.size else 1.0
@@ -119,6 +130,35 @@ def measure_dab(
             "so that either the slide is nowhere empty or all densities are too high."
         )
     return columns, doubts
+
+
+def classes_of(
+    density: Floats, share: Floats, thresholds: Sequence[float] | Literal["auto"]
+) -> npt.NDArray[np.intp]:
+    """Tell negative, weak, moderate and strong nuclei apart.
+
+    Parameters
+    ----------
+    density, share : ndarray, shape (N,), float64
+        ``dab_mean`` and ``dab_share`` of `measure_dab`.
+    thresholds
+        As for `measure_dab`.
+
+    Returns
+    -------
+    ndarray, shape (N,), integer, 0 to 3
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> density, share = np.array([0.1, 0.1, 0.5]), np.array([0.3, 0.9, 0.9])
+    >>> classes_of(density, share, "auto").tolist()
+    [0, 1, 2]
+    """
+    if thresholds != "auto":
+        return np.asarray(np.searchsorted(thresholds, density, side="right"), np.intp)
+    found = np.maximum(np.searchsorted(DENSITIES, density, side="right"), 1)
+    return np.where((share >= AUTO_SHARE) & (density >= LEAST_DAB), found, 0)
 
 
 def threshold_from_control(means: npt.NDArray[np.floating[Any]], share: float = 0.01) -> float:
@@ -153,7 +193,7 @@ def threshold_from_control(means: npt.NDArray[np.floating[Any]], share: float = 
             f"The control has {len(means)} nuclei, expected at least {int(np.ceil(1 / share))} to "
             f"find what {share:.0%} of them lie above. Give more images of it."
         )
-    return max(float(np.quantile(means, 1 - share)), 0.05)
+    return max(float(np.quantile(means, 1 - share)), LEAST_DAB)
 
 
 @dataclass(frozen=True)

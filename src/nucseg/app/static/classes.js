@@ -11,6 +11,7 @@ export class ClassPanel {
     $("class-undo").addEventListener("click", () => this.undo());
     $("class-next").addEventListener("click", () => this.next());
     $("class-save").addEventListener("click", () => this.save());
+    $("class-load").addEventListener("change", () => this.loadFile());
     $("classes").addEventListener("toggle", () => this.show());
     $("show-classes").addEventListener("change", () => this.show());
     this.nameSoon = later(400, () => this.rename());
@@ -121,7 +122,7 @@ export class ClassPanel {
     const warnings = image?.warnings?.join(" ") ?? "";
     $("class-warnings").textContent = warnings;
     $("class-warnings").hidden = !warnings;
-    const active = marks > 0 || this.viewer.tool === "mark";
+    const active = marks > 0 || accuracy || this.viewer.tool === "mark";
     $("show-classes-row").hidden = !active;
     const shown = active && $("show-classes").checked && colours.length;
     this.viewer.set("classColours", shown ? colours.slice(0, classes.length) : null);
@@ -229,6 +230,23 @@ export class ClassPanel {
       saveAs(await api.blob("api/classes/file"), "classes.json");
       say("Saved classes.json. nucseg segment --classes classes.json applies it.");
     });
+  }
+
+  // Take the classes of a file that was saved before, in place of these and their marks.
+  async loadFile() {
+    const [file] = $("class-load").files;
+    $("class-load").value = "";
+    if (!file) return;
+    const marks = this.state.classes.reduce((sum, each) => sum + each.marks, 0);
+    if (marks && !window.confirm(`Load other classes, and take ${marks} marks away?`)) return;
+    const text = await file.text();
+    const before = this.state;
+    await this.ask(() => api.post("api/classes/file", { json: { image: this.image, name: file.name, text } }));
+    if (this.state !== before) {
+      this.showList();
+      this.show();
+      say(`Loaded the classes of ${file.name}.`);
+    }
   }
 
   takesKey(key) {
