@@ -1,3 +1,5 @@
+import re
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -9,8 +11,12 @@ import pytest
 from nucseg.errors import InputError
 from nucseg.export.report import ReportImage, thumbnail, write_report
 from nucseg.export.report_batch import Evenly
+from nucseg.figures.histogram import histogram_svg
+from nucseg.figures.html import shortened
 
 sys.path.append(str(Path(__file__).parent))
+import itertools
+
 from report_page import Page
 
 JPEG = cv2.imencode(".jpg", np.full((8, 8, 3), 90, np.uint8))[1].tobytes()
@@ -55,17 +61,20 @@ def test_a_batch_is_counted_listed_and_shown(tmp_path: Path):
         ["bad.png", "failed", "", "", "… is odd. Mend it."],
         ["b.png", "ok", "1", "50", "Out of focus: it is."],
     ]
-    assert page.rows("Counts of each folder")[1] == ["in", "4", "3", "1", "1", "1", "2"]
+    assert page.rows("Counts of each folder")[1] == [
+        "in", "4", "3", "1", "0.5 to 1.5", "50", "50 to 50", "1", "1", "2"
+    ]  # fmt: skip
 
 
 def test_counts_of_each_folder(tmp_path: Path):
     other = [replace(OK, path=f"plate/{name}.png", nuclei=1500) for name in "xyz"]
     page = page_of(tmp_path, OK, FAILED, *other)
     assert page.rows("Counts of each folder") == [
-        ["Folder", "Images", "Nuclei", "Per image", "Failed", "Empty", "To look at"],
-        ["in", "2", "2", "2", "1", "0", "0"],
-        ["plate", "3", "4,500", "1,500", "0", "0", "0"],
-    ]
+        ["Folder", "Images", "Nuclei", "Per image", "Half of them",
+         "Area (pixels)", "Half of them", "Failed", "Empty", "To look at"],
+        ["in", "2", "2", "2", "2 to 2", "50", "50 to 50", "1", "0", "0"],
+        ["plate", "3", "4,500", "1,500", "1,500 to 1,500", "50", "50 to 50", "0", "0", "0"],
+    ]  # fmt: skip
     # The script sorts by the number, not by how it is written.
     assert "4500" in page.attributes("td", "data-value")
 
@@ -90,7 +99,8 @@ def test_names_are_shown_as_they_are_and_do_nothing(name: str, tmp_path: Path):
     page = page_of(tmp_path, image, failed, Command=name)
     last = name.rsplit("/", 1)[-1]
     assert page.texts("dd") == [name.strip()]
-    assert f"{last} ({name})" in page.texts("strong")
+    assert shortened(f"{last} ({name})") in page.texts("strong")
+    assert f"{last} ({name})" in page.attributes("strong", "title")
     assert page.attributes("img", "alt") == [f"{last} ({name}): 2 nuclei outlined"]
     assert page.rows("Counts of each image")[1][:2] == [path, name]
     assert page.texts("span", "warning") == [f"It is {name}."]
@@ -208,6 +218,64 @@ def test_any_intensities_give_a_histogram(values: list[float], tmp_path: Path):
     said = bars(page_of(tmp_path, image))
     counted = [int(text.split(": ")[1].split()[0]) for text in said]
     assert sum(counted) == len(values) + 2  # and two of the areas
+
+
+def test_intensities_of_each_depth_have_a_histogram_of_their_own(tmp_path: Path):
+    deep = replace(OK, depth="16 bits", intensities=np.array([9000.0, 30000.0]))
+    page = page_of(tmp_path, replace(OK, depth="8 bits"), deep)
+    svgs = page.attributes("svg", "aria-label")
+    assert [each for each in svgs if "intensity" in each] == [
+        "Histogram of mean intensity of a nucleus (16 bits)",
+        "Histogram of mean intensity of a nucleus (8 bits)",
+    ]
+
+
+@pytest.mark.parametrize("high", [1.1e5, 9.7e6, 1.23e8])
+def test_numbers_of_an_axis_do_not_run_into_each_other(high: float):
+    svg = histogram_svg(np.linspace(0.9 * high, high, 50), "intensity")
+    placed = re.findall(r'<text x="([\d.]+)" y="2\d\d" text-anchor="middle">([\d,.]+)<', svg)
+    assert placed
+    ends = [(float(x) - 3.6 * len(text), float(x) + 3.6 * len(text)) for x, text in placed]
+    assert all(end <= start for (_, end), (start, _) in itertools.pairwise(ends))
+
+
+def test_outlines_of_large_nuclei_are_thick_and_those_of_small_ones_thin():
+    def share(radius: int) -> float:
+        rows, columns = np.mgrid[:320, :320]
+        labels = ((rows - 160) ** 2 + (columns - 160) ** 2 < radius**2).astype(np.int32)
+        image = np.full((320, 320), 255, np.uint8)
+        picture = cv2.imdecode(np.frombuffer(thumbnail(image, labels), np.uint8), 1)
+        coloured = np.ptp(picture.astype(int), axis=2) > 40
+        return np.count_nonzero(coloured) / (2 * np.pi * radius)
+
+    assert share(40) > 1.5 * share(5)
+
+
+def test_images_are_filtered_by_score_and_remarks(tmp_path: Path):
+    playwright = pytest.importorskip("playwright.sync_api")
+    found = map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))
+    chromium = next(filter(None, found), None)
+    if chromium is None:
+        pytest.skip("needs Chromium")
+    low = replace(OK, path="in/low.png", median_score=0.5, warnings=["Low."], low_confidence=True)
+    page_of(tmp_path, replace(OK, median_score=0.9), low, FAILED)
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page = browser.new_page()
+        page.goto((tmp_path / "report.html").as_uri())
+
+        def shown() -> list[str]:
+            rows = page.locator("#images tbody tr:visible th")
+            return rows.all_inner_texts()
+
+        assert shown() == ["a.png", "low.png", "bad.png"]
+        page.get_by_label("Only images to look at").check()
+        assert shown() == ["low.png", "bad.png"]
+        page.get_by_label("Only images to look at").uncheck()
+        page.get_by_label("Median score up to").fill("0.7")
+        assert shown() == ["low.png"]
+        assert page.locator(".filters output").inner_text() == "1 of 3 shown"
+        browser.close()
 
 
 def test_of_very_many_nuclei_a_part_is_drawn_and_that_is_said(tmp_path: Path):

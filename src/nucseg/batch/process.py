@@ -13,8 +13,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import cv2
+import numpy as np
 
 from nucseg.batch import records
 from nucseg.batch.inputs import Input
@@ -219,6 +221,7 @@ def _segment(
         "classes": segmentation.predicted.counts() if segmentation.predicted else {},
         "error": "",
         "quality": quality,
+        "depth": _depth(segmentation.image.dtype),
         "pixel_size": source.pixel_size,
         "reading_warnings": [*source.warnings, *doubts],
         "class_warnings": segmentation.predicted.warnings() if segmentation.predicted else [],
@@ -228,6 +231,11 @@ def _segment(
         "fingerprint": fingerprint,
         "formats": job.formats,
     }
+
+
+def _depth(dtype: np.dtype[Any]) -> str:
+    """Say how intensities are written; those of other depths cannot be shown beside them."""
+    return f"{8 * dtype.itemsize} bits" if dtype.kind in "ui" else "decimal numbers"
 
 
 def _more(

@@ -83,6 +83,8 @@ class Outcome:
         Nuclei of each class; empty where they have none.
     candidates : mapping of str to int
         Candidates and flagged nuclei of each name; empty where nobody looked for them.
+    depth : str
+        Of the intensities, such as ``8 bits``; empty where that is not known.
     """
 
     path: str
@@ -97,6 +99,7 @@ class Outcome:
     chosen: Chosen | None = None
     classes: Mapping[str, int] = field(default_factory=dict)
     candidates: Mapping[str, int] = field(default_factory=dict)
+    depth: str = ""
 
     @property
     def median_score(self) -> float | None:
@@ -120,6 +123,7 @@ def outcome_of(image: Input, record: Record) -> Outcome:
         confidence=sureness,
         chosen=Chosen(**record["chosen"]) if "chosen" in record else None,
         classes=record.get("classes", {}),
+        depth=record.get("depth", ""),
         **{key: record[key] for key in _OUTCOME},
     )
 
@@ -328,6 +332,7 @@ def _shown(
             areas=columns.get(_AREA_UM2 if has_size else _AREA, _NONE),
             intensities=mean_of_channels(columns),
             unit="µm²" if has_size else "pixels",
+            depth=outcome.depth,
             median_score=outcome.median_score,
             low_confidence=outcome.low_confidence,
         )

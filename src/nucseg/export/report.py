@@ -29,6 +29,8 @@ __all__ = ["ReportImage", "thumbnail", "write_report"]
 
 # Longer side of a thumbnail, and its quality as JPEG, at which thin outlines are still clear.
 _SIDE, _QUALITY = 320, 80
+# Mean pixels of a nucleus in a thumbnail from which its outline is two pixels wide.
+_THICK_FROM = 150
 # Every so manieth row and column of it tells its brightness.
 _EVERY = 3
 # What a page holds at most, so that a browser opens it at once: rows, and bytes of the pictures of
@@ -81,7 +83,11 @@ def thumbnail(
     if size != numbers.shape:
         method = cv2.INTER_AREA if longer > _SIDE else cv2.INTER_NEAREST
         small = np.asarray(cv2.resize(small, size[::-1], interpolation=method))
-    picture = draw_overlay(small, resize_labels(numbers, size), classes=classes, every=_EVERY)
+    shown = resize_labels(numbers, size)
+    nuclei = len(np.unique(shown)) - 1
+    # Thick outlines are seen better, but would fill small nuclei.
+    thick = nuclei > 0 and bool(np.count_nonzero(shown) >= _THICK_FROM * nuclei)
+    picture = draw_overlay(small, shown, classes=classes, thickness=1 + thick, every=_EVERY)
     _, data = cv2.imencode(".jpg", picture[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
     return data.tobytes()
 
@@ -124,7 +130,7 @@ def write_report(
             _distributions(batch),
             _others(batch),
             *more,
-            _folders(batch.images),
+            _folders(batch),
             _images(batch),
         ]
     title = f"Nuclei in {counted(len(_there(batch.images)), 'image')}"
@@ -271,8 +277,9 @@ def _distributions(batch: Batch) -> str:
         _histogram(kept, f"area of a nucleus ({unit})", f" {unit}", log=True)
         for unit, kept in sorted(batch.areas.items())
     ]
-    if batch.intensities.items:
-        figures.append(_histogram(batch.intensities, "mean intensity of a nucleus", "", log=False))
+    for depth, kept in sorted(batch.intensities.items()):
+        told = f" ({depth})" if depth else ""
+        figures.append(_histogram(kept, f"mean intensity of a nucleus{told}", "", log=False))
     if not figures:
         return ""
     return section(
@@ -290,24 +297,45 @@ def _histogram(kept: Evenly[float], label: str, unit: str, *, log: bool) -> str:
     return f"<figure>{svg}<figcaption>{escape(caption)}</figcaption></figure>"
 
 
-def _folders(images: Sequence[ReportImage]) -> str:
-    folders: defaultdict[str, list[ReportImage]] = defaultdict(list)
-    for image in _there(images):
-        folders[str(PurePath(image.path).parent)].append(image)
-    columns = {"Folder": False} | dict.fromkeys(
-        ("Images", "Nuclei", "Per image", "Failed", "Empty", "To look at"), True
+def _folders(batch: Batch) -> str:
+    folders: defaultdict[str, list[tuple[ReportImage, float | None]]] = defaultdict(list)
+    for image, area in batch.rows:
+        if image.status != "missing":
+            folders[str(PurePath(image.path).parent)].append((image, area))
+    units = sorted({image.unit for image, area in batch.rows if area is not None})
+    heads = ("Images", "Nuclei", "Per image", "Half of them")
+    areas = [head for unit in units for head in (f"Area ({unit})", "Half of them")]
+    columns = [("Folder", False)]
+    columns += [(head, True) for head in (*heads, *areas, "Failed", "Empty", "To look at")]
+    rows, remarks = (
+        [],
+        [
+            paragraph(
+                "Per image and area: the median over the images, of the nuclei found and of their "
+                "median area; half of the images lie in the range beside it."
+            )
+        ],
     )
-    rows, remarks = [], []
     for folder, inside in list(folders.items())[:_ROWS]:
-        status = Counter(image.status for image in inside)
-        nuclei, done = sum(image.nuclei for image in inside), status["ok"] + status["empty"]
-        mean = round(nuclei / done, 1) if done else None
-        wrong = sum(bool(image.remarks) for image in inside)
-        cells = (folder, len(inside), nuclei, mean, status["failed"], status["empty"], wrong)
-        rows.append(("", "", cells))
+        status = Counter(image.status for image, _ in inside)
+        counts = [image.nuclei for image, _ in inside if image.status in ("ok", "empty")]
+        spread = [*_spread(counts)]
+        for unit in units:
+            spread += _spread([a for image, a in inside if a is not None and image.unit == unit])
+        wrong = sum(bool(image.remarks) for image, _ in inside)
+        cells = (folder, len(inside), sum(counts), *spread)
+        rows.append(("", "", (*cells, status["failed"], status["empty"], wrong)))
     if len(folders) > _ROWS:
         remarks.append(paragraph(f"Listed are the first {_ROWS:,} of {len(folders):,} folders."))
     return section("folders", "Folders", *remarks, table("Counts of each folder", columns, rows))
+
+
+def _spread(values: Sequence[float]) -> tuple[float | None, str | None]:
+    """Median of what images have, and the range in which half of them lie."""
+    if not values:
+        return None, None
+    low, median, high = np.percentile(values, (25, 50, 75))
+    return round(float(median), 1), f"{number(low)} to {number(high)}"
 
 
 def _images(batch: Batch) -> str:

@@ -46,6 +46,8 @@ class ReportImage:
         Area and mean intensity of each nucleus.
     unit : {"pixels", "µm²"}
         Of the areas.
+    depth : str
+        Of the intensities, such as ``8 bits``; those of each are shown by themselves.
     median_score : float or None
         Of the nuclei that were found; None where it is not known.
     low_confidence : bool
@@ -63,6 +65,7 @@ class ReportImage:
     areas: Numbers = field(default_factory=lambda: np.zeros(0))
     intensities: Numbers = field(default_factory=lambda: np.zeros(0))
     unit: Literal["pixels", "µm²"] = "pixels"
+    depth: str = ""
     median_score: float | None = None
     low_confidence: bool = False
 
@@ -111,7 +114,7 @@ class Batch:
         self.wrong: Evenly[ReportImage] = Evenly(PICTURES)
         self.others: Evenly[ReportImage] = Evenly(PICTURES)
         self.areas: defaultdict[str, Evenly[float]] = defaultdict(lambda: Evenly(NUCLEI))
-        self.intensities: Evenly[float] = Evenly(NUCLEI)
+        self.intensities: defaultdict[str, Evenly[float]] = defaultdict(lambda: Evenly(NUCLEI))
 
     def add(self, image: ReportImage) -> None:
         """Keep what the page shows of an image."""
@@ -126,7 +129,9 @@ class Batch:
         areas = image.areas[np.isfinite(image.areas) & (image.areas > 0)]
         if areas.size:
             self.areas[image.unit].add(areas.tolist())
-        self.intensities.add(image.intensities[np.isfinite(image.intensities)].tolist())
+        intensities = image.intensities[np.isfinite(image.intensities)]
+        if intensities.size:
+            self.intensities[image.depth].add(intensities.tolist())
         median = float(f"{np.median(areas):.4g}") if areas.size else None
         self.rows.append((replace(small, thumbnail=None), median))
 

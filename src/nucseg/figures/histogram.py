@@ -19,6 +19,8 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 66, 16, 12, 54
 _ACROSS, _UP = _WIDTH - _LEFT - _RIGHT, _HEIGHT - _TOP - _BOTTOM
 _BASE = _TOP + _UP
 _TICKS = 5
+# About the width of a digit.
+_DIGIT = 7.5
 
 
 def histogram_svg(values: Floats, label: str, *, log: bool = False, weight: int = 1) -> str:
@@ -101,12 +103,15 @@ def _across_axis(edges: Floats, log: bool) -> str:
     low, high = float(edges[0]), float(edges[-1])
     ticks = _log_ticks(low, high) if log else [(each, each) for each in _ticks(low, high)]
     parts = [f'<path class="axis" d="M{_LEFT} {_BASE}h{_ACROSS}"/>']
+    free_from = 0.0
     for place, value in ticks:
         x = _LEFT + _ACROSS * (place - low) / (high - low)
-        parts.append(
-            f'<path class="axis" d="M{x:.1f} {_BASE}v5"/>'
-            f'<text x="{x:.1f}" y="{_BASE + 19}" text-anchor="middle">{value:,.10g}</text>'
-        )
+        parts.append(f'<path class="axis" d="M{x:.1f} {_BASE}v5"/>')
+        text = f"{value:,.10g}"
+        # A number that would run into the one before is left out.
+        if x - _DIGIT * len(text) / 2 >= free_from:
+            parts.append(f'<text x="{x:.1f}" y="{_BASE + 19}" text-anchor="middle">{text}</text>')
+            free_from = x + _DIGIT * (len(text) / 2 + 1)
     return "".join(parts)
 
 

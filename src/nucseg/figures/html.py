@@ -31,6 +31,20 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
+def shortened(name: str, most: int = 40) -> str:
+    """Leave out the middle of a long name: its beginning and its end tell it from others.
+
+    Examples
+    --------
+    >>> shortened("short.tif"), shortened("plate_1_well_A01_field_1_channel_2_time_3.tif", 21)
+    ('short.tif', 'plate_1_we…time_3.tif')
+    """
+    if len(name) <= most:
+        return name
+    first = (most - 1) // 2
+    return f"{name[:first]}…{name[len(name) - (most - 1 - first) :]}"
+
+
 def section(name: str, title: str, *pieces: str) -> str:
     """Put pieces under a heading, to which a link ``#name`` leads."""
     return "\n".join([f'<section id="{name}">', f"<h2>{escape(title)}</h2>", *pieces, "</section>"])
@@ -63,7 +77,7 @@ def figure(
     jpeg : bytes or None
         File of the picture; without one, there is only the caption.
     title, text : str
-        First and second line of the caption.
+        First and second line of the caption; the first is shortened in its middle.
     description : str
         What the picture shows, for those who do not see it.
     warnings : sequence of str
@@ -84,13 +98,16 @@ def figure(
     remarks = "".join(f'<span class="warning">{escape(each)}</span>' for each in warnings)
     return (
         f"<li><figure{marked}>{picture}"
-        f"<figcaption><strong>{escape(title)}</strong>{escape(text)}{remarks}</figcaption>"
+        f'<figcaption><strong title="{escape(title)}">{escape(shortened(title))}</strong>'
+        f"{escape(text)}{remarks}</figcaption>"
         "</figure></li>"
     )
 
 
 def table(
-    title: str, columns: Mapping[str, bool], rows: Iterable[tuple[str, str, Sequence[Cell]]]
+    title: str,
+    columns: Mapping[str, bool] | Sequence[tuple[str, bool]],
+    rows: Iterable[tuple[str, str, Sequence[Cell]]],
 ) -> str:
     """Set a table whose first column names its rows.
 
@@ -98,7 +115,7 @@ def table(
     ----------
     title : str
         What it holds, for those who do not see it.
-    columns : mapping of str to bool
+    columns : mapping of str to bool, or pairs of them
         Head of each column, and whether numbers are in it.
     rows : iterable of (kind, link, cells)
         The kind becomes the row's class, the link is where its name leads, if anywhere; None is
@@ -109,11 +126,11 @@ def table(
     str
         In a frame that scrolls, by keyboard too, where the table is larger than the window.
     """
+    named = [*columns.items()] if isinstance(columns, Mapping) else columns
     heads = "".join(
-        f'<th scope="col"{_NUMERIC * numbers}>{escape(head)}</th>'
-        for head, numbers in columns.items()
+        f'<th scope="col"{_NUMERIC * numbers}>{escape(head)}</th>' for head, numbers in named
     )
-    kinds = [*columns.values()][1:]
+    kinds = [numbers for _, numbers in named[1:]]
     lines = [
         f'<div class="scroll" role="region" tabindex="0" aria-label="{escape(title)}">',
         f"<table>\n<thead><tr>{heads}</tr></thead>\n<tbody>",
