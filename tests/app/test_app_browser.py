@@ -292,6 +292,74 @@ def test_editing_and_undoing(page):
     count(page, 3)
 
 
+def test_splitting_and_merging_painting_and_erasing(page):
+    opened(page)
+    page.keyboard.press("s")
+    drag(page, (26, 10), (26, 22))
+    count(page, 4)
+    page.keyboard.press("m")
+    drag(page, (22, 16), (30, 16))
+    count(page, 3)
+    expect(page.locator("#status")).to_contain_text("Joined")
+    page.keyboard.press("v")
+    click(page, 6, 5)
+    expect(page.locator("#status")).to_contain_text("49 pixels")
+    page.fill("#radius", "2")
+    page.keyboard.press("Tab")
+    page.keyboard.press("b")
+    expect(page.locator("#canvas")).to_have_attribute("data-tool", "brush")
+    drag(page, (6, 5), (12, 5))
+    expect(page.locator("#status")).to_contain_text("Painted")
+    page.get_by_role("button", name="Erase").click()
+    drag(page, (12, 5), (10, 5))
+    expect(page.locator("#status")).to_contain_text("Erased")
+    count(page, 3)
+
+
+def test_letters_work_wherever_the_focus_is_but_in_fields(page):
+    opened(page)
+    page.locator("#show-dropped").focus()
+    page.keyboard.press("d")
+    expect(page.locator("#canvas")).to_have_attribute("data-tool", "draw")
+    page.locator("#min-area-number").focus()
+    page.keyboard.press("s")
+    expect(page.locator("#canvas")).to_have_attribute("data-tool", "draw")
+
+
+def test_doubtful_nuclei_come_by_their_scores(page):
+    opened(page)
+    scores = []
+    for _ in range(3):
+        page.get_by_role("button", name="Next doubtful").click()
+        cell = page.locator("#table tr[aria-selected=true] td").nth(1)
+        scores.append(float(cell.inner_text()))
+    assert scores == sorted(scores)
+    page.keyboard.press("l")
+    expect(cell).to_have_text(re.compile(f"^{scores[0]:g}"))
+
+
+def test_a_message_goes_with_its_tab_and_long_names_keep_their_ends(page):
+    opened(page)
+    page.get_by_role("button", name="Split").click()
+    drag(page, (12, 2), (16, 6))
+    expect(page.get_by_role("alert")).to_contain_text("crosses no nucleus")
+    page.get_by_role("tab", name="Batch").click()
+    expect(page.get_by_role("alert")).not_to_contain_text("crosses no nucleus")
+    page.get_by_role("tab", name="Images").click()
+    name = "plate_0001_well_A01_field_1_channel_DAPI_time_0001.png"
+    page.set_input_files(
+        "#files", {"name": name, "mimeType": "image/png", "buffer": png(nuclei_image())}
+    )
+    item = page.locator("#images li").nth(1)
+    expect(item.locator(".number")).to_have_text("3")
+    list_box, end, number = (
+        page.locator(each).bounding_box()
+        for each in ("#images", "#images li:nth-child(2) .end", "#images li:nth-child(2) .number")
+    )
+    assert end["x"] + end["width"] <= number["x"] + 1
+    assert number["x"] + number["width"] <= list_box["x"] + list_box["width"]
+
+
 def test_a_line_that_divides_nothing_is_told(page):
     opened(page)
     page.get_by_role("button", name="Split").click()

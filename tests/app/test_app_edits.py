@@ -3,7 +3,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nucseg.app.edits import Change, draw_nucleus, remove_nucleus, split_nucleus
+from nucseg.app.edits import (
+    Change,
+    brush_nucleus,
+    draw_nucleus,
+    erase_from_nucleus,
+    merge_nuclei,
+    remove_nucleus,
+    split_nucleus,
+)
 from nucseg.errors import InputError
 
 
@@ -117,3 +125,82 @@ def test_lines_that_divide_nothing(line, message):
 
 def test_a_line_from_far_away_is_no_long_way():
     assert split_nucleus(two(), [(3.5, -1e9), (3.5, 4.8), (3.5, 5)], 3).added == [3, 4]
+
+
+def apart(gap: int) -> np.ndarray:
+    """Two nuclei beside each other, with a gap between."""
+    labels = np.zeros((8, 20), np.int32)
+    labels[2:6, 1:6] = 1
+    labels[2:6, 6 + gap : 11 + gap] = 2
+    return labels
+
+
+@pytest.mark.parametrize("gap", [0, 1, 2])
+def test_a_line_joins_the_nuclei_that_it_crosses(gap: int):
+    labels = apart(gap)
+    change = merge_nuclei(labels, [(2, 4), (12, 4)], 3)
+    after = applied(labels, change)
+    assert (change.removed, change.added) == ([1, 2], [3])
+    assert (after[2:6, 1 : 11 + gap] == 3).all()
+    assert np.count_nonzero(after) == 4 * (10 + gap)
+
+
+def test_joining_takes_nothing_from_a_third_nucleus():
+    labels = apart(2)
+    labels[3, 6] = 4
+    after = applied(labels, merge_nuclei(labels, [(2, 2.5), (12, 2.5)], 5))
+    assert after[3, 6] == 4
+
+
+@pytest.mark.parametrize(
+    ("gap", "line", "message"),
+    [
+        (0, [(2, 4), (4, 4)], "crosses 1 nuclei"),
+        (0, [(2, 0), (9, 0)], "crosses 0 nuclei"),
+        (5, [(2, 4), (15, 4)], "lie apart"),
+        (0, [(2, 4)], "two places or more"),
+    ],
+)
+def test_lines_that_join_nothing(gap, line, message):
+    with pytest.raises(InputError, match=message):
+        merge_nuclei(apart(gap), line, 3)
+
+
+def test_a_brush_adds_to_a_nucleus_and_leaves_the_others():
+    labels = apart(2)
+    change = brush_nucleus(labels, [(4, 4), (9, 4)], 2, 1, 3)
+    after = applied(labels, change)
+    assert (change.removed, change.added) == ([1], [3])
+    assert (after[2:6, 6:8] == 3).all()
+    assert ((after == 2) == (labels == 2)).all()
+    assert ((after == 3) >= (labels == 1)).all()
+
+
+def test_a_brush_adds_only_what_hangs_together():
+    labels = apart(9)
+    with pytest.raises(InputError, match="adds nothing"):
+        brush_nucleus(labels, [(11, 4), (12, 4)], 1, 1, 3)
+
+
+def test_an_eraser_takes_from_a_nucleus_and_no_other():
+    labels = apart(0)
+    after = applied(labels, erase_from_nucleus(labels, [(5.5, 0), (5.5, 8)], 0.5, 1, 3))
+    assert np.count_nonzero(after == 3) == 16
+    assert ((after == 2) == (labels == 2)).all()
+
+
+def test_an_eraser_keeps_the_largest_piece_or_nothing():
+    labels = apart(5)
+    change = erase_from_nucleus(labels, [(2.5, 0), (2.5, 8)], 0.5, 1, 3)
+    assert np.count_nonzero(applied(labels, change) == 3) == 12
+    gone = erase_from_nucleus(labels, [(1, 4), (6, 4)], 9, 1, 3)
+    assert (gone.removed, gone.added) == ([1], [])
+
+
+@pytest.mark.parametrize("change", [brush_nucleus, erase_from_nucleus])
+@pytest.mark.parametrize("number", [0, 7])
+def test_painting_needs_a_nucleus(change, number: int):
+    with pytest.raises(InputError, match="Select the nucleus"):
+        change(apart(0), [(4, 4)], 2, number, 3)
+    with pytest.raises(InputError, match="nothing"):
+        change(apart(9), [(-50, 4)], 2, 1, 3)

@@ -112,20 +112,24 @@ class Document:
 
     def edit(
         self,
-        kind: Literal["delete", "draw", "split"],
+        kind: Literal["delete", "draw", "split", "merge", "brush", "erase"],
         *,
         number: int = 0,
         points: Points = (),
+        radius: float = 0,
     ) -> Step:
         """Change the nuclei by hand.
 
         Parameters
         ----------
-        kind : {"delete", "draw", "split"}
+        kind : {"delete", "draw", "split", "merge", "brush", "erase"}
         number : int
-            Nucleus to delete.
+            Nucleus to delete, to add to with the brush, or to take off.
         points : sequence of (x, y)
-            Outline to draw, or line to split along, see `nucseg.app.edits`.
+            Outline to draw, line to split along or through nuclei to join, or places of a brush,
+            see `nucseg.app.edits`.
+        radius : float
+            Of the brush, in pixels.
 
         Raises
         ------
@@ -137,8 +141,14 @@ class Document:
             change = edits.remove_nucleus(labels, number)
         elif kind == "draw":
             change = edits.draw_nucleus(labels, points, self._next)
-        else:
+        elif kind == "split":
             change = edits.split_nucleus(labels, points, self._next)
+        elif kind == "merge":
+            change = edits.merge_nuclei(labels, points, self._next)
+        elif kind == "brush":
+            change = edits.brush_nucleus(labels, points, radius, number, self._next)
+        else:
+            change = edits.erase_from_nucleus(labels, points, radius, number, self._next)
         step = Step(change, self._rows(change.removed), self._measure(change))
         self._next += len(change.added)
         self._apply(step)

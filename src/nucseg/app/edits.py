@@ -1,4 +1,4 @@
-"""Changes of a label image by hand: a nucleus drawn, divided or taken away.
+"""Changes of a label image by hand: nuclei drawn, divided, joined, painted or taken away.
 
 Each function tells what would change, as the pixels of a window before and after, so that it can
 be done, undone and done again.
@@ -194,6 +194,140 @@ def split_nucleus(labels: Labels, line: Points, number: int) -> Change:
     return Change(row, column, before, np.where(nucleus, seeds[tuple(nearest)], before))
 
 
+def merge_nuclei(labels: Labels, line: Points, number: int) -> Change:
+    """Join the nuclei that a drawn line crosses.
+
+    Parameters
+    ----------
+    labels : ndarray, shape (H, W), int32
+    line : sequence of (x, y)
+        Places that it goes through, as for `draw_nucleus`.
+    number : int
+        For the one that they become.
+
+    Returns
+    -------
+    Change
+        Gaps of up to two pixels between them are closed.
+
+    Raises
+    ------
+    InputError
+        The line has fewer than two places, crosses fewer than two nuclei, or these lie apart.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> merge_nuclei(np.array([[1, 1, 2, 0, 3]], np.int32), [(0.5, 0.5), (2.5, 0.5)], 4).after
+    array([[4, 4, 4]], dtype=int32)
+    """
+    rows, columns = _line_pixels(line, labels.shape)
+    crossed = np.unique(labels[rows, columns])
+    crossed = crossed[crossed > 0]
+    if len(crossed) < 2:
+        raise InputError(
+            f"The line crosses {len(crossed)} nuclei. Draw it through two or more to join them."
+        )
+    window, before = _window(labels, np.isin(labels, crossed))
+    joined = np.isin(before, crossed)
+    padded = np.pad(joined, 1)
+    closed = ndimage.binary_closing(padded, np.ones((3, 3)))[1:-1, 1:-1]
+    joined |= closed & (before == 0)
+    if ndimage.label(joined, np.ones((3, 3)))[1] > 1:
+        raise InputError("The nuclei that the line crosses lie apart. Join those that touch.")
+    return Change(*_corner(window), before, np.where(joined, number, before))
+
+
+def brush_nucleus(labels: Labels, stroke: Points, radius: float, old: int, number: int) -> Change:
+    """Add what a brush goes over to a nucleus, where no other nucleus is.
+
+    Parameters
+    ----------
+    labels : ndarray, shape (H, W), int32
+    stroke : sequence of (x, y)
+        Places that the brush goes through, as for `draw_nucleus`.
+    radius : float
+        Of the brush, in pixels.
+    old, number : int
+        Number of the nucleus, and the one that it gets.
+
+    Returns
+    -------
+    Change
+        Only what hangs together with the nucleus is added.
+
+    Raises
+    ------
+    InputError
+        There is no such nucleus, or the brush does not touch it.
+    """
+    nucleus, brushed = _nucleus(labels, old), _stroke(labels.shape, stroke, radius)
+    grown = nucleus | (brushed & (labels == 0))
+    pieces, _ = ndimage.label(grown, np.ones((3, 3)))
+    grown &= np.isin(pieces, np.unique(pieces[nucleus]))
+    if grown.sum() == nucleus.sum():
+        raise InputError("The brush adds nothing. Begin in the nucleus, and paint over its edge.")
+    window, before = _window(labels, grown)
+    return Change(*_corner(window), before, np.where(grown[window], number, before))
+
+
+def erase_from_nucleus(
+    labels: Labels, stroke: Points, radius: float, old: int, number: int
+) -> Change:
+    """Take what an eraser goes over from a nucleus.
+
+    Parameters
+    ----------
+    labels : ndarray, shape (H, W), int32
+    stroke, radius, old, number
+        As for `brush_nucleus`.
+
+    Returns
+    -------
+    Change
+        Of several pieces that are left the largest is kept; without any the nucleus is gone.
+
+    Raises
+    ------
+    InputError
+        There is no such nucleus, or the eraser does not touch it.
+    """
+    nucleus = _nucleus(labels, old)
+    rest = nucleus & ~_stroke(labels.shape, stroke, radius)
+    if rest.sum() == nucleus.sum():
+        raise InputError("The eraser takes nothing off. Move it over the nucleus that is selected.")
+    pieces, count = ndimage.label(rest)
+    if count:
+        rest = pieces == np.bincount(pieces.ravel())[1:].argmax() + 1
+    window, before = _window(labels, nucleus)
+    left = np.where(before == old, 0, before)
+    return Change(*_corner(window), before, np.where(rest[window], number, left))
+
+
+def _nucleus(labels: Labels, number: int) -> npt.NDArray[np.bool_]:
+    nucleus = np.asarray(labels == number)
+    if number < 1 or not nucleus.any():
+        raise InputError("Select the nucleus to change first.")
+    return nucleus
+
+
+def _stroke(shape: tuple[int, ...], stroke: Points, radius: float) -> npt.NDArray[np.bool_]:
+    """Pixels whose centre is no farther than the radius from a line of pixels."""
+    rows, columns = _line_pixels([*stroke, *stroke[-1:]], shape)
+    away = np.ones(shape, bool)
+    away[rows, columns] = False
+    if away.all():
+        return ~away
+    return np.asarray(ndimage.distance_transform_edt(away) <= radius)
+
+
+def _window(labels: Labels, here: npt.NDArray[np.bool_]) -> tuple[tuple[slice, slice], Labels]:
+    """Window around some pixels, and its labels."""
+    rows, columns = np.flatnonzero(here.any(axis=1)), np.flatnonzero(here.any(axis=0))
+    window = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+    return window, np.array(labels[window])
+
+
 def _large_pieces(nucleus: npt.NDArray[np.bool_]) -> int:
     pieces, _ = ndimage.label(nucleus)
     return int(np.count_nonzero(np.bincount(pieces.ravel())[1:] >= _SPECK))
@@ -204,9 +338,8 @@ def _around(labels: Labels, number: int) -> tuple[int, int, Labels]:
     here = labels == number
     if number < 1 or not here.any():
         raise InputError(f"There is no nucleus {number}. Choose one that is shown.")
-    rows, columns = np.flatnonzero(here.any(axis=1)), np.flatnonzero(here.any(axis=0))
-    window = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
-    return *_corner(window), np.array(labels[window])
+    window, before = _window(labels, here)
+    return *_corner(window), before
 
 
 def _corner(window: tuple[slice, slice]) -> tuple[int, int]:

@@ -94,7 +94,9 @@ def edit(image: OwnImage, wanted: Edit) -> dict[str, Any]:
     """Change nuclei by hand."""
     with image.lock:
         document = _document(image)
-        step = document.edit(wanted.kind, number=wanted.number, points=wanted.points)
+        step = document.edit(
+            wanted.kind, number=wanted.number, points=wanted.points, radius=wanted.radius
+        )
         return of_step(document, step)
 
 

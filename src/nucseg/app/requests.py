@@ -13,7 +13,11 @@ Path2D = Annotated[list[tuple[Coordinate, Coordinate]], Field(max_length=100_000
 Formats = Annotated[tuple[str, ...], Field(max_length=20)]
 
 
-class NetworkRun(Reading):
+class Request(Frozen, defer_build=False):
+    """What a page asks for, built with the application: FastAPI asks for all of it at once."""
+
+
+class NetworkRun(Reading, defer_build=False):
     """How the network is run: choices that need it again."""
 
     tta: bool = Field(False, description="Average over turned and mirrored images.")
@@ -26,15 +30,16 @@ class ImageRun(NetworkRun):
     plane: str = Field("", max_length=200, description="Which; the first where empty.")
 
 
-class Edit(Frozen):
+class Edit(Request):
     """A change by hand, see `nucseg.app.document.Document.edit`."""
 
-    kind: Literal["delete", "draw", "split"]
+    kind: Literal["delete", "draw", "split", "merge", "brush", "erase"]
     number: int = Field(0, ge=0, le=2**31 - 1)
     points: Path2D = Field(default_factory=list)
+    radius: float = Field(0, ge=0, le=500, description="Of a brush, in pixels.")
 
 
-class Chosen(Frozen):
+class Chosen(Request):
     """Filters, and where results are to be saved, the formats and the size of a pixel."""
 
     filters: Filtering
@@ -44,7 +49,7 @@ class Chosen(Frozen):
     )
 
 
-class Wanted(Frozen):
+class Wanted(Request):
     """An image of which results are wanted."""
 
     image: str = Field(max_length=100)
@@ -52,21 +57,21 @@ class Wanted(Frozen):
     pixel_size: float | None = Field(None, ge=PIXEL_SIZES[0], le=PIXEL_SIZES[1])
 
 
-class Download(Frozen):
+class Download(Request):
     """Results of images, as a zip file."""
 
     images: Annotated[list[Wanted], Field(min_length=1, max_length=10_000)]
     formats: Formats
 
 
-class NamedClass(Frozen):
+class NamedClass(Request):
     """A class of nuclei."""
 
     id: int = Field(ge=1, le=2**31 - 1)
     name: str = Field(max_length=200)
 
 
-class ShownImage(Frozen):
+class ShownImage(Request):
     """The image whose nuclei the page shows; none where empty."""
 
     image: str = Field("", max_length=100)
@@ -92,7 +97,7 @@ class NucleusMark(ShownImage):
     kind: int | None = Field(None, description="Id of the class; none takes the mark away.")
 
 
-class NextNucleus(Frozen):
+class NextNucleus(Request):
     """A wish for an uncertain nucleus, but not for one that was shown already."""
 
     filters: Filtering

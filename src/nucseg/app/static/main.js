@@ -27,7 +27,7 @@ const viewer = new Viewer($("canvas"), {
     select(label);
     if (viewer.tool === "mark" && label) classes.mark(label);
   },
-  onLine: (tool, points) => change({ kind: tool, points }),
+  onLine: (tool, points) => change({ kind: tool, points, number: viewer.selected, radius: viewer.radius }),
   onZoom: (scale) => {
     $("zoom").textContent = `${number(scale * 100, scale < 0.1 ? 2 : 3)}%`;
   },
@@ -209,6 +209,7 @@ function showMarks() {
   const nuclei = current?.labels && current.nuclei;
   const label = nuclei && nuclei.has(viewer.selected) ? viewer.selected : 0;
   $("delete").disabled = !label;
+  $("doubtful").disabled = !nuclei || !nuclei.kept.length;
   $("undo").disabled = !nuclei || !current.canUndo;
   $("redo").disabled = !nuclei || !current.canRedo;
   table.select(label);
@@ -233,7 +234,7 @@ function showList() {
   const rows = [...images.values()].map((entry) => {
     const state = entry.failed ? "failed" : entry.nuclei ? entry.nuclei.kept.length : "…";
     const button = element("button", { type: "button", className: "open", "aria-current": entry === current }, 
-      element("span", { className: "name", textContent: entry.info.name, title: entry.info.name }),
+      nameInList(entry.info.name),
       element("span", { className: "number", textContent: state }));
     button.addEventListener("click", () => open(entry));
     const close = element("button", { type: "button", textContent: "×", "aria-label": `Remove ${entry.info.name}` });
@@ -246,6 +247,13 @@ function showList() {
   if (place >= 0) $("images").querySelectorAll("button")[place]?.focus();
   $("no-images").hidden = images.size > 0;
   $("canvas-empty").textContent = current?.failed ? `${current.info.name} could not be segmented.` : "Drop an image, or try a sample.";
+}
+
+// Names of a plate often differ at their end, so that the middle is left out where there is no room.
+function nameInList(name) {
+  const end = name.length > 20 ? 12 : 0;
+  const parts = [["start", name.slice(0, name.length - end)], ["end", name.slice(name.length - end)]];
+  return element("span", { className: "name", title: name }, ...parts.map(([className, textContent]) => element("span", { className, textContent })));
 }
 
 async function forget(entry) {
@@ -297,7 +305,7 @@ function change(wanted) {
     viewer.selected = wanted.kind === "delete" ? 0 : (step.columns.label[0] ?? 0);
     viewer.hovered = 0;
     refresh();
-    const done = { delete: "Deleted.", draw: "Added a nucleus.", split: `Divided into ${step.columns.label.length}.` }[wanted.kind];
+    const done = { delete: "Deleted.", draw: "Added a nucleus.", split: `Divided into ${step.columns.label.length}.`, merge: "Joined.", brush: "Painted.", erase: "Erased." }[wanted.kind];
     await classes.load();
     say(`${done ?? (wanted.way === "undo" ? "Undone." : "Done again.")} ${counted(entry.nuclei.kept.length)}.`);
   }));
@@ -347,7 +355,7 @@ function chooseTool(name) {
   for (const button of document.querySelectorAll("[data-tool]")) {
     if (button.tagName === "BUTTON") button.setAttribute("aria-pressed", button.dataset.tool === name);
   }
-  say({ select: "Click a nucleus to select it.", draw: "Draw the outline of a nucleus.", split: "Draw a line across a nucleus.", mark: "Click nuclei of the chosen class." }[name]);
+  say({ select: "Click a nucleus to select it.", draw: "Draw the outline of a nucleus.", split: "Draw a line across a nucleus.", merge: "Draw a line through the nuclei to join.", brush: "Paint over the edge of the selected nucleus.", erase: "Move over what is too much of the selected nucleus.", mark: "Click nuclei of the chosen class." }[name]);
   classes.chosenTool(name);
 }
 
@@ -361,14 +369,29 @@ function onKey(event) {
   else if (control && key === "y") change({ way: "redo" });
   else if (control || event.altKey) return;
   else if (event.key === "Delete" || event.key === "Backspace") deleteSelected();
-  else if (event.target !== $("canvas")) return;
-  else if (key === "d") chooseTool("draw");
-  else if (key === "s") chooseTool("split");
-  else if (key === "v" || key === "escape") chooseTool("select");
+  else if (key === "enter" && event.target !== $("canvas")) return;
+  else if (TOOL_KEYS[key]) chooseTool(TOOL_KEYS[key]);
+  else if (key === "l") nextDoubtful();
+  else if (["+", "=", "-", "0"].includes(key)) viewer.key(event);
   else if (classes.takesKey(key)) classes.key(key);
   else if (key === "n" || key === "p") select(neighbour(key === "n" ? 1 : -1), { reveal: true });
   else return;
   event.preventDefault();
+}
+
+const TOOL_KEYS = { v: "select", escape: "select", d: "draw", s: "split", m: "merge", b: "brush", e: "erase" };
+
+// Show the nuclei one by one, those with the lowest scores first.
+function nextDoubtful() {
+  const nuclei = current?.labels && current.nuclei;
+  if (!nuclei?.kept.length) return;
+  const { label, score } = nuclei.columns;
+  const found = nuclei.kept.filter((row) => !nuclei.byHand(label[row]));
+  const order = found.sort((a, b) => score[a] - score[b]).map((row) => label[row]);
+  if (!order.length) return;
+  const next = order[(order.indexOf(viewer.selected) + 1) % order.length];
+  select(next);
+  viewer.closeUp(next);
 }
 
 const neighbour = (steps) => table.neighbour(steps);
@@ -378,6 +401,10 @@ function setUp() {
   takeFiles($("view"), [], addFiles);
   for (const button of document.querySelectorAll("button[data-tool]")) button.addEventListener("click", () => chooseTool(button.dataset.tool));
   $("delete").addEventListener("click", deleteSelected);
+  $("doubtful").addEventListener("click", nextDoubtful);
+  $("radius").addEventListener("input", () => {
+    viewer.radius = Math.min(Math.max($("radius").valueAsNumber || 4, 1), 200);
+  });
   $("undo").addEventListener("click", () => change({ way: "undo" }));
   $("redo").addEventListener("click", () => change({ way: "redo" }));
   $("zoom-in").addEventListener("click", () => viewer.zoom(1.5));

@@ -1,6 +1,6 @@
 // Tabs, and the choice between light and dark.
 
-import { $ } from "./page.js";
+import { $, clearErrors } from "./page.js";
 
 const KEY = "nucseg-theme";
 
@@ -13,6 +13,8 @@ export function setUpTabs() {
       tab.tabIndex = on ? 0 : -1;
       $(tab.getAttribute("aria-controls")).hidden = !on;
     }
+    // What went wrong on one tab says nothing on the other.
+    clearErrors();
   };
   for (const [place, tab] of tabs.entries()) {
     tab.addEventListener("click", () => choose(tab));

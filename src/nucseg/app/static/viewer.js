@@ -8,7 +8,7 @@ const PAN = 60;
 // Pointers that moved less than this have clicked.
 const CLICK = 5;
 // Tools that draw lines.
-const DRAWS = ["draw", "split"];
+const DRAWS = ["draw", "split", "merge", "brush", "erase"];
 // Share of the view that a nucleus takes at least when it is looked at closely.
 const CLOSE_UP = 0.12;
 // Of nuclei without a class, on dark and on bright images.
@@ -23,6 +23,8 @@ export class Viewer {
     this.selected = this.hovered = 0;
     this.outlines = true;
     this.dropped = false;
+    // Of the brush, in pixels of the image.
+    this.radius = 4;
     this.colour = "auto";
     // Colours of the classes; none while there are no classes to show.
     this.classColours = null;
@@ -285,7 +287,13 @@ export class Viewer {
     context.beginPath();
     for (const [x, y] of this.line) context.lineTo(x, y);
     if (this.tool === "draw") context.closePath();
-    context.lineJoin = "round";
+    context.lineJoin = context.lineCap = "round";
+    if (this.tool === "brush" || this.tool === "erase") {
+      context.strokeStyle = this.tool === "brush" ? "rgb(86 180 233 / 55%)" : "rgb(213 94 0 / 55%)";
+      context.lineWidth = 2 * this.radius;
+      context.stroke();
+      return;
+    }
     for (const [colour, width] of [["#000", 4.5], ["#fff", 2]]) {
       context.strokeStyle = colour;
       context.lineWidth = (width * this.ratio) / place.scale;
