@@ -251,7 +251,7 @@ function showList() {
 
 // Names of a plate often differ at their end, so that the middle is left out where there is no room.
 function nameInList(name) {
-  const end = name.length > 20 ? 12 : 0;
+  const end = name.length > 18 ? 9 : 0;
   const parts = [["start", name.slice(0, name.length - end)], ["end", name.slice(name.length - end)]];
   return element("span", { className: "name", title: name }, ...parts.map(([className, textContent]) => element("span", { className, textContent })));
 }
