@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from nucseg.app.server import STATIC, create_app
 from nucseg.cli.main import app as command_line
 from nucseg.config import App
+from nucseg.datasets.reading import open_dataset
 from nucseg.export import FORMATS
 from nucseg.inference.segmenter import Model
 
@@ -140,6 +141,21 @@ def test_edits_that_cannot_be_done(browser: Browser, edit: dict, message: str):
     assert reply.status_code == 422
     assert message in reply.json()["error"]
     assert browser.post(f"{place}/history/undo").status_code == 422
+
+
+def test_corrections_become_training_data(browser: Browser, tmp_path: Path):
+    images = [browser.open(f"{name}.png")["image"]["id"] for name in "ab"]
+    browser.post(f"/api/images/{images[0]}/edits", json={"kind": "delete", "number": 1})
+    wanted = [{"image": image, "filters": OWN} for image in images]
+    json = {"images": wanted, "formats": ["labels"], "to_train": True}
+    reply = browser.post("/api/results", json=json)
+    zipfile.ZipFile(io.BytesIO(reply.content)).extractall(tmp_path)
+    dataset = open_dataset(tmp_path / "training")
+    assert dataset.image_ids == ("a", "b")
+    assert [dataset.read(name).labels.max() for name in "ab"] == [2, 3]
+    assert (dataset.read("b").pixels[..., 0] == nuclei_image()).all()
+    plain = browser.post("/api/results", json={**json, "to_train": False})
+    assert not [n for n in zipfile.ZipFile(io.BytesIO(plain.content)).namelist() if "train" in n]
 
 
 def test_results_hold_all_that_segment_writes(browser: Browser):

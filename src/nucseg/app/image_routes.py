@@ -147,7 +147,8 @@ def results(wanted: Download, engine: SharedEngine, session: OwnSession) -> File
     try:
         classifier, _ = session.marking.classifier(session.images)
         card = engine.model.card
-        write_results(path, pairs, wanted.formats, card, session.share, classifier)
+        share, to_train = session.share, wanted.to_train
+        write_results(path, pairs, wanted.formats, card, share, classifier, to_train=to_train)
         session.share.settle(path.parent)
     except BaseException:
         session.delete(path.parent)

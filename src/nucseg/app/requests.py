@@ -62,6 +62,7 @@ class Download(Request):
 
     images: Annotated[list[Wanted], Field(min_length=1, max_length=10_000)]
     formats: Formats
+    to_train: bool = Field(False, description="Images too, in the layout that training reads.")
 
 
 class NamedClass(Request):

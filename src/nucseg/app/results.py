@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import tifffile
 
 from nucseg.app.archive import write_zip
 from nucseg.app.requests import Wanted
@@ -19,9 +23,13 @@ from nucseg.errors import InputError
 from nucseg.export import check_formats, save_formats
 from nucseg.export.run_record import write_run_record
 from nucseg.export.tables import Table, write_table
-from nucseg.files import sha256
+from nucseg.files import sha256, whole_file
 from nucseg.images import PixelSize, Source, open_image
+from nucseg.inference.segmentation import Segmentation
 from nucseg.models.zoo import ModelCard
+
+# Folder of what a network can be trained on.
+TRAINING = "training"
 
 
 def write_results(
@@ -31,6 +39,8 @@ def write_results(
     card: ModelCard,
     share: Share,
     classifier: Classifier | None = None,
+    *,
+    to_train: bool = False,
 ) -> None:
     """Write the nuclei of images, with filters and changes by hand, into a zip file.
 
@@ -46,6 +56,9 @@ def write_results(
         Of the session: what is written is counted for the folder of `path`.
     classifier : Classifier, optional
         Gives nuclei their classes, but for images with another number of channels.
+    to_train : bool
+        Write images and label images into a folder ``training/`` too, as ``nucseg train`` reads
+        them.
 
     Raises
     ------
@@ -66,7 +79,7 @@ def write_results(
             taken.add(f"{name}.x")
             with image.lock:
                 part, row, records[name] = _write_image(
-                    work, name, image, want, formats, classifier
+                    work, name, image, want, formats, classifier, to_train
                 )
             parts.append(part)
             rows.append(row)
@@ -105,6 +118,20 @@ def _source_of(image: OpenImage) -> Source:
     return next(source for source in sources if source.plane == run.plane)
 
 
+def _write_for_training(folder: Path, name: str, nuclei: Segmentation) -> None:
+    """Write an image and its label image under one name into two folders."""
+    pixels, labels = np.asarray(nuclei.image), np.asarray(nuclei.labels)
+    for part, values in (("images", pixels), ("labels", labels)):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+        colours: dict[str, Any] = (
+            {"photometric": "rgb"} if values.ndim == 3 and values.shape[2] in (3, 4) else {}
+        )
+        buffer = io.BytesIO()
+        tifffile.imwrite(buffer, values, compression="zlib", **colours)
+        with whole_file(folder / part / f"{name}.tif") as partial:
+            partial.write_bytes(buffer.getbuffer())
+
+
 def _write_image(
     folder: Path,
     name: str,
@@ -112,6 +139,7 @@ def _write_image(
     want: Wanted,
     formats: Sequence[str],
     classifier: Classifier | None,
+    to_train: bool,
 ) -> tuple[Table, dict[str, Any], dict[str, Any]]:
     """Write the files of an image; returns its parts of the tables and of the record."""
     if image.document is None or image.run is None:
@@ -127,6 +155,8 @@ def _write_image(
         except InputError as error:
             nuclei, without_classes = replace(nuclei, classifier=None), str(error)
     save_formats(nuclei, folder, name, formats)
+    if to_train:
+        _write_for_training(folder / TRAINING, name, nuclei)
     count, plane = nuclei.count, image.run.plane
     first = {"image": [image.path.name] * count, "plane": [plane] * count}
     row = {

@@ -343,9 +343,11 @@ async function download() {
   $("download").disabled = true;
   say("Writing the results …");
   await attempt(async () => {
-    const json = { formats, images: wanted.map((entry) => ({ image: entry.info.id, filters, pixel_size: size })) };
+    const train = $("to-train").checked;
+    const json = { formats, to_train: train, images: wanted.map((entry) => ({ image: entry.info.id, filters, pixel_size: size })) };
     saveAs(await api.blob("api/results", json), "nucseg-results.zip");
-    say(`Saved the results of ${wanted.length === 1 ? wanted[0].info.name : `${wanted.length} images`}.`);
+    const next = train ? " Unpack it and train: nucseg train training -o mine --from nuclei" : "";
+    say(`Saved the results of ${wanted.length === 1 ? wanted[0].info.name : `${wanted.length} images`}.${next}`);
   });
   $("download").disabled = false;
 }
