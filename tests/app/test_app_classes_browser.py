@@ -157,7 +157,7 @@ def test_twenty_clicks_teach_classes_that_a_batch_gets_too(pages, bright_model, 
     expect(later.locator("#table")).to_contain_text("Probability")
     wrong = {"name": "no.json", "mimeType": "application/json", "buffer": b"{}"}
     later.set_input_files("#class-load", wrong)
-    expect(later.locator("#status")).to_contain_text("no.json is no file of classes")
+    expect(later.locator("#errors")).to_contain_text("no.json is no file of classes")
 
     folder = tmp_path / "in"
     folder.mkdir()
