@@ -128,3 +128,14 @@ def test_holm_equals_that_of_statsmodels(p_values):
     with_unknown = holm([np.nan, *p_values])
     assert np.isnan(with_unknown[0])
     np.testing.assert_allclose(with_unknown[1:], theirs)
+
+
+def test_intervals_of_few_units_are_no_narrower_than_those_of_welch():
+    rng = np.random.default_rng(0)
+    for seed in range(20):
+        treated, control = rng.normal(1, 1, 6), rng.normal(0, 1, 12)
+        found = effect(treated, control, seed=seed)
+        expected = stats.ttest_ind(treated, control, equal_var=False).confidence_interval()
+        assert found.low <= expected.low + 1e-12
+        assert found.high >= expected.high - 1e-12
+        assert found.low < found.difference < found.high

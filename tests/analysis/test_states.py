@@ -139,3 +139,13 @@ def test_cut_nuclei_and_debris_count_in_no_share():
     assert candidate_counts(bare, images).empty
     with pytest.raises(InputError, match="need the DNA content"):
         with_phases(bare, images, wanted=True)
+
+
+def test_methods_name_the_flat_field(tmp_path: Path):
+    out = write(tmp_path, *tables(fields=1, each=30))
+    model = {"name": "nuclei", "postprocessing": {"method": "watershed"}}
+    run_json = {"model": model, "versions": {"nucseg": "1"}, "flat_field": [{"images": 12}]}
+    (out / "run.json").write_text(json.dumps(run_json))
+    assert run(out, "--plate-map", tmp_path / "plate.csv").exit_code == 0
+    methods = json.loads((out / "analysis" / "analysis.json").read_text())["methods"]
+    assert "divided by the flat field of 12 images" in methods

@@ -146,6 +146,19 @@ def test_twenty_clicks_teach_classes_that_a_batch_gets_too(pages, bright_model, 
     assert classes.load(file).names == ("small", "large")
     assert sum(each.marks for each in classes.load(file).classes) == CLICKS
 
+    # Another session takes the file back: its names, and classes of all nuclei without a mark.
+    later = pages(bright_model)
+    upload(later, files)
+    later.locator("#tools").get_by_role("button", name="Mark").click()
+    with later.expect_response("**/api/classes/file"):
+        later.set_input_files("#class-load", file)
+    expect(later.get_by_label("Name of class 2")).to_have_value("large")
+    expect(later.locator("#class-lacking")).to_contain_text("These classes are from a file.")
+    expect(later.locator("#table")).to_contain_text("Probability")
+    wrong = {"name": "no.json", "mimeType": "application/json", "buffer": b"{}"}
+    later.set_input_files("#class-load", wrong)
+    expect(later.locator("#errors")).to_contain_text("no.json is no file of classes")
+
     folder = tmp_path / "in"
     folder.mkdir()
     for name, data in files.items():

@@ -41,7 +41,9 @@ def segmentation_of(results: Path) -> dict[str, Any]:
     try:
         run = json.loads((results / "run.json").read_text(encoding="utf-8"))
         settings = run["model"]["postprocessing"]
+        light = run.get("flat_field") or []
         return {
+            **({"flat_field": max(each["images"] for each in light)} if light else {}),
             "model": str(run["model"]["name"]),
             "nucseg": str(run["versions"]["nucseg"]),
             "settings": {name: settings[name] for name in _SETTINGS if name in settings},
@@ -83,10 +85,16 @@ def _of_segmentation(about: dict[str, Any]) -> str:
     settings = ", ".join(
         f"{name.replace('_', ' ')} {value}" for name, value in about["settings"].items()
     )
-    return (
+    text = (
         f"Nuclei were segmented and measured with nucseg {about['nucseg']} "
         f"(model {about['model']}; {settings})."
     )
+    if "flat_field" in about:
+        origin = f"of {about['flat_field']} images" if about["flat_field"] else "of a file"
+        text += (
+            f" Before intensities were measured, images were divided by the flat field {origin}."
+        )
+    return text
 
 
 def _of_units(found: Comparison) -> str:
