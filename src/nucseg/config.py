@@ -322,10 +322,10 @@ class Measuring(Frozen):
         "moderate and strong nuclei apart; positive.csv has H-scores and positive shares.",
     )
     dab_thresholds: DabThresholds = Field(
-        (0.2, 0.4, 0.6),
-        description="Mean optical density of DAB from which a nucleus is weak, moderate and "
-        "strong, with commas between them; the first better from a negative control. With auto a "
-        "nucleus is positive where DAB makes up most of its colour, however pale.",
+        "auto",
+        description="With auto a nucleus is positive where DAB makes up most of its colour, "
+        "however pale. Else the mean optical densities of DAB from which a nucleus is weak, "
+        "moderate and strong, with commas between them; the first from a negative control.",
     )
 
     @model_validator(mode="after")

@@ -169,7 +169,7 @@ def test_measure_writes_positive_csv(tmp_path: Path):
     assert table[-1]["image"] == "all"
     result = CliRunner().invoke(app, [*arguments, "--dab", "--dab-thresholds", ".7,.8,.95"])
     assert "Positive nuclei: 25.0% of 8" in result.stdout
-    result = CliRunner().invoke(app, [*arguments, "--dab", "--dab-thresholds", "auto"])
+    result = CliRunner().invoke(app, [*arguments, "--dab", "--dab-thresholds", ".2,.4,.6"])
     assert "Positive nuclei: 75.0% of 8" in result.stdout
     result = CliRunner().invoke(app, [*arguments, "--dab", "--dab-thresholds", "otsu"])
     assert result.exit_code == 2
