@@ -78,7 +78,7 @@ def test_the_report_of_a_run(model: Model, images: Path, tmp_path: Path):
     assert len(page.pictures()) == 4
     assert page.attributes("svg", "aria-label") == [
         "Histogram of area of a nucleus (pixels)",
-        "Histogram of mean intensity of a nucleus",
+        "Histogram of mean intensity of a nucleus (8 bits)",
     ]
 
 
