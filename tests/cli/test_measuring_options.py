@@ -130,6 +130,27 @@ def test_a_flat_field_makes_equal_nuclei_equally_bright(folder: Path):
     assert not list((folder / "out" / "flat_field").glob("*.tif"))
 
 
+@pytest.mark.parametrize("command", ["measure", "segment"])
+def test_no_flat_field_but_those_of_earlier_runs_goes(folder: Path, command: str):
+    out = folder / "out"
+    inputs = [folder / "labels", folder / "images"] if command == "measure" else [folder / "images"]
+    mine = out / "flat_field" / "1.tif"
+    mine.parent.mkdir(parents=True)
+    tifffile.imwrite(mine, np.asarray(LIGHT, np.float32))
+    before = mine.read_bytes()
+    arguments = [command, *inputs, "-o", out]
+    assert run(*arguments, "--flat-field", mine).exit_code == 0
+    assert mine.read_bytes() == before
+    (told,) = json.loads((out / "run.json").read_text())["flat_field"]
+    written = out / told["file"]
+    assert written != mine
+    # One that an earlier run wrote there may be asked for; it stays until it is not any more.
+    assert run(*arguments, "--flat-field", written).exit_code == 0
+    assert written.is_file()
+    assert run(*arguments).exit_code == 0
+    assert mine.read_bytes() == before
+
+
 def tmp_copy(source: Path, target: Path) -> Path:
     target.write_bytes(source.read_bytes())
     return target

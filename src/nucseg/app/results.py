@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tifffile
 
 from nucseg.app.archive import write_zip
 from nucseg.app.requests import Wanted
@@ -23,7 +21,8 @@ from nucseg.errors import InputError
 from nucseg.export import check_formats, save_formats
 from nucseg.export.run_record import write_run_record
 from nucseg.export.tables import Table, write_table
-from nucseg.files import sha256, whole_file
+from nucseg.export.tiff import write_tiff
+from nucseg.files import sha256
 from nucseg.images import PixelSize, Source, open_image
 from nucseg.inference.segmentation import Segmentation
 from nucseg.models.zoo import ModelCard
@@ -120,16 +119,8 @@ def _source_of(image: OpenImage) -> Source:
 
 def _write_for_training(folder: Path, name: str, nuclei: Segmentation) -> None:
     """Write an image and its label image under one name into two folders."""
-    pixels, labels = np.asarray(nuclei.image), np.asarray(nuclei.labels)
-    for part, values in (("images", pixels), ("labels", labels)):
-        (folder / part).mkdir(parents=True, exist_ok=True)
-        colours: dict[str, Any] = (
-            {"photometric": "rgb"} if values.ndim == 3 and values.shape[2] in (3, 4) else {}
-        )
-        buffer = io.BytesIO()
-        tifffile.imwrite(buffer, values, compression="zlib", **colours)
-        with whole_file(folder / part / f"{name}.tif") as partial:
-            partial.write_bytes(buffer.getbuffer())
+    for part, values in (("images", nuclei.image), ("labels", nuclei.labels)):
+        write_tiff(folder / part / f"{name}.tif", np.asarray(values), nuclei.pixel_size)
 
 
 def _write_image(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import io
+import json
 import logging
 from base64 import b64encode
 from collections import defaultdict
@@ -20,8 +20,8 @@ import numpy.typing as npt
 from nucseg.batch.inputs import Input
 from nucseg.config import Measuring
 from nucseg.errors import InputError, NucsegError
+from nucseg.export.tiff import write_tiff
 from nucseg.figures.html import paragraph, section
-from nucseg.files import whole_file
 from nucseg.images import Source, read_plane
 from nucseg.images.channels import read_channels
 from nucseg.images.flat_field import LEAST_IMAGES, FloatImage, estimate_flat_field, flattened
@@ -152,28 +152,20 @@ def find_flat_fields(
     return FlatFields(tuple(found))
 
 
-def write_flat_fields(folder: Path, fields: FlatFields) -> list[dict[str, Any]]:
-    """Write flat fields as TIFF into ``flat_field/``; say for ``run.json`` what they are.
+def describe_flat_fields(folder: Path, fields: FlatFields) -> list[dict[str, Any]]:
+    """Say for ``run.json`` what flat fields are, and where in ``flat_field/`` they go.
 
-    Raises
-    ------
-    InputError
-        They cannot be written.
+    Names of files that are there, which somebody else may have put there, are not taken.
     """
-    import tifffile
-
-    told = []
+    told: list[dict[str, Any]] = []
     for number, one in enumerate(fields.each, start=1):
         name = "_".join(filter(None, (str(number), Path(one.folder).name, one.channel)))
         name = "".join(sign if sign.isalnum() or sign in "-_." else "-" for sign in name)
-        buffer = io.BytesIO()
-        kind: Any = "rgb" if one.pixels.ndim == 3 else "minisblack"
-        tifffile.imwrite(buffer, one.pixels, photometric=kind, compression="zlib")
-        path = folder / FOLDER / f"{name}.tif"
-        with whole_file(path) as partial:
-            partial.write_bytes(buffer.getbuffer())
+        taken = 1
+        while (path := _place(folder, name, taken)).exists():
+            taken += 1
         told.append({
-            "file": f"{FOLDER}/{name}.tif",
+            "file": path.relative_to(folder).as_posix(),
             "folder": one.folder,
             "channel": one.channel,
             "images": one.images,
@@ -183,10 +175,48 @@ def write_flat_fields(folder: Path, fields: FlatFields) -> list[dict[str, Any]]:
     return told
 
 
-def remove_flat_fields(folder: Path) -> None:
-    """Remove those of an earlier run."""
-    for path in (folder / FOLDER).glob("*.tif"):
-        path.unlink(missing_ok=True)
+def _place(folder: Path, name: str, taken: int) -> Path:
+    return folder / FOLDER / f"{name}{f'_{taken}' if taken > 1 else ''}.tif"
+
+
+def write_flat_fields(folder: Path, fields: FlatFields, told: Sequence[dict[str, Any]]) -> None:
+    """Write flat fields as TIFF.
+
+    Parameters
+    ----------
+    folder : Path
+    fields : FlatFields
+    told : sequence of dict
+        Of `describe_flat_fields`; ``run.json`` names them before they are there, so that those of a
+        run that was killed can be told from others' files.
+
+    Raises
+    ------
+    InputError
+        They cannot be written.
+    """
+    for one, about in zip(fields.each, told, strict=True):
+        write_tiff(folder / about["file"], one.pixels, None)
+
+
+def remove_flat_fields(record: Path, asked: Measuring) -> None:
+    """Remove those that an earlier run wrote, but for one that is asked for.
+
+    Parameters
+    ----------
+    record : Path
+        The ``run.json`` of that run, which names them; without one nothing is removed.
+    asked : Measuring
+    """
+    try:
+        names = [each["file"] for each in json.loads(record.read_bytes())["flat_field"]]
+    except (OSError, ValueError, LookupError, TypeError):
+        return
+    for name in names:
+        path = record.parent / name
+        own = path.parent == record.parent / FOLDER and path.suffix == ".tif"
+        if own and path.absolute() != Path(asked.flat_field).absolute():
+            path.unlink(missing_ok=True)
 
 
 def flat_field_section(fields: FlatFields) -> str:

@@ -14,7 +14,12 @@ from typing import Any
 import numpy as np
 
 from nucseg.batch.candidates import WithCandidates
-from nucseg.batch.flat_fields import find_flat_fields, remove_flat_fields, write_flat_fields
+from nucseg.batch.flat_fields import (
+    describe_flat_fields,
+    find_flat_fields,
+    remove_flat_fields,
+    write_flat_fields,
+)
 from nucseg.batch.inputs import MASK_ENDINGS, Input, search_inputs
 from nucseg.batch.measuring import POSITIVE, measure_more, write_positive
 from nucseg.batch.records import InputFiles
@@ -143,18 +148,20 @@ def measure_files(
     if rules is not None:
         done = _named(done, rules)
     _write(folder, done, dialect)
-    remove_flat_fields(folder)
+    remove_flat_fields(folder / RUN, asked)
+    light = describe_flat_fields(folder, fields)
     about = {
         "work": _WORK,
         "command": list(command),
         "working_folder": str(Path.cwd()),
         "reading": reading.model_dump(mode="json"),
         **({} if rules is None else {"candidates": rules.model_dump(mode="json")}),
-        **({"flat_field": write_flat_fields(folder, fields)} if fields.each else {}),
+        **({"flat_field": light} if light else {}),
         "inputs": {str(each.image.path): _sha256(each.image.path, files) for each in done},
         "labels": {str(each.labels.path): _sha256(each.labels.path, files) for each in done},
     }
     write_run_record(folder / RUN, about)
+    write_flat_fields(folder, fields, light)
     return done
 
 

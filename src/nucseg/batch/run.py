@@ -18,7 +18,7 @@ from nucseg.batch import leftovers, records
 from nucseg.batch.candidates import WithCandidates
 from nucseg.batch.executors import Executor, Threads
 from nucseg.batch.flat_fields import (
-    FlatFields,
+    describe_flat_fields,
     find_flat_fields,
     remove_flat_fields,
     write_flat_fields,
@@ -37,7 +37,7 @@ from nucseg.batch.summary import (
     write_run_report,
     write_tables,
 )
-from nucseg.config import Reading, Segmenting
+from nucseg.config import Measuring, Reading, Segmenting
 from nucseg.errors import InputError
 from nucseg.export import FORMATS, output_files, split_formats
 from nucseg.export.folders import remove
@@ -45,7 +45,7 @@ from nucseg.export.run_record import write_run_record
 from nucseg.files import PARTIAL
 from nucseg.inference.devices import describe_model
 from nucseg.inference.segmenter import Model
-from nucseg.measure.candidates import Rules, read_rules
+from nucseg.measure.candidates import read_rules
 
 ALL_BY_DEFAULT = (*Segmenting().save, "report")
 
@@ -122,13 +122,16 @@ def segment_files(  # noqa: PLR0913 - the entry of a batch; all but three by nam
     rules = read_rules(asked.candidates) if asked.candidates else None
     fields = find_flat_fields(images, InputFiles(reading).source, asked, reading.project)
     replaces = leftovers.begin(folder, resume=resume)
-    _make_ready(folder)
+    _make_ready(folder, asked)
+    light = describe_flat_fields(folder, fields)
     about = describe_run(model, images, formats, command) | {
         "reading": reading.model_dump(mode="json"),
         "left_out": {kind: list(map(str, paths)) for kind, paths in found.left_out.items()},
-        **_told(folder, rules, fields),
+        **({} if rules is None else {"candidates": rules.model_dump(mode="json")}),
+        **({"flat_field": light} if light else {}),
     }
     write_run_record(folder / RUN, about)
+    write_flat_fields(folder, fields, light)
     step = progress or (lambda _done, _total: None)
     job = Job(folder, model, InputFiles(reading, fields), of_each, of_all, resume, replaces)
     step(0, len(images))
@@ -156,16 +159,6 @@ def segment_files(  # noqa: PLR0913 - the entry of a batch; all but three by nam
     return outcomes
 
 
-def _told(folder: Path, rules: Rules | None, fields: FlatFields) -> Record:
-    """Write flat fields; say for ``run.json`` what they are, and by what rules nuclei are named."""
-    told: Record = {}
-    if rules is not None:
-        told["candidates"] = rules.model_dump(mode="json")
-    if fields.each:
-        told["flat_field"] = write_flat_fields(folder, fields)
-    return told
-
-
 def _check_own(folder: Path, images: Sequence[Input], formats: Sequence[str]) -> None:
     """Refuse to replace files that are not of an earlier run, such as labels drawn by hand."""
     if (folder / records.FOLDER).is_dir():
@@ -180,7 +173,7 @@ def _check_own(folder: Path, images: Sequence[Input], formats: Sequence[str]) ->
             )
 
 
-def _make_ready(folder: Path) -> None:
+def _make_ready(folder: Path, asked: Measuring) -> None:
     """Clear what a killed run left half done, and tables that tell of other results."""
     try:
         # First of all: it marks the folder as nucseg's own.
@@ -189,7 +182,7 @@ def _make_ready(folder: Path) -> None:
             # All found before the first goes, since it may be a folder.
             for leftover in list((folder / place).rglob(f"{PARTIAL}*")):
                 remove(leftover)
-        remove_flat_fields(folder)
+        remove_flat_fields(folder / RUN, asked)
         for leftover in folder.glob(f"{PARTIAL}*"):
             leftover.unlink(missing_ok=True)
         for table in OF_ALL:

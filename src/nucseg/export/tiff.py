@@ -1,4 +1,4 @@
-"""Images of one channel as compressed TIFF with their pixel size."""
+"""Images as compressed TIFF with their pixel size."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from nucseg.files import whole_file
 
 _MICROMETRES_PER_CENTIMETRE = 10_000
 _COMMON: dict[str, Any] = {"compression": "zlib", "photometric": "minisblack"}
+_COLOURS = {"photometric": "rgb"}
 _TILE = 512
 # Tiles that are read at once, since what is behind may be read by rows.
 _AT_ONCE = 16
@@ -34,7 +35,8 @@ def write_tiff(path: Path, pixels: Windowed, pixel_size: tuple[float, float] | N
     Parameters
     ----------
     path : Path
-    pixels : Windowed, shape (H, W)
+    pixels : Windowed, shape (H, W), or ndarray, shape (H, W, C)
+        With three or four channels, colours.
     pixel_size : tuple of float or None
         Micrometres from pixel to pixel along rows and columns.
 
@@ -48,7 +50,10 @@ def write_tiff(path: Path, pixels: Windowed, pixel_size: tuple[float, float] | N
     if isinstance(pixels, np.ndarray):
         # Through memory, since a full disk then shows as such and not as an odd error of tifffile.
         buffer = io.BytesIO()
-        tifffile.imwrite(buffer, pixels, **_COMMON, **_resolution(pixels, pixel_size))
+        kind = _COMMON | (_COLOURS if pixels.shape[2:] in ((3,), (4,)) else {})
+        if pixels.ndim == 3:
+            kind |= {"planarconfig": "contig"}
+        tifffile.imwrite(buffer, pixels, **kind, **_resolution(pixels, pixel_size))
         with whole_file(path) as partial:
             partial.write_bytes(buffer.getbuffer())
         return
@@ -79,7 +84,8 @@ def _tiles(pixels: Windowed) -> Iterator[npt.NDArray[Any]]:
 
 
 def _resolution(pixels: npt.NDArray[Any], pixel_size: tuple[float, float] | None) -> dict[str, Any]:
-    imagej = pixels.dtype in _IMAGEJ_DTYPES and pixels.nbytes < _IMAGEJ_BYTES
+    fits = pixels.dtype in _IMAGEJ_DTYPES and pixels.nbytes < _IMAGEJ_BYTES
+    imagej = fits and pixels.ndim == 2
     if pixel_size is None or not imagej:
         return _in_centimetres(pixel_size)
     # ImageJ's own way, so that it measures in µm; its files have no 32-bit integers.
