@@ -326,6 +326,19 @@ def test_letters_work_wherever_the_focus_is_but_in_fields(page):
     expect(page.locator("#canvas")).to_have_attribute("data-tool", "draw")
 
 
+def test_a_key_zooms_as_far_wherever_the_focus_is(page):
+    opened(page)
+    zoomed = []
+    for place in ("#canvas", "#show-dropped"):
+        page.click("#fit")
+        before = page.locator("#zoom").inner_text()
+        page.locator(place).focus()
+        page.keyboard.press("+")
+        expect(page.locator("#zoom")).not_to_have_text(before)
+        zoomed.append(page.locator("#zoom").inner_text())
+    assert zoomed[0] == zoomed[1]
+
+
 def test_doubtful_nuclei_come_by_their_scores(page):
     opened(page)
     scores = []

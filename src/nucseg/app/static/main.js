@@ -374,7 +374,10 @@ function onKey(event) {
   else if (key === "enter" && event.target !== $("canvas")) return;
   else if (TOOL_KEYS[key]) chooseTool(TOOL_KEYS[key]);
   else if (key === "l") nextDoubtful();
-  else if (["+", "=", "-", "0"].includes(key)) viewer.key(event);
+  else if (["+", "=", "-", "0"].includes(key)) {
+    // On the image it has them already.
+    if (event.target !== $("canvas")) viewer.key(event);
+  }
   else if (classes.takesKey(key)) classes.key(key);
   else if (key === "n" || key === "p") select(neighbour(key === "n" ? 1 : -1), { reveal: true });
   else return;
