@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nucseg.app import edits
 from nucseg.app.edits import (
     Change,
     brush_nucleus,
@@ -195,6 +196,34 @@ def test_an_eraser_keeps_the_largest_piece_or_nothing():
     assert np.count_nonzero(applied(labels, change) == 3) == 12
     gone = erase_from_nucleus(labels, [(1, 4), (6, 4)], 9, 1, 3)
     assert (gone.removed, gone.added) == ([1], [])
+
+
+@given(
+    st.lists(st.tuples(st.floats(-9, 40), st.floats(-9, 30)), min_size=1, max_size=5),
+    st.floats(0, 12),
+)
+def test_a_stroke_reaches_as_far_as_its_radius(stroke, radius):
+    rows, columns = np.mgrid[:24, :32]
+    labels = ((rows - 12) ** 2 + (columns - 14) ** 2 < 40).astype(np.int32)
+    labels[2:5, 25:30] = 2
+    places = np.stack([rows, columns], axis=-1).reshape(-1, 2)
+    passed = np.stack(edits._line_pixels([*stroke, stroke[-1]], labels.shape), axis=-1)
+    away = np.linalg.norm(places[:, None] - passed[None], axis=-1).min(axis=1, initial=np.inf)
+    brushed = (away <= radius).reshape(labels.shape)
+    try:
+        after = applied(labels, brush_nucleus(labels, stroke, radius, 1, 3))
+        assert ((after == 3) <= ((labels == 1) | brushed)).all()
+        assert ((after == 2) == (labels == 2)).all()
+        assert ((labels == 1) <= (after == 3)).all()
+    except InputError:
+        pass
+    try:
+        after = applied(labels, erase_from_nucleus(labels, stroke, radius, 1, 3))
+    except InputError:
+        assert not (brushed & (labels == 1)).any()
+        return
+    assert not (brushed & (after == 3)).any()
+    assert ((after == 2) == (labels == 2)).all()
 
 
 @pytest.mark.parametrize("change", [brush_nucleus, erase_from_nucleus])

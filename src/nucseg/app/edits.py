@@ -261,14 +261,14 @@ def brush_nucleus(labels: Labels, stroke: Points, radius: float, old: int, numbe
     InputError
         There is no such nucleus, or the brush does not touch it.
     """
-    nucleus, brushed = _nucleus(labels, old), _stroke(labels.shape, stroke, radius)
-    grown = nucleus | (brushed & (labels == 0))
+    part, before, brushed = _under_brush(labels, stroke, radius, old)
+    nucleus = before == old
+    grown = nucleus | (brushed & (before == 0))
     pieces, _ = ndimage.label(grown, np.ones((3, 3)))
     grown &= np.isin(pieces, np.unique(pieces[nucleus]))
     if grown.sum() == nucleus.sum():
         raise InputError("The brush adds nothing. Begin in the nucleus, and paint over its edge.")
-    window, before = _window(labels, grown)
-    return Change(*_corner(window), before, np.where(grown[window], number, before))
+    return _trimmed(Change(*_corner(part), before, np.where(grown, number, before)), grown)
 
 
 def erase_from_nucleus(
@@ -292,33 +292,43 @@ def erase_from_nucleus(
     InputError
         There is no such nucleus, or the eraser does not touch it.
     """
-    nucleus = _nucleus(labels, old)
-    rest = nucleus & ~_stroke(labels.shape, stroke, radius)
+    part, before, erased = _under_brush(labels, stroke, radius, old)
+    nucleus = before == old
+    rest = nucleus & ~erased
     if rest.sum() == nucleus.sum():
         raise InputError("The eraser takes nothing off. Move it over the nucleus that is selected.")
     pieces, count = ndimage.label(rest)
     if count:
         rest = pieces == np.bincount(pieces.ravel())[1:].argmax() + 1
-    window, before = _window(labels, nucleus)
-    left = np.where(before == old, 0, before)
-    return Change(*_corner(window), before, np.where(rest[window], number, left))
+    after = np.where(rest, number, np.where(nucleus, 0, before))
+    return _trimmed(Change(*_corner(part), before, after), nucleus)
 
 
-def _nucleus(labels: Labels, number: int) -> npt.NDArray[np.bool_]:
+def _under_brush(
+    labels: Labels, stroke: Points, radius: float, number: int
+) -> tuple[tuple[slice, slice], Labels, npt.NDArray[np.bool_]]:
+    """Window around a nucleus and a stroke, its labels, and which of its pixels are brushed.
+
+    These are the pixels whose centre is no farther than the radius from those that the stroke goes
+    through. The image may be large, and a stroke should show at once.
+    """
     nucleus = np.asarray(labels == number)
     if number < 1 or not nucleus.any():
         raise InputError("Select the nucleus to change first.")
-    return nucleus
-
-
-def _stroke(shape: tuple[int, ...], stroke: Points, radius: float) -> npt.NDArray[np.bool_]:
-    """Pixels whose centre is no farther than the radius from a line of pixels."""
-    rows, columns = _line_pixels([*stroke, *stroke[-1:]], shape)
-    away = np.ones(shape, bool)
+    gone_through = _line_pixels([*stroke, *stroke[-1:]], labels.shape)
+    window = []
+    for axis, passed in enumerate(gone_through):
+        own = np.flatnonzero(nucleus.any(axis=1 - axis))
+        reach = [each + sign * int(radius) for sign in (-1, 1) for each in passed.tolist()]
+        first, last = min([own[0], *reach]), max([own[-1], *reach])
+        window.append(slice(max(int(first), 0), min(int(last) + 1, labels.shape[axis])))
+    part = window[0], window[1]
+    away = np.ones([each.stop - each.start for each in part], bool)
+    rows, columns = (passed - each.start for passed, each in zip(gone_through, part, strict=True))
     away[rows, columns] = False
-    if away.all():
-        return ~away
-    return np.asarray(ndimage.distance_transform_edt(away) <= radius)
+    # Without any pixel to measure from, all distances would be 0.
+    near = ~away if away.all() else np.asarray(ndimage.distance_transform_edt(away) <= radius)
+    return part, np.array(labels[part]), near
 
 
 def _window(labels: Labels, here: npt.NDArray[np.bool_]) -> tuple[tuple[slice, slice], Labels]:
