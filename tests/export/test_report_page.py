@@ -70,8 +70,8 @@ def test_counts_of_each_folder(tmp_path: Path):
     other = [replace(OK, path=f"plate/{name}.png", nuclei=1500) for name in "xyz"]
     page = page_of(tmp_path, OK, FAILED, *other)
     assert page.rows("Counts of each folder") == [
-        ["Folder", "Images", "Nuclei", "Per image", "Half of them",
-         "Area (pixels)", "Half of them", "Failed", "Empty", "To look at"],
+        ["Folder", "Images", "Nuclei", "Per image", "Half of the images",
+         "Area (pixels)", "Half of the images", "Failed", "Empty", "To look at"],
         ["in", "2", "2", "2", "2 to 2", "50", "50 to 50", "1", "0", "0"],
         ["plate", "3", "4,500", "1,500", "1,500 to 1,500", "50", "50 to 50", "0", "0", "0"],
     ]  # fmt: skip
@@ -275,6 +275,11 @@ def test_images_are_filtered_by_score_and_remarks(tmp_path: Path):
         page.get_by_label("Median score up to").fill("0.7")
         assert shown() == ["low.png"]
         assert page.locator(".filters output").inner_text() == "1 of 3 shown"
+        page.get_by_label("Median score up to").fill("")
+        # What has no score is last either way.
+        for order in (["a.png", "low.png", "bad.png"], ["low.png", "a.png", "bad.png"]):
+            page.locator("#images thead").get_by_role("button", name="Median score").click()
+            assert shown() == order
         browser.close()
 
 

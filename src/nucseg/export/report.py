@@ -303,19 +303,16 @@ def _folders(batch: Batch) -> str:
         if image.status != "missing":
             folders[str(PurePath(image.path).parent)].append((image, area))
     units = sorted({image.unit for image, area in batch.rows if area is not None})
-    heads = ("Images", "Nuclei", "Per image", "Half of them")
-    areas = [head for unit in units for head in (f"Area ({unit})", "Half of them")]
-    columns = [("Folder", False)]
-    columns += [(head, True) for head in (*heads, *areas, "Failed", "Empty", "To look at")]
-    rows, remarks = (
-        [],
-        [
-            paragraph(
-                "Per image and area: the median over the images, of the nuclei found and of their "
-                "median area; half of the images lie in the range beside it."
-            )
-        ],
+    spreads = [("Per image", True), ("Half of the images", False)]
+    for unit in units:
+        spreads += [(f"Area ({unit})", True), ("Half of the images", False)]
+    columns = [("Folder", False), ("Images", True), ("Nuclei", True), *spreads]
+    columns += [("Failed", True), ("Empty", True), ("To look at", True)]
+    text = (
+        "Per image and area: the median over the images, of the nuclei found and of their median "
+        "area; half of the images lie in the range beside it."
     )
+    rows, remarks = [], [paragraph(text)]
     for folder, inside in list(folders.items())[:_ROWS]:
         status = Counter(image.status for image, _ in inside)
         counts = [image.nuclei for image, _ in inside if image.status in ("ok", "empty")]
