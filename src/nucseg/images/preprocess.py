@@ -109,19 +109,25 @@ def image_kind(image: npt.NDArray[np.generic]) -> tuple[float, float]:
     return float(stained * middle / high + (1 - stained) * grey) if stained else float(grey), colour
 
 
-def is_bright(background: float, colour: float) -> bool:
+def has_bright_background(image: npt.NDArray[np.generic]) -> bool:
     """Tell whether light went through what an image shows: stained tissue or brightfield.
 
     Parameters
     ----------
-    background, colour : float
-        As `image_kind` gives them.
+    image : ndarray, shape (H, W) or (H, W, C), any real dtype
+        As `image_kind` looks at it.
 
     Examples
     --------
-    >>> is_bright(0.9, 0.0), is_bright(0.5, 0.3), is_bright(0.5, 0.0)
-    (True, True, False)
+    >>> import numpy as np
+    >>> image = np.full((8, 8), 200, np.uint8)
+    >>> image[:4, :4] = 60
+    >>> has_bright_background(image), has_bright_background(255 - image)
+    (True, False)
     """
+    # Of the same pixels whether the image is in memory or not.
+    step = sample_step(image.shape)
+    background, colour = image_kind(image[::step, ::step])
     # Crowded tissue has hardly any background, but colours; crowded fluorescence has neither.
     stained = min(colour / COLOURFUL, 1.0)
     return background > stained * _BRIGHT_STAINED + (1 - stained) * _BRIGHT_GREY
@@ -393,9 +399,7 @@ def prepared_limits(
     """
     seen = _seen_channels(image)
     limits = intensity_limits(seen, settings.percentiles)
-    # Of the same pixels whether the image is in memory or not.
-    step = sample_step(image.shape)
-    bright = is_bright(*image_kind(image[::step, ::step]))
+    bright = has_bright_background(image)
     if settings.percentiles is None:
         return SeenRange(*limits, bright=bright)
     parts = range_windows(image) if windows is None else windows

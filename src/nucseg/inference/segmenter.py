@@ -17,7 +17,14 @@ from nucseg.core.filters import Labels, kept_nuclei
 from nucseg.core.segmented import Windowed
 from nucseg.errors import InputError
 from nucseg.images.outliers import SeenRange
-from nucseg.images.preprocess import FloatImage, image_kind, prepare, prepared_limits, resize_image
+from nucseg.images.preprocess import (
+    FloatImage,
+    has_bright_background,
+    image_kind,
+    prepare,
+    prepared_limits,
+    resize_image,
+)
 from nucseg.images.units import plausible
 from nucseg.inference.confidence import Confidence, View, confidence
 from nucseg.inference.instances import label_image
@@ -172,21 +179,16 @@ class Model:
         -------
         Model
             The model itself where it is for images of any kind.
-
-        Raises
-        ------
-        InputError
-            The array is no image of finite real numbers.
         """
         if self.bright is None:
             return self
-        return self._suited(prepared_limits(np.asarray(image), self.card.preprocessing))
+        return self._for_background(bright=has_bright_background(np.asarray(image)))
 
-    def _suited(self, limits: SeenRange) -> Model:
+    def _for_background(self, *, bright: bool) -> Model:
         """Return the model for images with such a background."""
         if self.bright is None:
             return self
-        return self.bright if limits.bright else replace(self, bright=None)
+        return self.bright if bright else replace(self, bright=None)
 
     def with_diameter(self, diameter: float) -> Model:
         """Return the same model for images whose nuclei have this typical size.
@@ -238,7 +240,7 @@ class Model:
         """
         if limits is None:
             limits = prepared_limits(np.asarray(image), self.card.preprocessing)
-        model = self._suited(limits)
+        model = self._for_background(bright=limits.bright)
         if model.scale is not None or model.card.scaling is None:
             return model.seen_in(limits)
         view, _ = estimate_view(model, image, limits, model.card.scaling, pixel_size=pixel_size)
@@ -263,8 +265,9 @@ class Model:
         ModelError
             The network does not give what the model's description says.
         """
-        model = self.suited(image)
-        return model._maps(prepare(image, model.card.preprocessing))
+        limits = prepared_limits(np.asarray(image), self.card.preprocessing)
+        model = self._for_background(bright=limits.bright)
+        return model._maps(prepare(image, model.card.preprocessing, limits=limits))
 
     def _maps(self, prepared: FloatImage, *, start: tuple[int, int] = (0, 0)) -> FloatImage:
         """Run the network on a prepared image, or on a window that starts at some place."""
@@ -341,7 +344,7 @@ class Model:
         """
         image = np.asarray(image)
         limits = prepared_limits(image, self.card.preprocessing)
-        model, found = self._suited(limits), None
+        model, found = self._for_background(bright=limits.bright), None
         preprocessing, scaling = model.card.preprocessing, model.card.scaling
         if model.scale is None and scaling is not None:
             view, found = estimate_view(

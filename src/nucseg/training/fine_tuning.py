@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from nucseg.config import FINE_TUNING, FINE_TUNING_CROPS, RECIPES, Training
 from nucseg.datasets.samples import Dataset
 from nucseg.errors import InputError
-from nucseg.images.preprocess import image_kind, is_bright
+from nucseg.images.preprocess import has_bright_background
 from nucseg.inference.runtimes import load_keras
 from nucseg.models.zoo import KERAS, find_model, listed_file, read_card
 
@@ -89,10 +89,8 @@ def suited_start(name: str, dataset: Dataset) -> str:
     if bright is None:
         return name
     step = -(-len(dataset.image_ids) // _LOOKED_AT)
-    seen = [
-        is_bright(*image_kind(dataset.read(image_id).pixels))
-        for image_id in dataset.image_ids[::step]
-    ]
+    ids = dataset.image_ids[::step]
+    seen = [has_bright_background(dataset.read(image_id).pixels) for image_id in ids]
     return f"{name}/{bright}" if sum(seen) * 2 > len(seen) else name
 
 
