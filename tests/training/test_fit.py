@@ -207,6 +207,8 @@ def test_the_card_names_files_without_their_folders():
     record = without_folders(settings)
     assert (record["split"], record["encoder_weights"]) == ("split.csv", "encoder.h5")
     assert without_folders(Training())["encoder_weights"] == "imagenet"
+    for start, told in (("nuclei/bright", "nuclei/bright"), ("/home/me/run", "run")):
+        assert without_folders(Training(start_from=start))["start_from"] == told
 
 
 def test_an_overwritten_run_leaves_nothing_behind(discs, tiny, tmp_path):

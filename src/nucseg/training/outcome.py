@@ -17,7 +17,15 @@ from nucseg.datasets.facts import FACTS
 from nucseg.datasets.reading import Dataset
 from nucseg.datasets.splits import Split
 from nucseg.files import whole_file
-from nucseg.models.zoo import KERAS, ONNX, ModelCard, find_model, read_card, write_card
+from nucseg.models.zoo import (
+    KERAS,
+    ONNX,
+    ModelCard,
+    bundled_models,
+    find_model,
+    read_card,
+    write_card,
+)
 from nucseg.training import run_folder
 
 if TYPE_CHECKING:
@@ -173,10 +181,15 @@ def warn_of_licences(dataset: Dataset) -> None:
 
 
 def without_folders(settings: Training) -> dict[str, Any]:
-    """Name files without their folders: the model may travel, the folders are nobody's business."""
+    """Name files without their folders, which say nothing where the model is used."""
     files = ("split", "encoder_weights", "start_from")
     given = {key: getattr(settings, key) for key in files}
-    names = {key: Path(value).name for key, value in given.items() if value is not None}
+    bundled = bundled_models()  # of which one may have a slash in its name
+    names = {
+        key: value if value in bundled else Path(value).name
+        for key, value in given.items()
+        if value is not None
+    }
     return settings.model_copy(update=names).model_dump(mode="json")
 
 
