@@ -15,12 +15,10 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from nucseg.errors import InputError, MissingExtraError
+from nucseg.files import whole_file
+from nucseg.images.preprocess import FloatImage
 
-FloatImage = npt.NDArray[np.float32]
 _CONVOLUTIONS = ("Conv", "ConvTranspose")
 
 
@@ -47,7 +45,8 @@ def quantize(
     Raises
     ------
     InputError
-        There are no batches, or there is no convolution of a name in `keep`, or none is left.
+        There are no batches, or there is no convolution of a name in `keep`, or none is left; or
+        the file cannot be written.
     MissingExtraError
         The onnx package is not installed.
 
@@ -77,16 +76,17 @@ def quantize(
         if not chosen:
             raise InputError(f"{source} has no convolution that can work on eight bits.")
         reader = _reader(quantization, graph.input[0].name, batches)
-        quantization.quantize_static(
-            folded,
-            target,
-            reader,
-            nodes_to_quantize=chosen,
-            per_channel=True,
-            activation_type=quantization.QuantType.QUInt8,
-            weight_type=quantization.QuantType.QInt8,
-            extra_options={"ActivationSymmetric": False, "WeightSymmetric": True},
-        )
+        with whole_file(target) as partial:
+            quantization.quantize_static(
+                folded,
+                partial,
+                reader,
+                nodes_to_quantize=chosen,
+                per_channel=True,
+                activation_type=quantization.QuantType.QUInt8,
+                weight_type=quantization.QuantType.QInt8,
+                extra_options={"ActivationSymmetric": False, "WeightSymmetric": True},
+            )
     return chosen
 
 
