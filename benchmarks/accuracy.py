@@ -22,6 +22,7 @@ import argparse
 import json
 import time
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -35,12 +36,19 @@ from nucseg.inference.loading import load_model
 # The published table ends at .90.
 COLUMNS = AP_NAMES[:-1]
 FOLD_FIGURES = ("kaggle_map", "ap50", "ap75", "pq", "dice", "iou")
+DARK = ":dark"
 COUNT_COLUMNS = ("count error: median", "mean", "median %", "mean %")
 
 
 def short(value):
     """Three digits as the published table has them: .806, and 1.000."""
     return f"{value:.3f}".removeprefix("0")
+
+
+def load(name, **given):
+    """Load a model; ``NAME:dark`` is its network for dark backgrounds, for all images."""
+    model = load_model(name.removesuffix(DARK), **given)
+    return replace(model, bright=None) if name.endswith(DARK) else model
 
 
 def mean(values):
@@ -141,12 +149,12 @@ def main():
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     folder = options.data / "dsb2018"
-    model = load_model(options.model)
+    model = load(options.model)
     if options.tta:
         model = model.with_tta()
     fold = (options.fold, options.limit)
     figures = {"model": model.card.name, "tta": options.tta, "fold": on_fold(folder, model, *fold)}
-    figures["also"] = {name: on_fold(folder, load_model(name), *fold) for name in options.also}
+    figures["also"] = {name: on_fold(folder, load(name), *fold) for name in options.also}
     if not (options.no_test50 or options.limit):
         figures["test50"] = on_test50(folder, model)
     if options.json:

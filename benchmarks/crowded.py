@@ -8,7 +8,8 @@ of TNBC patients 10 and 11, so that 20, 60 and 95 % of the nuclei touch another 
 most 40 % of their area. For each share: AP at IoU .5 and .75, the mean over fields; the true
 nuclei, how many of 100 of them are merged with others or split; and the ratio of their number to
 the true one.
-Training packs its fields by the same function, of other nuclei.
+nuclei:dark is the network of nuclei for dark backgrounds, on all images. Training packs its fields
+by the same function, of other nuclei.
 """
 
 from __future__ import annotations
@@ -19,9 +20,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from accuracy import fold_images, print_table, short
+from accuracy import fold_images, load, print_table, short
 
-from nucseg import load_model
 from nucseg.config import Preprocessing
 from nucseg.core.overlap import find_errors
 from nucseg.datasets.merged import part_merged
@@ -161,7 +161,7 @@ def main():
     )
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    models = {name: load_model(name) for name in options.model or ["nuclei"]}
+    models = {name: load(name) for name in options.model or ["nuclei"]}
     shown, figures, rows = [], [], []
     for kind, images in sources(options.data).items():
         for share in SHARES:

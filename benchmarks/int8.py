@@ -130,7 +130,8 @@ def main():
     options.output.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source / ONNX, options.output / ONNX)
     layers = quantize(source / ONNX, options.output / INT8, seen(dataset, card, chosen), keep=keep)
-    write_card(options.output, card.model_copy(update={"files": {ONNX: "", INT8: ""}}))
+    files = {ONNX: "", INT8: ""}
+    write_card(options.output, card.model_copy(update={"files": files, "bright": None}))
     size = (options.output / INT8).stat().st_size
     print(f"{len(layers)} convolutions in eight bits by {len(chosen)} images; {size:,} bytes.\n")
     errors = layer_errors(options.output, layers, seen(dataset, card, others))

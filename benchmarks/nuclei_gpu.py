@@ -14,7 +14,9 @@ such as --set crowd=0, to compare.
 `train` follows the instance recipe but for larger batches. It ends after --crops crops or after
 --seconds, whichever comes first, and the learning rate falls by which of the two is further on.
 Batches come in the order in which processes have drawn them, so no run is like another to the bit.
-The average of the weights over the last thousands of steps is written too.
+The average of the weights over the last thousands of steps is written too, as trained-average.
+`finish --weights A B` makes a model of the mean of several, such as trained-average and network,
+which is what the training began with.
 """
 
 from __future__ import annotations
@@ -97,15 +99,18 @@ def pack(options: argparse.Namespace) -> None:
     write_network(options.folder / NETWORK, layers_of(model), weights)
 
 
-def set_weights(model: Any, path: Path) -> None:
-    """Give a model the weights that `write_network` has written, or those of a Keras file."""
-    if path.suffix == ".keras":
+def set_weights(model: Any, *paths: Path) -> None:
+    """Give a model the mean of weights by `write_network`, or those of a Keras file."""
+    if paths[0].suffix == ".keras":
         from nucseg.inference.runtimes import load_keras
 
-        model.set_weights(load_keras(path).get_weights())
+        model.set_weights(load_keras(paths[0]).get_weights())
         return
-    for name, weights in read_network(path)[1].items():
-        model.get_layer(name).set_weights(weights)
+    each = [read_network(path)[1] for path in paths]
+    for name in each[0]:
+        held = zip(*(weights[name] for weights in each), strict=True)
+        means = [np.mean(arrays, axis=0, dtype=np.float64) for arrays in held]
+        model.get_layer(name).set_weights([mean.astype(np.float32) for mean in means])
 
 
 def unpack(path: Path) -> Images:
@@ -265,10 +270,10 @@ def finish(options: argparse.Namespace) -> None:
     from nucseg.training.outcome import described, save_model, versions
 
     model = build_unet(RECIPE.network)
-    set_weights(model, options.folder / f"{options.weights}.npz")
+    set_weights(model, *(options.folder / f"{name}.npz" for name in options.weights))
     dataset = open_datasets(options.data)
     split = read_split(options.split, dataset.image_ids)
-    name = options.weights.removesuffix(AVERAGE)
+    name = options.weights[0].removesuffix(AVERAGE)
     told = json.loads((options.folder / f"{name}.json").read_text())
     training = {
         "data": described(dataset, split),
@@ -336,7 +341,12 @@ def main() -> None:
     finishing.add_argument("data", type=Path, nargs="+")
     finishing.add_argument("out", type=Path)
     finishing.add_argument("folder", type=Path)
-    finishing.add_argument("--weights", default=TRAINED, help="name of the weights to take")
+    finishing.add_argument(
+        "--weights",
+        nargs="+",
+        default=[TRAINED],
+        help="name of the weights, or of several to average",
+    )
     finishing.add_argument("--split", type=Path, required=True)
     finishing.set_defaults(run=finish)
     options = parser.parse_args()

@@ -6,7 +6,7 @@ DIR holds dsb2018/ as for benchmarks/accuracy.py: fold 0 by modality, and the 50
 that `nucseg doctor` lists takes part. Figures: Kaggle mAP on the fold; on the 50, mean AP over
 images and over t = .50, .55 … .90. Nuclei differ where no nucleus of the other result has an IoU of
 .8 with them; both those that are missing and those that are new count, and the share is of those
-found on the CPU in f32.
+found on the CPU in f32. nuclei:dark is the network of nuclei for dark backgrounds, on all images.
 """
 
 from __future__ import annotations
@@ -18,30 +18,34 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from accuracy import fold_images, short
+from accuracy import DARK, fold_images, load, short
 
 from nucseg.core.overlap import overlap
 from nucseg.datasets.reading import open_dataset
 from nucseg.evaluation.metrics import kaggle_map, match
 from nucseg.inference.devices import EXACT, Network, candidates, processor_name
-from nucseg.inference.loading import load_model
 from nucseg.inference.self_check import SAME_IOU
-from nucseg.models.zoo import find_model, read_card
+from nucseg.models.zoo import find_model
 
 TEST50_THRESHOLDS = [number / 100 for number in range(50, 91, 5)]
 
 
 def models_of(name, threads, only):
     """Load the model for all that is there, the CPU in f32 first."""
-    folder = find_model(name)
-    network = Network(folder, read_card(folder), threads)
-    plain = load_model(name, device="cpu", precision="f32", threads=threads)
-    chosen = [
-        each
-        for each in candidates(network.card)
+    folder = find_model(name.removesuffix(DARK))
+    plain = load(name, device="cpu", precision="f32", threads=threads)
+    return {
+        each: on(plain, each, folder, threads)
+        for each in candidates(plain.card)
         if each == EXACT or not only or str(each).replace(" ", "-") in only
-    ]
-    return {each: replace(plain, runtime=network.load(each)) for each in chosen}
+    }
+
+
+def on(model, candidate, folder, threads):
+    """Return the same model, each of whose networks runs on a device, in a precision."""
+    bright = model.bright and on(model.bright, candidate, folder / model.card.bright, threads)
+    runtime = Network(folder, model.card, threads).load(candidate)
+    return replace(model, runtime=runtime, bright=bright)
 
 
 def test50_score(table):
