@@ -19,6 +19,11 @@ os.environ["NUCSEG_DEVICE"] = "cpu"
 os.environ["NUCSEG_PRECISION"] = "f32"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the trainings: the longest last would leave the other workers idle."""
+    items.sort(key=lambda item: "training" not in item.path.parts)
+
+
 def write_bright_model(
     folder: Path,
     *,

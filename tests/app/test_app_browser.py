@@ -328,14 +328,16 @@ def test_letters_work_wherever_the_focus_is_but_in_fields(page):
 
 def test_a_key_zooms_as_far_wherever_the_focus_is(page):
     opened(page)
+    zoom = page.locator("#zoom")
+    fitted = zoom.inner_text()
     zoomed = []
     for place in ("#canvas", "#show-dropped"):
         page.click("#fit")
-        before = page.locator("#zoom").inner_text()
+        expect(zoom).to_have_text(fitted)
         page.locator(place).focus()
         page.keyboard.press("+")
-        expect(page.locator("#zoom")).not_to_have_text(before)
-        zoomed.append(page.locator("#zoom").inner_text())
+        expect(zoom).not_to_have_text(fitted)
+        zoomed.append(zoom.inner_text())
     assert zoomed[0] == zoomed[1]
 
 

@@ -119,6 +119,25 @@ class PredictionDisplay(keras.callbacks.Callback):
         writer.close()
 
 
+class LearningRate(keras.callbacks.Callback):
+    """Set the learning rate before each step.
+
+    Parameters
+    ----------
+    schedule : callable
+        ``schedule(step)`` is the rate of that step, counted from 0 over all epochs.
+    """
+
+    def __init__(self, schedule: Callable[[int], Any]) -> None:
+        super().__init__()
+        self.schedule = schedule
+
+    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
+        """Set the rate of this step."""
+        optimizer = self.model.optimizer
+        optimizer.learning_rate = self.schedule(int(optimizer.iterations))
+
+
 class Progress(keras.callbacks.Callback):
     """Tell how many of all training steps are done.
 

@@ -289,13 +289,14 @@ def _fit(
     if first == 0:
         with whole_file(folder / run_folder.STEPS) as partial:
             partial.write_text(f"{data.steps}\n", encoding="utf-8")
-        _compile(model, settings, data.steps)
+        _compile(model, settings)
         callbacks.write_graph(model, folder, data.validation.images.shape[1:])
     recorder = callbacks.Recorder(folder, history, patience=settings.patience, on_epoch=on_epoch)
     if first >= settings.epochs or recorder.is_exhausted():
         return False
     shown = pipeline.Arrays(*(part[:8] for part in vars(data.validation).values()))
     held_out = pipeline.validation_batches(data.validation, batch_size=settings.batch_size)
+    _build(model, next(iter(held_out)))
     try:
         model.fit(
             data.batches(range(first, settings.epochs)),
@@ -306,6 +307,7 @@ def _fit(
             shuffle=False,
             verbose=0,
             callbacks=[
+                callbacks.LearningRate(_learning_rate(settings, data.steps)),
                 keras.callbacks.TensorBoard(folder / run_folder.LOG, write_graph=False),
                 callbacks.PredictionDisplay(
                     shown,
@@ -333,21 +335,36 @@ def _loss(settings: Training) -> Callable[[Any, Any], Any]:
     return losses.cross_entropy_dice
 
 
-def _compile(model: keras.Model, settings: Training, steps: int) -> None:
+def _learning_rate(settings: Training, steps: int) -> Callable[[int], Any]:
+    """Return the learning rate by step: a linear warm-up, then half a cosine."""
     import keras
 
-    from nucseg.models import losses
-
     warmup = settings.warmup_epochs * steps
-    rate = keras.optimizers.schedules.CosineDecay(
+    return keras.optimizers.schedules.CosineDecay(
         0.0 if warmup else settings.learning_rate,
         max(settings.epochs * steps - warmup, 1),
         alpha=0.01,
         warmup_target=settings.learning_rate if warmup else None,
         warmup_steps=warmup,
     )
+
+
+def _compile(model: keras.Model, settings: Training) -> None:
+    import keras
+
+    from nucseg.models import losses
+
+    # `callbacks.LearningRate` sets the rate: a schedule here is traced twice for each variable.
     model.compile(
-        keras.optimizers.AdamW(rate, weight_decay=settings.weight_decay),
+        keras.optimizers.AdamW(settings.learning_rate, weight_decay=settings.weight_decay),
         loss=_loss(settings),
         metrics=[losses.accuracy, losses.dice],
     )
+
+
+def _build(model: keras.Model, batch: tuple[Any, Any]) -> None:
+    """Make the variables of optimizer and metrics, without which Keras traces a step twice."""
+    images, targets = batch
+    model.optimizer.build(model.trainable_variables)
+    model.compute_metrics(images, targets, targets)
+    model.reset_metrics()
