@@ -102,7 +102,7 @@ def pack(options: argparse.Namespace) -> None:
 def set_weights(model: Any, *paths: Path) -> None:
     """Give a model the mean of weights by `write_network`, or those of a Keras file."""
     if paths[0].suffix == ".keras":
-        from nucseg.inference.runtimes import load_keras
+        from nucseg.inference.keras_runtime import load_keras
 
         model.set_weights(load_keras(paths[0]).get_weights())
         return

@@ -27,7 +27,7 @@ from crowded import PATIENTS
 from nucseg import load_model
 from nucseg.datasets.merged import part_merged
 from nucseg.datasets.reading import open_dataset
-from nucseg.images.preprocess import to_rgb
+from nucseg.images.colours import to_rgb
 from nucseg.measure.positive import (
     DENSITIES,
     classes_of,

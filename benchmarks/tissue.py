@@ -25,7 +25,7 @@ from crowded import PATIENTS
 from nucseg.datasets.merged import part_merged
 from nucseg.datasets.reading import open_dataset
 from nucseg.evaluation.metrics import match, overlap
-from nucseg.images.preprocess import to_rgb
+from nucseg.images.colours import to_rgb
 from nucseg.training.augment.stains import immunostain
 
 SHARES = {"all negative": 0.0, "half positive": 0.5, "all positive": 1.0}

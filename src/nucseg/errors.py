@@ -35,3 +35,8 @@ class MissingExtraError(NucsegError):
             f"{feature} needs packages that are not installed. "
             f'Install them with: pip install "nucseg[{extra}]"'
         )
+
+
+def first_line(error: Exception) -> str:
+    """First line of what a library says; some say much more."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

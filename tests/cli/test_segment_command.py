@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from nucseg.batch.summary import Outcome
 from nucseg.cli.main import app
-from nucseg.cli.segment import _summary, _tell
+from nucseg.cli.summary import print_summary, summary_of
 from nucseg.images import read_image
 
 
@@ -118,7 +118,7 @@ def test_images_that_look_wrong_are_said(bright_model: Path, tmp_path: Path):
 )
 def test_times_and_rates(seconds: float, images: int, said: str, tmp_path: Path, capsys):
     done = [Outcome("a.png", "ok", 2, 1.0, "")] * images
-    _tell(_summary(done, tmp_path, seconds))
+    print_summary(summary_of(done, tmp_path, seconds))
     assert capsys.readouterr().out.splitlines()[1] == said
 
 
@@ -330,7 +330,7 @@ def test_help_loads_nothing_heavy():
     code = """
 from typer.testing import CliRunner
 from nucseg.cli.main import app
-from nucseg.cli.segment import _summary, _tell
+from nucseg.cli.summary import summary_of, print_summary
 assert CliRunner().invoke(app, ["segment", "--help"]).exit_code == 0"""
     heavy = {"numpy", "cv2", "onnxruntime", "skimage", "scipy", "pandas", "matplotlib", "keras"}
     assert not heavy & loaded_by(code)

@@ -6,6 +6,7 @@ from hypothesis.extra import numpy as hnp
 
 from nucseg.config import Preprocessing
 from nucseg.errors import InputError
+from nucseg.images.colours import to_rgb
 from nucseg.images.preprocess import (
     intensity_limits,
     prepare,
@@ -13,7 +14,6 @@ from nucseg.images.preprocess import (
     resize_image,
     resize_labels,
     stretch,
-    to_rgb,
 )
 
 WHOLE = Preprocessing(size=None)

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from nucseg.cli.main import app
 from nucseg.errors import ModelError
 from nucseg.files import sha256
+from nucseg.inference.finding import windows_of
 from nucseg.inference.loading import load_model
 from nucseg.models.zoo import CARD, ONNX, Interface, read_card
 
@@ -111,7 +112,7 @@ def test_the_same_by_windows_and_by_the_command(tmp_path: Path):
     folder = write_theirs(tmp_path / "theirs")
     large = np.tile(pixels, (4, 3, 1))
     model = replace(load_model(folder, threads=1), window=128)
-    assert len(model.windows(large.shape[:2])) > 3
+    assert len(windows_of(model, large.shape[:2])) > 3
     assert model.segment(large).count == 24
     Image.fromarray(pixels).save(tmp_path / "a.png")
     arguments = ["segment", tmp_path / "a.png", "-o", tmp_path / "out", "--model", folder]

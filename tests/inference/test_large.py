@@ -15,6 +15,7 @@ from nucseg.errors import InputError
 from nucseg.export import save_formats
 from nucseg.images import read_image
 from nucseg.inference import large
+from nucseg.inference.finding import windows_of
 from nucseg.inference.large import FileCanvas, LargeSegmentation, WindowedLabels, segment_large
 from nucseg.inference.loading import load_model
 from nucseg.inference.planes import segment_plane
@@ -135,7 +136,7 @@ def test_a_plane_is_segmented_in_memory_or_not(model, pixels, tmp_path, memory):
         np.testing.assert_array_equal(found.labels[:, :] > 0, whole.labels > 0)
         assert found.pixel_size == (0.5, 0.5)
     assert list(tmp_path.iterdir()) == []
-    assert seen[-1] == (len(model.windows(pixels.shape)),) * 2
+    assert seen[-1] == (len(windows_of(model, pixels.shape)),) * 2
 
 
 def test_an_interrupted_plane_leaves_nothing(model, pixels, tmp_path):
@@ -177,7 +178,7 @@ def test_pictures_of_large_images_are_smaller(model, pixels, tmp_path, monkeypat
 def test_what_was_read_is_not_kept(model, pixels, tmp_path, monkeypatch):
     monkeypatch.setattr("nucseg.export.overlay._REDUCED_SIDE", 300)
     monkeypatch.setattr("nucseg.export.overlay._BAND", 50)
-    monkeypatch.setattr("nucseg.images.preprocess._SAMPLED_PIXELS", 1000)
+    monkeypatch.setattr("nucseg.images.sampling.SAMPLED_PIXELS", 1000)
     monkeypatch.setattr(large, "_BAND", 50)
     image, chosen = Tracked(pixels), replace(model, window=640, scale=1.0)
     with segment_large(chosen, image, tmp_path) as found:

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from nucseg.errors import InputError, MissingExtraError, ModelError
-from nucseg.inference.runtimes import load_keras, load_runtime
+from nucseg.inference.keras_runtime import load_keras
+from nucseg.inference.runtimes import load_runtime
 from nucseg.models.zoo import KERAS, ModelCard, read_card
 
 

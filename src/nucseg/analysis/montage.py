@@ -18,7 +18,8 @@ from nucseg.errors import NucsegError
 from nucseg.export import output_path
 from nucseg.figures.pictures import Picture
 from nucseg.images import Projection, Source, open_image
-from nucseg.images.preprocess import stretch, to_rgb
+from nucseg.images.colours import to_rgb
+from nucseg.images.preprocess import stretch
 
 # Nuclei of each kind and condition; side of a crop in the picture, in pixels.
 NUCLEI, SIDE, _GAP = 6, 96, 4

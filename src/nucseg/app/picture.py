@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from nucseg.images.preprocess import displayed_limits, stretch, to_rgb
+from nucseg.images.colours import to_rgb
+from nucseg.images.preprocess import displayed_limits, stretch
 
 # What becomes black and white, as in overlays.
 _PERCENTILES = (1.0, 99.8)

@@ -17,6 +17,7 @@ from nucseg.config import Reading
 from nucseg.errors import InputError, MissingExtraError
 from nucseg.export import check_formats, split_formats
 from nucseg.export.probability import PROBABILITY_TIFF
+from nucseg.inference.finding import windows_of
 from nucseg.inference.segmenter import Model
 from nucseg.inference.tiling import (
     BASE_BYTES,
@@ -131,7 +132,7 @@ def _planned(image: Input, model: Model, in_files: int, files: InputFiles, rate:
     in_memory = model.fits_memory(source.shape)
     lean = model.image_pixels < image_pixels(KEEPS_MEMORY_FROM)
     sized = model.card.preprocessing.size
-    windows = [] if sized is not None else model.windows((height, width))
+    windows = [] if sized is not None else windows_of(model, (height, width))
     seen = sum(
         (rows.stop - rows.start) * (columns.stop - columns.start)
         for rows, columns in (tile.window for tile in windows)

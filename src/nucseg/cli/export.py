@@ -46,7 +46,7 @@ def export(
         raise InputError(f"{output} is there already. Give another place.")
     if format is Format.SAVED_MODEL:
         from nucseg.export.folders import whole_folder
-        from nucseg.inference.runtimes import load_keras
+        from nucseg.inference.keras_runtime import load_keras
         from nucseg.models.saved_model import write_saved_model
 
         network = load_keras(listed_file(folder, card, KERAS))

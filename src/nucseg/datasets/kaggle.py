@@ -19,7 +19,7 @@ from nucseg.datasets.storage import Files, read_rgb
 from nucseg.errors import InputError, NucsegError
 from nucseg.files import png_fault
 from nucseg.images import IMAGE_SUFFIXES, decode_image
-from nucseg.images.preprocess import to_rgb
+from nucseg.images.colours import to_rgb
 
 Mask = npt.NDArray[np.bool_]
 

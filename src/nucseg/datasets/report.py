@@ -16,7 +16,7 @@ from nucseg.datasets.samples import NO_FACTS, Dataset, Kind, Problem, Sample
 from nucseg.datasets.sheets import sheet, thumbnail
 from nucseg.errors import NucsegError
 from nucseg.figures.pictures import Picture
-from nucseg.images.preprocess import COLOURFUL, image_kind
+from nucseg.images.colours import COLOURFUL, image_kind
 
 Modality = Literal["fluorescence", "brightfield", "histology"]
 LISTED = 50

@@ -10,7 +10,8 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from nucseg.figures.pictures import Picture
-from nucseg.images.preprocess import resize_image, stretch, to_rgb
+from nucseg.images.colours import to_rgb
+from nucseg.images.preprocess import resize_image, stretch
 
 CAPTION = 16
 GAP = 4

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from nucseg.errors import InputError
 from nucseg.files import walk
 from nucseg.images import decode_image
-from nucseg.images.preprocess import to_rgb
+from nucseg.images.colours import to_rgb
 
 MAX_MEMBER = 2 << 30  # bytes; no image of a data set is larger
 # Other methods can turn a few kilobytes into gigabytes in one step, which no limit then stops.

@@ -13,7 +13,8 @@ from nucseg.core.segmented import Segmented, Windowed
 from nucseg.errors import InputError
 from nucseg.export.format import Format
 from nucseg.files import whole_file
-from nucseg.images.preprocess import Limits, displayed_limits, stretch, to_rgb
+from nucseg.images.colours import to_rgb
+from nucseg.images.preprocess import Limits, displayed_limits, stretch
 
 Picture = npt.NDArray[np.uint8]
 

@@ -23,7 +23,8 @@ from nucseg.export.report_batch import Batch, Evenly, ReportImage
 from nucseg.figures.histogram import histogram_svg
 from nucseg.figures.html import counted, definitions, figure, number, paragraph, section, table
 from nucseg.files import whole_file
-from nucseg.images.preprocess import resize_labels, to_rgb
+from nucseg.images.colours import to_rgb
+from nucseg.images.preprocess import resize_labels
 
 __all__ = ["ReportImage", "thumbnail", "write_report"]
 

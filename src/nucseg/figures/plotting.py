@@ -40,7 +40,8 @@ from nucseg.figures.pictures import (
     titled,
 )
 from nucseg.files import whole_file
-from nucseg.images.preprocess import stretch, to_rgb
+from nucseg.images.colours import to_rgb
+from nucseg.images.preprocess import stretch
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

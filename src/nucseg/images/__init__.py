@@ -11,18 +11,16 @@ from nucseg.images.faults import quiet, reading
 from nucseg.images.omezarr import is_zarr, open_zarr
 from nucseg.images.planes import (
     Channel,
-    Chosen,
     Opener,
-    Pixels,
     Projection,
     Scene,
-    Source,
     channel_names,
     describe,
     sources,
 )
 from nucseg.images.raster import KINDS, open_raster
 from nucseg.images.slides import SLIDE_SUFFIXES, open_slide
+from nucseg.images.source import Chosen, Pixels, Source
 from nucseg.images.stains import nuclear_channel
 from nucseg.images.tiff import TIFF_STARTS, open_tiff
 from nucseg.images.units import PixelSize

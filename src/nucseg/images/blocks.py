@@ -6,7 +6,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from nucseg.images.planes import Pixels
+from nucseg.images.source import Pixels
 
 
 def read_block(

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from nucseg.errors import InputError
 from nucseg.images import channels_of, open_image, read_plane
-from nucseg.images.planes import COLOURS, Pixels, Projection
+from nucseg.images.planes import COLOURS, Projection
+from nucseg.images.source import Pixels
 
 ALL = "all"
 

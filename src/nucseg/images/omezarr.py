@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nucseg.errors import InputError, MissingExtraError
-from nucseg.images.planes import Pixels, Scene
+from nucseg.images.planes import Scene
+from nucseg.images.source import Pixels
 from nucseg.images.units import PixelSize, micrometres, pixel_size
 
 if TYPE_CHECKING:

@@ -58,7 +58,7 @@ class SeenRange(NamedTuple):
         Single pixels that differ from the median around them by more are specks, to be filtered;
         infinite where there are none.
     bright : bool
-        Whether the background is bright, see `nucseg.images.preprocess.has_bright_background`.
+        Whether the background is bright, see `nucseg.images.colours.has_bright_background`.
     """
 
     low: float

@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from nucseg.images.preprocess import FloatImage, to_rgb
+from nucseg.images.colours import to_rgb
+from nucseg.images.preprocess import FloatImage
 
 # From where on `warnings_of` warns. All was set on the 664 training images of the 2018 Data Science
 # Bowl with their nuclei as drawn by hand, as they are and changed.

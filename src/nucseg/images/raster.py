@@ -10,7 +10,8 @@ import numpy as np
 from nucseg.errors import InputError
 from nucseg.files import png_fault
 from nucseg.images.faults import DAMAGE, damaged, quiet
-from nucseg.images.planes import Opener, Pixels, Scene, kept
+from nucseg.images.planes import Opener, Scene, kept
+from nucseg.images.source import Pixels
 
 KINDS = "a PNG, JPEG, BMP or TIFF image"
 

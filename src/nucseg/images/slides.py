@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nucseg.errors import InputError, MissingExtraError
-from nucseg.images.planes import Pixels, Scene
+from nucseg.images.planes import Scene
+from nucseg.images.source import Pixels
 from nucseg.images.units import pixel_size
 
 if TYPE_CHECKING:

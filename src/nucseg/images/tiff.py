@@ -13,7 +13,8 @@ import numpy as np
 
 from nucseg.errors import InputError
 from nucseg.images.faults import damaged
-from nucseg.images.planes import COLOURS, Opener, Pixels, Scene
+from nucseg.images.planes import COLOURS, Opener, Scene
+from nucseg.images.source import Pixels
 from nucseg.images.tiff_metadata import channel_names, tiff_pixel_size
 from nucseg.images.tiff_pixels import (
     Pages,

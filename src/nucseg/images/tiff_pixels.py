@@ -12,7 +12,8 @@ import numpy as np
 from nucseg.errors import InputError, MissingExtraError
 from nucseg.images.blocks import read_block
 from nucseg.images.faults import DAMAGE, damaged
-from nucseg.images.planes import Opener, Pixels, kept
+from nucseg.images.planes import Opener, kept
+from nucseg.images.source import Pixels
 
 if TYPE_CHECKING:
     import tifffile

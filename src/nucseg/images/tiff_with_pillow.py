@@ -13,8 +13,9 @@ import numpy as np
 
 from nucseg.errors import MissingExtraError
 from nucseg.images.faults import DAMAGE, quiet
-from nucseg.images.planes import Opener, Pixels, kept
+from nucseg.images.planes import Opener, kept
 from nucseg.images.raster import decode_with_opencv, to_pixels
+from nucseg.images.source import Pixels
 from nucseg.images.tiff_pixels import Pages, Window
 
 if TYPE_CHECKING:

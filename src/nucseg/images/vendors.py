@@ -13,7 +13,8 @@ import numpy as np
 from nucseg.errors import InputError, MissingExtraError
 from nucseg.images.blocks import read_block
 from nucseg.images.faults import damaged
-from nucseg.images.planes import Pixels, Scene, check_planes, kept
+from nucseg.images.planes import Scene, check_planes, kept
+from nucseg.images.source import Pixels
 from nucseg.images.stains import nuclear_channel
 from nucseg.images.units import PixelSize, pixel_size
 

@@ -22,8 +22,10 @@ from nucseg.core.segmented import Part, Place, Windowed
 from nucseg.errors import InputError
 from nucseg.files import PARTIAL
 from nucseg.images.outliers import SeenRange, range_windows
-from nucseg.images.preprocess import FloatImage, prepared_limits, sample_step
+from nucseg.images.preprocess import FloatImage, prepared_limits
+from nucseg.images.sampling import sample_step
 from nucseg.inference.confidence import Confidence
+from nucseg.inference.finding import stitch
 from nucseg.inference.segmenter import Model
 from nucseg.inference.tiling import Slices, Stitcher
 from nucseg.measure import Columns, is_grey, measure_tile, nearest_neighbours
@@ -289,8 +291,8 @@ def segment_large(
             stack.callback(probability.close)
         limits, grey = _looked_through(model, image)
         model = model.for_image(image, limits=limits, pixel_size=pixel_size)
-        stitcher, scores = model.stitch(
-            image, canvas, limits=limits, probability=probability, progress=progress
+        stitcher, scores = stitch(
+            model, image, canvas, limits=limits, probability=probability, progress=progress
         )
         keep, labels = _kept(model, canvas, stitcher, scores)
         yield LargeSegmentation(

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from nucseg.errors import DeviceError, MissingExtraError, ModelError
+from nucseg.errors import DeviceError, MissingExtraError, ModelError, first_line
 from nucseg.images.preprocess import FloatImage
-from nucseg.inference.runtimes import first_line, named, usable_cores
+from nucseg.inference.runtimes import named, usable_cores
 
 _TELEMETRY = "openvino_telemetry"
 

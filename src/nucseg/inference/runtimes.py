@@ -13,8 +13,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from nucseg.errors import DeviceError, InputError, MissingExtraError, ModelError
+from nucseg.errors import DeviceError, InputError, ModelError, first_line
 from nucseg.images.preprocess import FloatImage
+from nucseg.inference.keras_runtime import KerasRuntime
 from nucseg.models.zoo import CARD, KERAS, ONNX, ModelCard, listed_file, read_card
 
 # `M_MMAP_THRESHOLD` of glibc's malloc.h.
@@ -317,62 +318,6 @@ def _device_error(device: str, error: Exception) -> DeviceError:
     )
 
 
-class KerasRuntime:
-    """A network in Keras, with whatever backend Keras is set to."""
-
-    threads = 1
-    device, precision = "keras", "f32"
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._network = load_keras(path)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Load the same network where this is sent to, such as another process."""
-        return KerasRuntime, (self._path,)
-
-    def on_one_thread(self) -> KerasRuntime:
-        """Return itself: Keras shares out threads by itself."""
-        return self
-
-    def __call__(self, batch: FloatImage) -> FloatImage:
-        """Run the network; see `Runtime`."""
-        # Not predict_on_batch: it compiles for any size, which bilinear upsampling cannot do.
-        return np.asarray(self._network(batch, training=False), np.float32)
-
-
-def load_keras(path: Path) -> Any:
-    """Load a network in Keras's own format.
-
-    Parameters
-    ----------
-    path : Path
-        A ``.keras`` file.
-
-    Returns
-    -------
-    keras.Model
-
-    Raises
-    ------
-    ModelError
-        The file is missing or broken, or holds code.
-    MissingExtraError
-        Keras is not installed.
-    """
-    try:
-        import keras
-    except ImportError as error:
-        raise MissingExtraError("Running a model in Keras", "train") from error
-    try:
-        return keras.saving.load_model(path, compile=False, safe_mode=True)
-    except (OSError, TypeError, ValueError) as error:
-        raise ModelError(
-            f"{path} cannot be loaded as a Keras model ({first_line(error)}). "
-            "Copy the model folder again, or use the runtime onnx."
-        ) from error
-
-
 def named(path: Path, name: str | None, there: list[str]) -> str:
     """Find an input or output of a network by the name that its description gives."""
     if name is None:
@@ -409,8 +354,3 @@ def _restricted_cores() -> int:
     """
     usable = usable_cores()
     return usable if usable < (os.cpu_count() or usable) else 0
-
-
-def first_line(error: Exception) -> str:
-    """First line of what a library says; some say much more."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -29,6 +29,7 @@ from nucseg.inference.confidence import (
     clearly_better,
     median_is_low,
 )
+from nucseg.inference.finding import Found, find
 from nucseg.inference.instances import label_image
 from nucseg.inference.network import run_network
 from nucseg.inference.scaling import (
@@ -46,7 +47,7 @@ from nucseg.inference.scaling import (
 )
 
 if TYPE_CHECKING:
-    from nucseg.inference.segmenter import Found, Model
+    from nucseg.inference.segmenter import Model
 
 # What is tried where scores are low, and how near the estimate is not worth a try.
 _TRIED, _NEAR = (0.25, 0.5, 1.0, 2.0), 1.2
@@ -85,19 +86,19 @@ def estimate_view(
     windows = look_windows((image.shape[0], image.shape[1]))
     whole = len(windows) == 1
     parts = [image[window] for window in windows]
-    find = partial(model.find, limits=limits, progress=progress if whole else None)
-    look = partial(_by_first_look, model, parts, limits, scaling, find)
+    finder = partial(find, model, limits=limits, progress=progress if whole else None)
+    look = partial(_by_first_look, model, parts, limits, scaling, finder)
     stated = None if pixel_size is None else stated_scale(pixel_size, scaling)
     if pixel_size is None or stated is None:
         view, seen = look()
     else:
-        view, seen = _by_pixel_size(parts, stated, scaling, pixel_size, find, look)
+        view, seen = _by_pixel_size(parts, stated, scaling, pixel_size, finder, look)
     view = replace(view, outliers=limits.outliers, bright=limits.bright)
     scale = view.scale
     if model.card.scoring is None:
         return view, seen[0] if whole else None
     found = [
-        find(part, scale=scale) if nuclei is None else nuclei
+        finder(part, scale=scale) if nuclei is None else nuclei
         for part, nuclei in zip(parts, seen, strict=True)
     ]
     scores = np.concatenate([each.scores for each in found])
@@ -113,11 +114,11 @@ def _by_pixel_size(
     stated: float,
     scaling: Scaling,
     pixel_size: tuple[float, float],
-    find: Callable[..., Found],
+    finder: Callable[..., Found],
     look: Callable[[], tuple[View, Sequence[Found | None]]],
 ) -> tuple[View, Sequence[Found | None]]:
     """See parts at the scale of the pixel size, or by a first look where their nuclei disagree."""
-    found = [find(part, scale=stated) for part in parts]
+    found = [finder(part, scale=stated) for part in parts]
     micrometre = float(np.sqrt(np.prod(pixel_size)))
     diameter = typical_diameter(np.concatenate([whole_areas(each.labels) for each in found]))
     if diameter is not None and _is_usual(diameter * micrometre):
@@ -141,10 +142,10 @@ def _by_first_look(
     parts: Sequence[npt.NDArray[Any]],
     limits: SeenRange,
     scaling: Scaling,
-    find: Callable[..., Found],
+    finder: Callable[..., Found],
 ) -> tuple[View, Sequence[Found | None]]:
     """Choose the scale by the nuclei of a first look."""
-    looks = [_first_look(model, part, limits, scaling, find) for part in parts]
+    looks = [_first_look(model, part, limits, scaling, finder) for part in parts]
     diameter = typical_diameter(np.concatenate([areas for areas, _ in looks]))
     scale = scale_for(diameter, scaling)
     source: Source = "none" if diameter is None else "estimate"
@@ -156,14 +157,14 @@ def _first_look(
     part: npt.NDArray[Any],
     limits: SeenRange,
     scaling: Scaling,
-    find: Callable[..., Found],
+    finder: Callable[..., Found],
 ) -> tuple[npt.NDArray[np.number[Any]], Found | None]:
     """Areas of the nuclei in a part of an image; the nuclei too where they were seen as it is."""
     prepared = prepare(part, model.card.preprocessing, limits=limits)
     large = _large_areas(model, prepared, scaling)
     if large is not None:
         return large, None
-    nuclei = find(part, scale=1.0, prepared=prepared)
+    nuclei = finder(part, scale=1.0, prepared=prepared)
     return whole_areas(nuclei.labels), nuclei
 
 
@@ -190,7 +191,7 @@ def _best_of_several(
     best, chosen = 0.0, (view, list(found))
     before = _joined(found)
     for scale in _other_scales(view.scale, model.card.scaling or Scaling()):
-        tried = [model.find(part, limits=limits, scale=scale) for part in parts]
+        tried = [find(model, part, limits=limits, scale=scale) for part in parts]
         scores, areas = _joined(tried)
         # Where there was nothing, a few doubtful nuclei are no gain.
         if not len(before[0]) and _is_doubtful(model, scores):

@@ -49,7 +49,7 @@ def kind_features(background: float, colour: float) -> tuple[float, float]:
     Parameters
     ----------
     background, colour : float
-        As `nucseg.images.preprocess.image_kind` gives them.
+        As `nucseg.images.colours.image_kind` gives them.
 
     Returns
     -------
@@ -85,7 +85,7 @@ def nucleus_features(
     maps : ndarray, shape (H, W, 5), float32, in [0, 1]
         In the order of `nucseg.config.INSTANCE_MAPS`.
     kind : (float, float)
-        Of the image, as `nucseg.images.preprocess.image_kind` gives it.
+        Of the image, as `nucseg.images.colours.image_kind` gives it.
     scale : float
         By which the image was resized for the network.
 

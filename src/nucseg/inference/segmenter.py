@@ -13,60 +13,25 @@ from pydantic import ValidationError
 
 from nucseg.classes import Classifier
 from nucseg.config import PIXEL_SIZES, Scaling, Segmenting
-from nucseg.core.filters import Labels, kept_nuclei
+from nucseg.core.filters import kept_nuclei
 from nucseg.core.segmented import Windowed
 from nucseg.errors import InputError
+from nucseg.images.colours import has_bright_background
 from nucseg.images.outliers import SeenRange
-from nucseg.images.preprocess import (
-    FloatImage,
-    has_bright_background,
-    image_kind,
-    prepare,
-    prepared_limits,
-    resize_image,
-)
+from nucseg.images.preprocess import FloatImage, prepare, prepared_limits, resize_image
 from nucseg.images.units import plausible
 from nucseg.inference.confidence import Confidence, View, confidence
+from nucseg.inference.finding import find, fits, maps_of, scores_of
 from nucseg.inference.instances import label_image
-from nucseg.inference.network import run_network
 from nucseg.inference.runtimes import Runtime
 from nucseg.inference.scale_estimate import estimate_view
 from nucseg.inference.scaling import scale_for
-from nucseg.inference.scores import expected_iou, mean_scores, nucleus_features
 from nucseg.inference.segmentation import Segmentation
 from nucseg.inference.tiling import (
     WINDOW,
-    Canvas,
-    Stitcher,
-    Tile,
     image_pixels,
-    tiles,
-    window_and_margin,
 )
 from nucseg.models.zoo import ModelCard
-
-
-@dataclass(frozen=True)
-class Found:
-    """The nuclei of an image or of a part of it, before any is dropped.
-
-    Attributes
-    ----------
-    labels : ndarray, shape (H, W), int32
-        0 background, 1…N nuclei, every number used.
-    scores : ndarray, shape (N,), float32
-    probability : ndarray, shape (H, W), float32
-        Of each pixel to lie in a nucleus.
-    """
-
-    labels: Labels
-    scores: FloatImage
-    probability: FloatImage
-
-    @property
-    def areas(self) -> npt.NDArray[np.int64]:
-        """Pixels of each nucleus, shape (N,)."""
-        return np.bincount(self.labels.ravel(), minlength=len(self.scores) + 1)[1:]
 
 
 @dataclass(frozen=True, repr=False)
@@ -267,12 +232,7 @@ class Model:
         """
         limits = prepared_limits(np.asarray(image), self.card.preprocessing)
         model = self._for_background(bright=limits.bright)
-        return model._maps(prepare(image, model.card.preprocessing, limits=limits))
-
-    def _maps(self, prepared: FloatImage, *, start: tuple[int, int] = (0, 0)) -> FloatImage:
-        """Run the network on a prepared image, or on a window that starts at some place."""
-        scale = self.scale or 1.0
-        return run_network(self.runtime, self.card, prepared, scale=scale, start=start)
+        return maps_of(model, prepare(image, model.card.preprocessing, limits=limits))
 
     def network_probability(self, image: npt.NDArray[Any]) -> FloatImage:
         """Probability of each pixel to lie in a nucleus, at the size that the network works at.
@@ -353,11 +313,11 @@ class Model:
             model = replace(model, scale=view.scale, view=view)
         else:
             model = model.seen_in(limits)
-        if found is None and (model._fits(image.shape) or preprocessing.size is not None):
-            maps = model._maps(prepare(image, preprocessing, limits=limits))
+        if found is None and (fits(model, image.shape) or preprocessing.size is not None):
+            maps = maps_of(model, prepare(image, preprocessing, limits=limits))
             return model.nuclei(image, maps, pixel_size=pixel_size)
         if found is None:
-            found = model.find(image, limits=limits, scale=model.scale or 1.0, progress=progress)
+            found = find(model, image, limits=limits, scale=model.scale or 1.0, progress=progress)
         return model._segmentation(image, found.labels, found.scores, found.probability, pixel_size)
 
     def seen_in(self, limits: SeenRange) -> Model:
@@ -366,118 +326,9 @@ class Model:
         view = replace(view, outliers=limits.outliers, bright=limits.bright)
         return replace(self, view=view)
 
-    def find(
-        self,
-        part: npt.NDArray[Any],
-        *,
-        limits: SeenRange,
-        scale: float,
-        prepared: FloatImage | None = None,
-        progress: Callable[[int, int], None] | None = None,
-    ) -> Found:
-        """Find the nuclei in a part of an image, at a scale, without dropping any.
-
-        Parameters
-        ----------
-        part : ndarray, shape (h, w) or (h, w, C), any real dtype
-        limits : (low, high)
-            Of the image, see `nucseg.images.preprocess.prepared_limits`.
-        scale : float
-            A multiple of 1/32.
-        prepared : ndarray, shape (h, w, 3), float32, optional
-            The part as `nucseg.images.preprocess.prepare` gives it, where that is known.
-        progress : callable, optional
-            ``progress(done, total)``, of the windows where there are several.
-
-        Raises
-        ------
-        ModelError
-            The network does not give what the model's description says.
-        """
-        model = replace(self, scale=scale)
-        if model._fits(part.shape):
-            if prepared is None:
-                prepared = prepare(part, self.card.preprocessing, limits=limits)
-            maps = model._maps(prepared)
-            labels = label_image(maps, self.card.postprocessing)
-            probability = np.ascontiguousarray(maps[..., 0])
-            return Found(labels, model._scores(part, labels, maps), probability)
-        labels = np.zeros(part.shape[:2], np.int32)
-        probability = np.zeros(part.shape[:2], np.float32)
-        _, scores = model.stitch(
-            part, labels, limits=limits, probability=probability, progress=progress
-        )
-        return Found(labels, scores, probability)
-
     def fits_memory(self, shape: tuple[int, ...]) -> bool:
         """Whether an image of (height, width, ...) is held in memory, rather than in a file."""
         return math.prod(shape[:2]) <= self.image_pixels
-
-    def windows(self, shape: tuple[int, int]) -> list[Tile]:
-        """Windows in which an image of (height, width) is segmented, whatever the memory."""
-        if self._fits(shape):
-            whole = (slice(0, shape[0]), slice(0, shape[1]))
-            return [Tile(whole, whole)]
-        margin = self.card.interface.margin
-        return tiles(shape, **window_and_margin(self.window, self.scale or 1.0, margin))
-
-    def _fits(self, shape: tuple[int, ...]) -> bool:
-        """Whether an image is one window."""
-        return math.prod(shape[:2]) * max(self.scale or 1.0, 1.0) ** 2 <= self.window**2
-
-    def stitch(
-        self,
-        image: Windowed,
-        canvas: Canvas,
-        *,
-        limits: SeenRange,
-        probability: Canvas | None = None,
-        progress: Callable[[int, int], None] | None = None,
-    ) -> tuple[Stitcher, FloatImage]:
-        """Find the nuclei of an image in overlapping windows, without dropping any.
-
-        Parameters
-        ----------
-        image : Windowed, shape (H, W) or (H, W, C), any real dtype
-        canvas : Canvas, shape (H, W)
-            All 0; the nuclei are written there.
-        limits : (low, high)
-            Of the image, see `nucseg.images.preprocess.prepared_limits`.
-        probability : Canvas, shape (H, W), optional
-            Gets the probability of each pixel to lie in a nucleus.
-        progress : callable, optional
-            ``progress(done, total)``, of the windows.
-
-        Returns
-        -------
-        stitcher : Stitcher
-            With number, areas and bounding boxes of the nuclei.
-        scores : ndarray, shape (N,), float32
-        """
-        shape = (image.shape[0], image.shape[1])
-        stitcher, scores = Stitcher(canvas, shape), []
-        windows = self.windows(shape)
-        for done, tile in enumerate(windows, start=1):
-            part = image[tile.window]
-            prepared = prepare(part, self.card.preprocessing, limits=limits)
-            maps = self._maps(prepared, start=(tile.window[0].start, tile.window[1].start))
-            labels = label_image(maps, self.card.postprocessing)
-            each = self._scores(part, labels, maps)
-            scores.append(each[stitcher.add(tile, labels) - 1])
-            if probability is not None:
-                probability[tile.core] = maps[tile.core_in_window][..., 0]
-            if progress is not None:
-                progress(done, len(windows))
-        return stitcher, np.concatenate(scores)
-
-    def _scores(
-        self, part: npt.NDArray[Any], labels: npt.NDArray[np.int32], maps: FloatImage
-    ) -> FloatImage:
-        """Scores of the nuclei in a part of an image, from the maps at its size."""
-        if self.card.scoring is None:
-            return mean_scores(labels, maps[..., 0])
-        features = nucleus_features(labels, maps, image_kind(part), scale=self.scale or 1.0)
-        return expected_iou(features, self.card.scoring)
 
     def nuclei(
         self,
@@ -506,7 +357,10 @@ class Model:
         size = (image.shape[0], image.shape[1])
         maps = resize_image(network_maps, size).reshape(*size, -1)
         labels = label_image(maps, model.card.postprocessing)
-        scores, probability = model._scores(image, labels, maps), np.ascontiguousarray(maps[..., 0])
+        scores, probability = (
+            scores_of(model, image, labels, maps),
+            np.ascontiguousarray(maps[..., 0]),
+        )
         return model._segmentation(image, labels, scores, probability, pixel_size)
 
     def _segmentation(

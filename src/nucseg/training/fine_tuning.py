@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from nucseg.config import FINE_TUNING, FINE_TUNING_CROPS, RECIPES, Training
 from nucseg.datasets.samples import Dataset
 from nucseg.errors import InputError
-from nucseg.images.preprocess import has_bright_background
-from nucseg.inference.runtimes import load_keras
+from nucseg.images.colours import has_bright_background
+from nucseg.inference.keras_runtime import load_keras
 from nucseg.models.zoo import KERAS, find_model, listed_file, read_card
 
 if TYPE_CHECKING:

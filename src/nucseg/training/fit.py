@@ -340,13 +340,14 @@ def _learning_rate(settings: Training, steps: int) -> Callable[[int], Any]:
     import keras
 
     warmup = settings.warmup_epochs * steps
-    return keras.optimizers.schedules.CosineDecay(
+    rate: Callable[[int], Any] = keras.optimizers.schedules.CosineDecay(
         0.0 if warmup else settings.learning_rate,
         max(settings.epochs * steps - warmup, 1),
         alpha=0.01,
         warmup_target=settings.learning_rate if warmup else None,
         warmup_steps=warmup,
     )
+    return rate
 
 
 def _compile(model: keras.Model, settings: Training) -> None:

@@ -18,7 +18,8 @@ from scipy.special import expit
 from nucseg.config import Scoring, Watershed
 from nucseg.datasets.reading import Dataset
 from nucseg.evaluation.metrics import kaggle_map, overlap
-from nucseg.images.preprocess import FloatImage, image_kind
+from nucseg.images.colours import image_kind
+from nucseg.images.preprocess import FloatImage
 from nucseg.inference.instances import watershed
 from nucseg.inference.scores import expected_iou, nucleus_features
 from nucseg.inference.segmenter import Model
