@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from nucseg.config import (
     INSTANCE_MAPS,
@@ -17,6 +18,11 @@ from nucseg.models.zoo import ONNX, ModelCard, write_card
 # Labels of this can be repeated; tests of devices choose others.
 os.environ["NUCSEG_DEVICE"] = "cpu"
 os.environ["NUCSEG_PRECISION"] = "f32"
+
+
+# What a computer does besides decides how long an example takes.
+settings.register_profile("nucseg", deadline=None)
+settings.load_profile("nucseg")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -48,9 +48,7 @@ def field(seed: int, diameter: float, height: int, width: int) -> np.ndarray:
 
 
 @pytest.mark.slow
-@settings(
-    max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     seed=st.integers(0, 2**16),
     diameter=st.sampled_from(DIAMETERS),

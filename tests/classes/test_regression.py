@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
@@ -87,7 +87,6 @@ def test_what_is_left_out_is_not_seen():
     assert 0.25 < unseen < 0.7
 
 
-@settings(deadline=None)  # SciPy is imported in it
 @given(st.integers(1, 500), st.data())
 def test_the_interval_is_scipys(of, data):
     right = data.draw(st.integers(0, of))

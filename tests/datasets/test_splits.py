@@ -66,7 +66,7 @@ def test_copies_are_one_field_and_tiny_images_are_no_trouble():
 IDS = [f"i{n:02}" for n in range(40)]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     st.lists(st.integers(0, 9), min_size=40, max_size=40).filter(lambda f: len(set(f)) > 1),
     st.floats(0.05, 0.9),

@@ -15,7 +15,7 @@ from nucseg.datasets.synthetic import (
 from nucseg.errors import InputError
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     st.integers(0, 2**32),
     st.integers(16, 80),

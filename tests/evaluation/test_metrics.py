@@ -240,7 +240,7 @@ def test_the_figures_equal_those_of_stardist() -> None:
             assert pooled.panoptic_quality == pytest.approx(theirs.panoptic_quality, abs=1e-6)
 
 
-@settings(deadline=None, max_examples=5)
+@settings(max_examples=5)
 @given(st.integers(0, 100))
 def test_ten_thousand_nuclei_take_no_table_of_all_pairs(seed: int) -> None:
     # 10,000 by 10,000 pairs of float64 would be 800 MB.

@@ -137,7 +137,7 @@ def test_every_format_of_labels_is_read_by_another_program():
 
 
 @pytest.mark.parametrize("name", OF_LABELS)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(labels=LABELS)
 def test_other_programs_read_the_same_nuclei(name, labels, tmp_path_factory):
     (path,) = save_formats(LabelImage(labels), tmp_path_factory.mktemp("a"), "a", [name])
@@ -249,7 +249,7 @@ def test_the_code_in_the_guide_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     np.testing.assert_array_equal(names["masks"][1], labels == 2)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     hnp.arrays(st.sampled_from([np.uint16, np.uint32]), hnp.array_shapes(min_dims=2, max_dims=2)),
     st.none() | st.tuples(st.floats(0.02, 9), st.floats(0.02, 9)),

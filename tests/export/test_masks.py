@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import PIL.Image
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from nucseg.export import LabelImage, save_formats
@@ -15,7 +15,6 @@ from nucseg.export.masks import MaskEncoder
 from nucseg.files import png_fault
 
 
-@settings(deadline=None)
 @given(st.data(), st.integers(1, 40), st.integers(1, 40), st.sampled_from([1, 50, 2**20]))
 def test_other_programs_read_the_mask(data, height: int, width: int, at_once: int):
     rows, columns = (

@@ -71,7 +71,7 @@ def test_planes_channel_and_pixel_size(version: str, dtype: str, tmp_path: Path)
     np.testing.assert_array_equal(largest[:, :], independent[1, 0].max(axis=0))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(window=st.tuples(*[st.integers(0, 39)] * 2, *[st.integers(1, 40)] * 2))
 def test_any_window(window: tuple[int, int, int, int], tmp_path_factory: pytest.TempPathFactory):
     path = tmp_path_factory.getbasetemp() / "any.zarr"

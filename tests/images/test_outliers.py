@@ -109,7 +109,7 @@ def test_dead_pixels():
     assert despeckled(image, seen).min() > 1000
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(height=st.integers(1, 3000), width=st.integers(1, 3000))
 def test_windows_are_bounded_and_cover_smaller_images(height: int, width: int):
     image = np.zeros((height, width), np.uint8)

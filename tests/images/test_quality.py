@@ -168,7 +168,7 @@ def test_it_takes_little_time():
     assert min(times) < 0.1
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     hnp.arrays(
         st.sampled_from([np.uint8, np.uint16, np.int16, np.float32, bool]),

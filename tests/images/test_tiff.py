@@ -139,7 +139,7 @@ LAYOUTS = st.fixed_dictionaries(
 WINDOW = st.tuples(*[st.integers(0, 60)] * 2, *[st.integers(1, 60)] * 2)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     layout=LAYOUTS,
     dtype=st.sampled_from(["u1", "u2", "u4", "i2", "f4", "f8"]),

@@ -77,7 +77,7 @@ def test_unusable_windows_are_refused(size, margin):
         tiles((500, 500), size=size, margin=margin)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     seed=st.integers(0, 2**32),
     height=st.integers(40, 420),
@@ -156,7 +156,7 @@ def painted(bright_instance_model):
     return replace(model, runtime=network_of_painted_maps)
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(
     seed=st.integers(0, 2**32),
     height=st.integers(60, 900),

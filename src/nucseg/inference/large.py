@@ -21,6 +21,7 @@ from nucseg.core.filters import keep_nuclei
 from nucseg.core.segmented import Part, Place, Windowed
 from nucseg.errors import InputError
 from nucseg.files import PARTIAL
+from nucseg.images.cached import cached
 from nucseg.images.outliers import SeenRange, range_windows
 from nucseg.images.preprocess import FloatImage, prepared_limits
 from nucseg.images.sampling import sample_step
@@ -32,6 +33,8 @@ from nucseg.measure import Columns, is_grey, measure_tile, nearest_neighbours
 
 # Side of the parts in which nuclei are measured and written, and the nuclei in one at most.
 _PART, _NUCLEI = 2048, 65_536
+# Of what a pixel of an image in memory takes, the part that decoded pixels take here, in bytes.
+_CACHED_BYTES = 30
 # Height of the parts in which pixels are sampled.
 _BAND = 512
 
@@ -289,6 +292,7 @@ def segment_large(
         if keep_probability:
             probability = FileCanvas(scratch / f"{PARTIAL}probability", shape, np.float32)
             stack.callback(probability.close)
+        image = cached(image, model.image_pixels * _CACHED_BYTES, model.window)
         limits, grey = _looked_through(model, image)
         model = model.for_image(image, limits=limits, pixel_size=pixel_size)
         stitcher, scores = stitch(
