@@ -204,8 +204,6 @@ class OnnxRuntime:
         precision: str = "f32",
     ) -> None:
         onnxruntime = import_onnxruntime()
-        from onnxruntime.capi import onnxruntime_pybind11_state as state
-
         self._path, self._arena, self._names = path, arena, names
         self._threads = threads
         self.device, self.precision = device, precision
@@ -215,32 +213,15 @@ class OnnxRuntime:
         if not arena:
             _give_memory_back()
         self.threads = threads or usable_cores()
-        self._errors: tuple[type[Exception], ...] = (
-            state.Fail,
-            state.InvalidArgument,
-            state.InvalidGraph,
-            state.InvalidProtobuf,
-            state.NoSuchFile,
-            state.NotImplemented,
-            state.RuntimeException,
-        )
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or _restricted_cores()
-        options.inter_op_num_threads = 1
-        options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-        options.use_deterministic_compute = True
-        options.enable_cpu_mem_arena = arena
-        options.log_severity_level = 3  # errors alone: its warnings mean nothing to a user
-        if device != "cpu":
-            self._errors += (state.EPFail, RuntimeError, MemoryError, ValueError)
-            options.enable_mem_pattern = device != "directml"
+        self._errors = _errors_of(device)
+        unusable: tuple[type[Exception], ...] = (OSError, *self._errors)
+        options = _options(device, threads, arena=arena)
         try:
             # From its bytes, so that the network cannot open other files, which nobody has checked.
             self._session = onnxruntime.InferenceSession(
                 path.read_bytes(), options, providers=_providers(device)
             )
-        except (OSError, *self._errors) as error:
+        except unusable as error:
             if device != "cpu":
                 raise _device_error(device, error) from error
             raise ModelError(
@@ -294,6 +275,40 @@ def import_onnxruntime() -> Any:
     import onnxruntime
 
     return onnxruntime
+
+
+def _errors_of(device: str) -> tuple[type[Exception], ...]:
+    """List what ONNX Runtime raises on a device."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    errors: tuple[type[Exception], ...] = (
+        state.Fail,
+        state.InvalidArgument,
+        state.InvalidGraph,
+        state.InvalidProtobuf,
+        state.NoSuchFile,
+        state.NotImplemented,
+        state.RuntimeException,
+    )
+    if device != "cpu":
+        errors += (state.EPFail, RuntimeError, MemoryError, ValueError)
+    return errors
+
+
+def _options(device: str, threads: int | None, *, arena: bool) -> Any:
+    """Operations one after the other, each over all threads, by deterministic kernels."""
+    onnxruntime = import_onnxruntime()
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or _restricted_cores()
+    options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.use_deterministic_compute = True
+    options.enable_cpu_mem_arena = arena
+    options.log_severity_level = 3  # errors alone: its warnings mean nothing to a user
+    if device != "cpu":
+        options.enable_mem_pattern = device != "directml"
+    return options
 
 
 def _providers(device: str) -> list[Any]:

@@ -4,10 +4,11 @@ export class SessionEnded extends Error {}
 
 async function send(method, path, { json, body, query } = {}) {
   const address = query ? `${path}?${new URLSearchParams(query)}` : path;
-  const headers = json === undefined ? {} : { "Content-Type": "application/json" };
+  const asJson = { headers: { "Content-Type": "application/json" }, body: JSON.stringify(json) };
+  const content = json === undefined ? { body } : asJson;
   let reply;
   try {
-    reply = await fetch(address, { method, headers, body: json === undefined ? body : JSON.stringify(json) });
+    reply = await fetch(address, { method, ...content });
   } catch {
     throw new Error("The app does not answer. Is nucseg app still running in its terminal?");
   }

@@ -16,7 +16,7 @@ export function histogram(place, values, { unit = "", mark = null } = {}) {
   const high = known.at(-1);
   const middle = known[Math.floor(known.length / 2)];
   const range = high - low || 1;
-  const counts = new Array(BINS).fill(0);
+  const counts = Array.from({ length: BINS }, () => 0);
   for (const value of known) counts[Math.min(Math.floor(((value - low) / range) * BINS), BINS - 1)]++;
   const most = Math.max(...counts);
   const told = `From ${number(low)} to ${number(high)}${unit}, median ${number(middle)}, ${known.length} nuclei`;
