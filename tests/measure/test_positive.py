@@ -7,9 +7,11 @@ import tifffile
 from PIL import Image
 from typer.testing import CliRunner
 
+from nucseg.batch.measuring import write_positive
 from nucseg.cli.main import app
 from nucseg.core.stains import DAB, HAEMATOXYLIN, light, stain_matrix
 from nucseg.errors import InputError
+from nucseg.inference.confidence import Confidence, View
 from nucseg.measure.positive import (
     measure_dab,
     positivity,
@@ -179,6 +181,38 @@ def test_measure_writes_positive_csv(tmp_path: Path):
     assert "dab_thresholds must rise" in result.stderr
     assert CliRunner().invoke(app, arguments).exit_code == 0
     assert not (tmp_path / "out" / "positive.csv").exists()
+
+
+def test_images_of_mostly_false_nuclei_do_not_count_in_the_total(tmp_path: Path):
+    fields = [np.array([0, 3]), np.array([3, 3, 3])]
+    whole = write_positive(tmp_path, ["a", "b"], fields, left_out=[False, True])
+    assert (whole.nuclei, whole.share) == (2, 0.5)
+    table = rows(tmp_path / "positive.csv")
+    assert [(each["nuclei"], each["in_total"]) for each in table] == [
+        ("2", "yes"), ("3", "no"), ("2", ""),
+    ]  # fmt: skip
+    nothing = write_positive(tmp_path, ["a", "b"], fields, left_out=[True, True])
+    assert nothing.nuclei == 0
+
+
+@pytest.mark.parametrize(("median", "expected"), [(0.49, True), (0.5, False), (None, False)])
+def test_nuclei_are_mostly_false_below_the_iou_of_a_hit(median: float | None, expected: bool):
+    assert Confidence(median, 0, 0.74, View()).mostly_false is expected
+    assert not Confidence(median, 0, None, View()).mostly_false
+
+
+def test_segment_says_what_it_leaves_out_of_the_total(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr("nucseg.inference.confidence.RIGHT_IOU", 1.0)
+    pixels = np.full((160, 160, 3), (235, 225, 230), np.uint8)
+    down, across = np.mgrid[:160, :160]
+    for row, column in ((40, 40), (40, 120), (120, 40), (120, 120)):
+        pixels[np.hypot(down - row, across - column) < 11] = (90, 80, 140)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    arguments = ["segment", str(tmp_path / "a.png"), "-o", str(tmp_path / "out"), "--dab"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    assert "1 image left out of the total" in result.stderr
+    assert [each["in_total"] for each in rows(tmp_path / "out" / "positive.csv")] == ["no", ""]
 
 
 def test_segment_writes_positive_csv(tmp_path: Path):

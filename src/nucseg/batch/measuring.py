@@ -142,6 +142,8 @@ def write_positive(
     names: Sequence[str],
     fields: Sequence[npt.NDArray[np.integer[Any]]],
     dialect: Dialect = EXCEL,
+    *,
+    left_out: Sequence[bool] | None = None,
 ) -> Positivity:
     """Write ``positive.csv``: a row for each image with its classes, and one of all.
 
@@ -153,18 +155,21 @@ def write_positive(
     fields : sequence of ndarray, shape (N,), integer
         Classes of the nuclei of each, see `nucseg.measure.positive.measure_dab`.
     dialect : Dialect
+    left_out : sequence of bool, optional
+        Which images do not count in the row of all; by default all count.
 
     Returns
     -------
     Positivity
-        Of all images.
+        Of all images that count.
 
     Raises
     ------
     InputError
         It cannot be written.
     """
-    whole = positivity(fields)
+    out = left_out or [False] * len(fields)
+    whole = positivity([field for field, skipped in zip(fields, out, strict=True) if not skipped])
     each = [*(positivity([classes]) for classes in fields), whole]
     table: dict[str, Any] = {"image": [*names, "all"], "nuclei": [one.nuclei for one in each]}
     for number, name in enumerate(CLASSES):
@@ -173,6 +178,7 @@ def write_positive(
     table["low"] = [one.low for one in each]
     table["high"] = [one.high for one in each]
     table["h_score"] = [one.h_score for one in each]
+    table["in_total"] = [*("no" if skipped else "yes" for skipped in out), ""]
     write_table(folder / POSITIVE, [table], dialect=dialect)
     return whole
 

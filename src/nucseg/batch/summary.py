@@ -111,6 +111,11 @@ class Outcome:
         """Whether somebody should look at the image first."""
         return self.confidence is not None and self.confidence.low
 
+    @property
+    def mostly_false(self) -> bool:
+        """Whether most nuclei found in it are probably false, see `Confidence.mostly_false`."""
+        return self.confidence is not None and self.confidence.mostly_false
+
 
 def outcome_of(image: Input, record: Record) -> Outcome:
     """Tell by its record how it went with an image."""
@@ -160,7 +165,7 @@ def write_tables(
     plane = ("plane",) if any(image.plane for image in images) else ()
     names = ("image", *plane, "label")
     write_table(folder / MEASUREMENTS, measurements, names=names, dialect=dialect)
-    _write_positive(folder, images, dialect)
+    _write_positive(folder, images, outcomes, dialect)
     if "parquet" in of_all:
         write_parquet(folder / PARQUET, measurements, names=names)
     columns = ("path", *plane, *_OUTCOME)
@@ -195,15 +200,18 @@ def _count_columns(
     }
 
 
-def _write_positive(folder: Path, images: Sequence[Input], dialect: Dialect) -> None:
+def _write_positive(
+    folder: Path, images: Sequence[Input], outcomes: Sequence[Outcome], dialect: Dialect
+) -> None:
     """Write ``positive.csv`` where DAB was measured."""
-    classes = {}
-    for image in images:
+    classes, left_out = {}, []
+    for image, outcome in zip(images, outcomes, strict=True):
         columns = records.read_measurements(folder, image, (DAB_CLASS,))
         if columns:
             classes[f"{image.path} {image.plane}".rstrip()] = columns[DAB_CLASS]
+            left_out.append(outcome.mostly_false)
     if classes:
-        write_positive(folder, list(classes), list(classes.values()), dialect)
+        write_positive(folder, list(classes), list(classes.values()), dialect, left_out=left_out)
 
 
 def _channel_columns(outcomes: Sequence[Outcome]) -> dict[str, list[Any]]:

@@ -30,6 +30,7 @@ def summary_of(outcomes: list[Outcome], output: Path, seconds: float) -> dict[st
         "output": str(output),
         "report": str(output / REPORT) if (output / REPORT).exists() else None,
         "positive": str(output / POSITIVE) if (output / POSITIVE).exists() else None,
+        "mostly_false": sum(each.mostly_false for each in outcomes),
         "images": len(outcomes),
         "ok": sum(outcome.status == "ok" for outcome in outcomes),
         "empty": sum(outcome.status == "empty" for outcome in outcomes),
@@ -92,11 +93,19 @@ def print_summary(summary: dict[str, Any]) -> None:
             typer.echo(f"  {kind}: {count}", err=True)
     typer.echo(f"Results: {summary['output']}")
     if summary["positive"]:
-        typer.echo(f"Positive nuclei and H-scores: {summary['positive']}")
+        _print_positive(summary)
     if summary["report"]:
         typer.echo(f"Report: {summary['report']} (opens in a browser)")
     if summary.get("analysis"):
         typer.echo(f"Analysis: {summary['analysis']} (opens in a browser)")
+
+
+def _print_positive(summary: dict[str, Any]) -> None:
+    typer.echo(f"Positive nuclei and H-scores: {summary['positive']}")
+    if summary["mostly_false"]:
+        images = _count(summary["mostly_false"], "image")
+        text = f"  {images} left out of the total: most nuclei found there are probably false."
+        typer.secho(text, err=True, fg="yellow")
 
 
 def _tell_of_planes(summary: dict[str, Any]) -> None:

@@ -15,6 +15,8 @@ from nucseg.images.quality import LARGEST_UM, SMALLEST_UM
 # Nuclei of lower scores are rather false than true, and do not count where scales are compared. Not
 # the minimum score of a model, which a user may change.
 CREDIBLE = 0.4
+# IoU with the true nucleus from which a nucleus counts as found.
+RIGHT_IOU = 0.5
 # What another scale must gain to be taken: in the median score, and in the area that nuclei cover,
 # weighted by their scores. Larger scales give higher scores to the same nuclei, hence both.
 _BETTER_SCORE, _BETTER_COVER = 0.05, 1.2
@@ -87,6 +89,16 @@ class Confidence:
         if self.median_score is None or self.limit is None:
             return False
         return self.median_score < self.limit
+
+    @property
+    def mostly_false(self) -> bool:
+        """Whether most nuclei found are probably false: their median score is below 0.5.
+
+        A score predicts the IoU with the true nucleus, and a nucleus is found right from 0.5 on.
+        """
+        if self.median_score is None or self.limit is None:
+            return False
+        return self.median_score < RIGHT_IOU
 
     def warnings(self) -> list[str]:
         """Say in words why somebody should look at the image; empty where nothing is doubtful."""
