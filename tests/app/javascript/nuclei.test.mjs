@@ -71,3 +71,11 @@ test("a mark by hand is stronger than a prediction", () => {
   });
   assert.deepEqual([1, 2, 4].map((label) => nuclei.classOf(label)), [0, 1, undefined]);
 });
+
+test("doubtful nuclei come first, and those drawn by hand not at all", () => {
+  const nuclei = new Nuclei(reply());
+  const columns = Object.fromEntries(Object.keys(nuclei.columns).map((name) => [name, [0]]));
+  nuclei.apply({ removed: [], columns: { ...columns, label: [5] } });
+  nuclei.filter({ ...all, min_score: 0.6 });
+  assert.deepEqual(nuclei.byScore(), [4, 1]);
+});

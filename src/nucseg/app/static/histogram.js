@@ -1,12 +1,12 @@
 // Histograms, as small pictures that tell in words what they show.
 
-import { element, number, svg } from "./page.js";
+import { $, element, number, svg } from "./page.js";
 
 const BINS = 32;
 const WIDTH = 320;
 const HEIGHT = 92;
 
-export function histogram(place, values, { unit = "", mark = null } = {}) {
+function histogram(place, values, { unit = "", mark = null } = {}) {
   const known = values.filter((value) => value !== null).sort((a, b) => a - b);
   if (!known.length) {
     place.replaceChildren(element("p", { className: "quiet", textContent: "No nuclei." }));
@@ -34,4 +34,19 @@ export function histogram(place, values, { unit = "", mark = null } = {}) {
   const scale = element("div", { className: "quiet histogram-scale" });
   for (const text of [number(low), `median ${number(middle)}${unit}`, number(high)]) scale.append(element("span", { textContent: text }));
   place.replaceChildren(picture, scale);
+}
+
+// Histograms of the kept nuclei of an image, with a mark where one of them is.
+export function showHistograms(nuclei, label) {
+  const names = nuclei ? nuclei.intensities : [];
+  const choice = $("intensity-channel");
+  if (names.some((name, i) => choice.options[i]?.text !== nuclei.intensityTitle(name)) || choice.options.length !== names.length) {
+    choice.replaceChildren(...names.map((name) => element("option", { value: name, textContent: nuclei.intensityTitle(name) })));
+  }
+  $("intensity-channel-row").hidden = names.length < 2;
+  for (const [place, name] of [["area-histogram", "area"], ["intensity-histogram", choice.value || names[0]]]) {
+    const column = nuclei ? nuclei.columns[name] : [];
+    const values = nuclei ? nuclei.kept.map((row) => column[row]) : [];
+    histogram($(place), values, { unit: name === "area" ? " px" : "", mark: label ? nuclei.value(name, label) : null });
+  }
 }

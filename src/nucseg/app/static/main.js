@@ -4,16 +4,19 @@ import * as api from "./api.js";
 import { BatchPanel } from "./batch.js";
 import { ClassPanel } from "./classes.js";
 import { Controls } from "./controls.js";
-import { histogram } from "./histogram.js";
+import { showHistograms } from "./histogram.js";
 import { LabelMap } from "./labels.js";
+import { fillList } from "./list.js";
 import { Nuclei } from "./nuclei.js";
 import {
   $, chosenFormats, clearErrors, complain, copy, element, later, nuclei as counted, number, positive, saveAs, say,
   showFormats, takeFiles, unfit,
 } from "./page.js";
+import { makePyramid } from "./pyramid.js";
 import { NucleiTable } from "./table.js";
 import { setUpTabs, setUpTheme } from "./tabs.js";
-import { makePyramid, Viewer } from "./viewer.js";
+import { showTool, TOOL_KEYS } from "./tools.js";
+import { Viewer } from "./viewer.js";
 
 let session;
 let images = new Map();
@@ -216,44 +219,8 @@ function showMarks() {
   showHistograms(nuclei, label);
 }
 
-function showHistograms(nuclei, label) {
-  const names = nuclei ? nuclei.intensities : [];
-  const choice = $("intensity-channel");
-  if (names.some((name, i) => choice.options[i]?.text !== nuclei.intensityTitle(name)) || choice.options.length !== names.length) {
-    choice.replaceChildren(...names.map((name) => element("option", { value: name, textContent: nuclei.intensityTitle(name) })));
-  }
-  $("intensity-channel-row").hidden = names.length < 2;
-  for (const [place, name] of [["area-histogram", "area"], ["intensity-histogram", choice.value || names[0]]]) {
-    const column = nuclei ? nuclei.columns[name] : [];
-    const values = nuclei ? nuclei.kept.map((row) => column[row]) : [];
-    histogram($(place), values, { unit: name === "area" ? " px" : "", mark: label ? nuclei.value(name, label) : null });
-  }
-}
-
 function showList() {
-  const rows = [...images.values()].map((entry) => {
-    const state = entry.failed ? "failed" : entry.nuclei ? entry.nuclei.kept.length : "…";
-    const button = element("button", { type: "button", className: "open", "aria-current": entry === current }, 
-      nameInList(entry.info.name),
-      element("span", { className: "number", textContent: state }));
-    button.addEventListener("click", () => open(entry));
-    const close = element("button", { type: "button", textContent: "×", "aria-label": `Remove ${entry.info.name}` });
-    close.addEventListener("click", () => attempt(() => forget(entry)));
-    return element("li", {}, button, close);
-  });
-  // Whoever is at a button of the list stays there.
-  const place = [...$("images").querySelectorAll("button")].indexOf(document.activeElement);
-  $("images").replaceChildren(...rows);
-  if (place >= 0) $("images").querySelectorAll("button")[place]?.focus();
-  $("no-images").hidden = images.size > 0;
-  $("canvas-empty").textContent = current?.failed ? `${current.info.name} could not be segmented.` : "Drop an image, or try a sample.";
-}
-
-// Names of a plate often differ at their end, so that the middle is left out where there is no room.
-function nameInList(name) {
-  const end = name.length > 18 ? 9 : 0;
-  const parts = [["start", name.slice(0, name.length - end)], ["end", name.slice(name.length - end)]];
-  return element("span", { className: "name", title: name }, ...parts.map(([className, textContent]) => element("span", { className, textContent })));
+  fillList(images, current, { onOpen: open, onRemove: (entry) => attempt(() => forget(entry)) });
 }
 
 async function forget(entry) {
@@ -354,10 +321,7 @@ async function download() {
 
 function chooseTool(name) {
   viewer.set("tool", name);
-  for (const button of document.querySelectorAll("[data-tool]")) {
-    if (button.tagName === "BUTTON") button.setAttribute("aria-pressed", button.dataset.tool === name);
-  }
-  say({ select: "Click a nucleus to select it.", draw: "Draw the outline of a nucleus.", split: "Draw a line across a nucleus.", merge: "Draw a line through the nuclei to join.", brush: "Paint over the edge of the selected nucleus.", erase: "Move over what is too much of the selected nucleus.", mark: "Click nuclei of the chosen class." }[name]);
+  showTool(name);
   classes.chosenTool(name);
 }
 
@@ -384,15 +348,11 @@ function onKey(event) {
   event.preventDefault();
 }
 
-const TOOL_KEYS = { v: "select", escape: "select", d: "draw", s: "split", m: "merge", b: "brush", e: "erase" };
-
 // Show the nuclei one by one, those with the lowest scores first.
 function nextDoubtful() {
   const nuclei = current?.labels && current.nuclei;
   if (!nuclei?.kept.length) return;
-  const { label, score } = nuclei.columns;
-  const found = nuclei.kept.filter((row) => !nuclei.byHand(label[row]));
-  const order = found.sort((a, b) => score[a] - score[b]).map((row) => label[row]);
+  const order = nuclei.byScore();
   if (!order.length) return;
   const next = order[(order.indexOf(viewer.selected) + 1) % order.length];
   select(next);

@@ -70,6 +70,13 @@ export class Nuclei {
     }
   }
 
+  // Labels of the kept nuclei that were found, those with the lowest scores first.
+  byScore() {
+    const { label, score } = this.columns;
+    const found = this.kept.filter((row) => !this.byHand(label[row]));
+    return found.toSorted((a, b) => score[a] - score[b]).map((row) => label[row]);
+  }
+
   // Take over a change by hand.
   apply(step) {
     const gone = new Set(step.removed);
