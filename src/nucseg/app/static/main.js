@@ -9,10 +9,10 @@ import { LabelMap } from "./labels.js";
 import { fillList } from "./list.js";
 import { Nuclei } from "./nuclei.js";
 import {
-  $, chosenFormats, clearErrors, complain, copy, element, later, nuclei as counted, number, positive, saveAs, say,
-  showFormats, takeFiles, unfit,
+  $, clearErrors, complain, copy, element, later, nuclei as counted, number, say, showFormats, takeFiles, unfit,
 } from "./page.js";
 import { makePyramid } from "./pyramid.js";
+import { saveResults, showCommand } from "./results.js";
 import { NucleiTable } from "./table.js";
 import { setUpTabs, setUpTheme } from "./tabs.js";
 import { showTool, TOOL_KEYS } from "./tools.js";
@@ -288,35 +288,11 @@ async function runAgain(run) {
   await open(entry, { keepView: entry.labels !== undefined });
 }
 
-const chosen = () => ({ filters: controls.filters, formats: chosenFormats($("formats")) });
-
-const tellCommand = later(200, () => {
-  const entry = current;
-  $("command-box").hidden = !entry?.labels;
-  if (!entry?.labels) return;
-  attempt(async () => {
-    const json = { ...chosen(), pixel_size: positive($("pixel-size")) };
-    const told = await api.post(`api/images/${entry.info.id}/command`, { json });
-    $("command").textContent = told.command;
-    $("command-notes").textContent = told.notes.join(" ");
-  });
-});
+const tellCommand = later(200, () => attempt(() => showCommand(current, controls.filters)));
 
 async function download() {
-  const { filters, formats } = chosen();
   const all = [...images.values()].filter((entry) => entry.nuclei);
-  const wanted = $("all-images").checked ? all : [current];
-  const size = positive($("pixel-size"));
-  $("download").disabled = true;
-  say("Writing the results …");
-  await attempt(async () => {
-    const train = $("to-train").checked;
-    const json = { formats, to_train: train, images: wanted.map((entry) => ({ image: entry.info.id, filters, pixel_size: size })) };
-    saveAs(await api.blob("api/results", json), "nucseg-results.zip");
-    const next = train ? " Unpack it and train: nucseg train training -o mine --from nuclei" : "";
-    say(`Saved the results of ${wanted.length === 1 ? wanted[0].info.name : `${wanted.length} images`}.${next}`);
-  });
-  $("download").disabled = false;
+  await attempt(() => saveResults($("all-images").checked ? all : [current], controls.filters));
 }
 
 function chooseTool(name) {
