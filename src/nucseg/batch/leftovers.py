@@ -18,7 +18,7 @@ from nucseg.batch.records import Record
 from nucseg.errors import InputError
 from nucseg.export import FORMATS, output_path
 from nucseg.export.folders import remove
-from nucseg.files import UNFIT, whole_file
+from nucseg.files import PARTIAL, UNFIT, whole_file
 
 # In the folder of the records while a run replaces another; a resumed run goes on with that.
 _MARK = ".replacing"
@@ -51,6 +51,20 @@ def begin(folder: Path, *, resume: bool) -> bool:
         with whole_file(mark) as partial:
             partial.touch()
     return mark.exists()
+
+
+def clear_partial(folder: Path) -> None:
+    """Remove what was half written when a process was killed.
+
+    Raises
+    ------
+    OSError
+        The folder cannot be written.
+    """
+    for place in (records.FOLDER, *FORMATS):
+        # All found before the first goes, since it may be a folder.
+        for leftover in list((folder / place).rglob(f"{PARTIAL}*")):
+            remove(leftover)
 
 
 def remove_replaced(

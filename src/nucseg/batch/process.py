@@ -151,6 +151,25 @@ def _anew(image: Input, job: Job, progress: Progress, take: Take) -> Record:
     return record
 
 
+def give_up(image: Input, job: Job, error: str) -> Record:
+    """Write the record of an image that was begun and cannot be done, and remove what is there.
+
+    Parameters
+    ----------
+    image : Input
+    job : Job
+    error : str
+        Why, in a sentence.
+    """
+    before = _begun(image, job)
+    _remove(output_files(job.folder, image.name, job.formats))
+    record: Record = {"status": "failed", "nuclei": 0, "error": error, "seconds": 0.0}
+    record |= {key: before[key] for key in ("name", "written")}
+    records.write_record(job.folder, image, record)
+    _remove([records.begun_path(job.folder, image)])
+    return {**record, "kept": False}
+
+
 def _begun(image: Input, job: Job) -> Record:
     """Note what may be there of an image while it is worked on.
 

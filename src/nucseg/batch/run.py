@@ -39,8 +39,7 @@ from nucseg.batch.summary import (
 )
 from nucseg.config import Measuring, Reading, Segmenting
 from nucseg.errors import InputError
-from nucseg.export import FORMATS, output_files, split_formats
-from nucseg.export.folders import remove
+from nucseg.export import output_files, split_formats
 from nucseg.export.run_record import write_run_record
 from nucseg.files import PARTIAL
 from nucseg.inference.devices import describe_model
@@ -178,10 +177,7 @@ def _make_ready(folder: Path, asked: Measuring) -> None:
     try:
         # First of all: it marks the folder as nucseg's own.
         (folder / records.FOLDER).mkdir(parents=True, exist_ok=True)
-        for place in (records.FOLDER, *FORMATS):
-            # All found before the first goes, since it may be a folder.
-            for leftover in list((folder / place).rglob(f"{PARTIAL}*")):
-                remove(leftover)
+        leftovers.clear_partial(folder)
         remove_flat_fields(folder / RUN, asked)
         for leftover in folder.glob(f"{PARTIAL}*"):
             leftover.unlink(missing_ok=True)

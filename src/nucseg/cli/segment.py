@@ -85,6 +85,13 @@ def segment(
     ),
     diameter: Annotated[float | None, option(Segmenting, "diameter", metavar="PIXELS")] = None,
     threads: Annotated[int | None, option(Segmenting, "threads")] = None,
+    engine: Annotated[Literal["threads", "dask"], option(Segmenting, "engine")] = default(
+        Segmenting, "engine"
+    ),
+    scheduler: Annotated[
+        str | None, option(Segmenting, "scheduler", metavar="ADDRESS|FILE")
+    ] = None,
+    workers: Annotated[int | None, option(Segmenting, "workers")] = None,
     device: Annotated[Device, option(Segmenting, "device")] = "auto",
     precision: Annotated[Precision, option(Segmenting, "precision")] = "auto",
     threshold: Annotated[
@@ -166,6 +173,8 @@ def segment(
         nucseg segment stack.ome.tif -o out --measure all --ring 2um --expand 5um
         nucseg segment ki67/ -o out --dab
         nucseg segment plate1/ -o out --device cpu --precision f32
+        nucseg segment plates/ -o out --engine dask --workers 8
+        nucseg segment plates/ -o out --scheduler tcp://node1:8786
     """
     from nucseg.inference.loading import load_model
 
@@ -213,11 +222,24 @@ def segment(
     if csv_dialect == "excel-eu":
         formats = (*formats, csv_dialect)
     options = {"formats": formats, "reading": reading}
+    if scheduler is not None or engine == "dask":
+        from nucseg.batch.cluster import Dask
+
+        executor = Dask(scheduler, workers)
+    else:
+        executor = None
     if dry_run:
         tell_plan(inputs, output, loaded, as_json=as_json, **options)
     else:
         run_and_report(
-            inputs, output, loaded, as_json=as_json, analysis=analysis, resume=resume, **options
+            inputs,
+            output,
+            loaded,
+            as_json=as_json,
+            analysis=analysis,
+            resume=resume,
+            executor=executor,
+            **options,
         )
 
 

@@ -93,6 +93,22 @@ class Segmenting(Reading):
         description="Typical diameter of the nuclei in pixels, by which images are resized for the "
         "network; by default it is estimated for each image by a first look.",
     )
+    engine: Literal["threads", "dask"] = Field(
+        "threads",
+        description="Where images are processed: in threads of this process, or by the workers of "
+        "a Dask cluster, which --scheduler names or which is started on this computer.",
+    )
+    scheduler: str | None = Field(
+        None,
+        description="Address of a Dask scheduler that runs, as tcp://host:8786, or its scheduler "
+        "file. Its workers need the same folders at the same places.",
+    )
+    workers: int | None = Field(
+        None,
+        ge=1,
+        description="Workers of the cluster that --engine dask starts on this computer; by default "
+        "one for each core.",
+    )
     threads: int | None = Field(
         None, ge=1, description="Threads of the network; by default one for each physical core."
     )

@@ -1,0 +1,217 @@
+"""Images of a run on the workers of a Dask cluster, of this computer or of many."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import pickle
+import re
+import socket
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from nucseg.batch import records
+from nucseg.batch.inputs import Input
+from nucseg.batch.leftovers import clear_partial
+from nucseg.batch.process import Job, give_up, process_image
+from nucseg.batch.records import Record
+from nucseg.errors import InputError, MissingExtraError, first_line
+from nucseg.files import PARTIAL
+from nucseg.inference.runtimes import usable_cores
+
+# Deaths of workers on an image among others, after which it is tried alone.
+_MOST_DEATHS = 2
+# Seconds between two reports of progress, and until a scheduler must have answered.
+_TICK, _PATIENCE = 0.2, 30
+
+logger = logging.getLogger(__name__)
+
+
+class Dask:
+    """An `Executor` on Dask: each worker processes one image at a time, on one core.
+
+    Workers read the images and write the results themselves, so that all of them need the same
+    folders at the same places. An image whose worker dies is done by another; one on which workers
+    die again and again fails, and the others go on.
+
+    Parameters
+    ----------
+    scheduler : str, optional
+        Address of a scheduler, as ``tcp://host:8786``, or its scheduler file; by default a cluster
+        on this computer is started, and ended with the run.
+    workers : int, optional
+        Of the cluster on this computer; by default one for each core.
+
+    Raises
+    ------
+    MissingExtraError
+        Dask's scheduler is not installed.
+    InputError
+        There are fewer than one worker.
+    """
+
+    def __init__(self, scheduler: str | None = None, workers: int | None = None) -> None:
+        if workers is not None and workers < 1:
+            raise InputError(f"Expected at least 1 worker, got {workers}.")
+        self._scheduler, self._workers = scheduler, workers or usable_cores()
+        try:
+            import distributed  # noqa: F401
+        except ImportError as error:
+            raise MissingExtraError("The engine dask", "scale") from error
+
+    def process(
+        self, images: Sequence[Input], job: Job, progress: Callable[[float], None]
+    ) -> Generator[Record, None, None]:
+        """See `Executor`."""
+        from distributed import Event
+        from distributed.scheduler import KilledWorker
+
+        # It tells of each worker that comes and goes.
+        logging.getLogger("distributed").setLevel(logging.CRITICAL)
+        job = replace(job, model=job.model.on_one_thread(), folder=job.folder.absolute())
+        name = f"{os.getpid()}-{time.monotonic_ns()}"
+        # In a file, since flat fields make it large, and whatever dies, the others have it.
+        sent = job.folder / records.FOLDER / f"{PARTIAL}job-{name}"
+        sent.write_bytes(pickle.dumps(job))
+        with self._client(min(self._workers, len(images))) as client:
+            stop = Event(f"nucseg-stop-{name}", client=client)
+            shared = {"sent": sent, "where": Path.cwd(), "stop": stop.name}
+            futures = client.map(_work, images, pure=False, batch_size=1000, **shared)
+            done: set[int] = set()
+            for number, future in enumerate(futures):
+                future.add_done_callback(lambda _future, number=number: done.add(number))
+            try:
+                for image, future in zip(images, futures, strict=True):
+                    _wait([future], lambda: progress(len(done)))
+                    try:
+                        yield future.result()
+                    except KilledWorker:
+                        # Dask blames all images that were on the worker: see which one it is.
+                        _wait(futures, lambda: progress(len(done)))
+                        alone = client.submit(_work, image, pure=False, **shared)
+                        _wait([alone], lambda: progress(len(done)))
+                        killed = isinstance(alone.exception(), KilledWorker)
+                        yield _killed(image, job) if killed else alone.result()
+                    progress(len(done))
+            finally:
+                _end(futures, stop)
+                with suppress(OSError):  # the next run clears it too
+                    clear_partial(job.folder)
+
+    @contextmanager
+    def _client(self, workers: int) -> Iterator[Any]:
+        """Connect to the scheduler, or to one that is started."""
+        import dask
+        from distributed import Client, LocalCluster
+
+        if self._scheduler is not None:
+            with _connected(self._scheduler) as client:
+                yield client
+            return
+        settings = {
+            "distributed.scheduler.allowed-failures": _MOST_DEATHS - 1,
+            "distributed.worker.daemon": False,
+        }
+        with (
+            dask.config.set(settings),
+            LocalCluster(
+                n_workers=workers,
+                threads_per_worker=1,
+                memory_limit=0,
+                dashboard_address=":0",
+                silence_logs=logging.CRITICAL,
+            ) as cluster,
+            Client(cluster) as client,
+        ):
+            logger.info("Dask: %d workers, %s", workers, client.dashboard_link)
+            yield client
+
+
+def _wait(futures: Sequence[Any], tick: Callable[[], None]) -> None:
+    while not all(future.done() for future in futures):
+        time.sleep(_TICK)
+        tick()
+
+
+def _killed(image: Input, job: Job) -> Record:
+    text = "Workers died while they worked on this image, also when they had no other."
+    return give_up(image, job, f"{text} It may need more memory than they have.")
+
+
+@contextmanager
+def _connected(scheduler: str) -> Iterator[Any]:
+    """Connect to a scheduler that runs."""
+    from distributed import Client
+    from distributed.comm.addressing import get_address_host_port
+
+    try:
+        address = _address(scheduler)
+        host, port = get_address_host_port(address)
+        # A client that finds nobody there waits a minute when the program ends.
+        socket.create_connection((host, port), timeout=_PATIENCE).close()
+        client = Client(address, timeout=_PATIENCE, set_as_default=False)
+    except (LookupError, OSError, TypeError, ValueError) as error:
+        raise InputError(
+            f"No Dask scheduler answers at {scheduler} ({first_line(error)}). Give --scheduler its "
+            "address, as tcp://host:8786, or the file that dask scheduler --scheduler-file writes."
+        ) from error
+    with client:
+        logger.info("Dask: the scheduler at %s, %s", scheduler, client.dashboard_link)
+        yield client
+
+
+def _address(scheduler: str) -> str:
+    """Address of a scheduler, which a file may tell once the scheduler has started."""
+    if "://" in scheduler or re.fullmatch(r"[\w.-]+:\d+", scheduler):
+        return scheduler
+    file, end = Path(scheduler), time.monotonic() + _PATIENCE
+    while not file.exists() and time.monotonic() < end:
+        time.sleep(_TICK)
+    address: str = json.loads(file.read_text(encoding="utf-8"))["address"]
+    return address
+
+
+class _Stopped(Exception):  # noqa: N818 - no error: the run ends for another reason
+    """The run ends while this image is worked on."""
+
+
+def _work(image: Input, *, sent: Path, where: Path, stop: str) -> Record:
+    """Process one image, on a worker."""
+    from distributed import Event, get_client
+
+    event = Event(stop, client=get_client())
+
+    def progress(_share: float) -> None:
+        if event.is_set():
+            raise _Stopped
+
+    progress(0)
+    if Path.cwd() != where:  # paths of images may be relative
+        os.chdir(where)
+    return process_image(image, _job(sent), progress=progress)
+
+
+@lru_cache(maxsize=1)
+def _job(sent: Path) -> Job:
+    """Load a job, and its model with it, once in each worker."""
+    job: Job = pickle.loads(sent.read_bytes())  # noqa: S301 - of the client, which sends code too
+    return job
+
+
+def _end(futures: Sequence[Any], stop: Any) -> None:
+    """End all tasks: images not begun are not begun, large ones stop at the next window."""
+    from distributed import wait
+
+    waiting = [future for future in futures if not future.done()]
+    if waiting:
+        stop.set()
+        with suppress(TimeoutError):
+            wait(waiting, timeout=600)
+    for future in futures:
+        future.release()
