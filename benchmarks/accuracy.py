@@ -1,4 +1,4 @@
-"""How well a model finds the nuclei of the 2018 Data Science Bowl, beside published figures.
+"""Accuracy of a model on the 2018 Data Science Bowl, next to published figures.
 
     python benchmarks/accuracy.py --data DIR [--model nuclei] [--fold 0] [--json FILE]
     python benchmarks/accuracy.py --data DIR --model nuclei --also classic-128 [--tta]

@@ -1,4 +1,4 @@
-"""Seconds from an image that is dropped on the page of `nucseg app` to the outlines on it.
+"""Seconds from dropping an image on the page of `nucseg app` to its outlines.
 
     python benchmarks/app.py --data DIR [--chromium PATH] [--images 5] [--picture FILE]
 

@@ -1,4 +1,4 @@
-"""Average the weights of trained models that have a common origin, and tune the outcome.
+"""Average the weights of trained models with a common origin, and tune the result.
 
     python benchmarks/average.py DATA OUT --split FILE MODEL MODEL [MODEL ...]
 

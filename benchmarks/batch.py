@@ -1,4 +1,4 @@
-"""A folder of images against the network alone, called in a loop on arrays in memory.
+"""A folder of images, compared with the network alone, called in a loop on arrays in memory.
 
     python benchmarks/batch.py --data DIR --scratch DIR [--images 500] [--rounds 3] [--json FILE]
 

@@ -1,4 +1,4 @@
-"""Turn a training run into a bundled model, with the figures that were measured for it.
+"""Turn a training run into a bundled model, with its measured figures.
 
     python benchmarks/bundle.py RUN NAME --description TEXT --command TEXT [--figures FILE]
 

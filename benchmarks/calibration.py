@@ -1,4 +1,4 @@
-"""Whether the score of a nucleus is honest, and what looking at low scores first is worth.
+"""Calibration of the score of a nucleus, and the benefit of checking low scores first.
 
     python benchmarks/calibration.py --data DIR [--model NAME|PATH] [--fold 0] [--plot FILE]
 

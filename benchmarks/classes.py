@@ -1,4 +1,4 @@
-"""How many clicks classes of nuclei need: classes made up by area and by intensity.
+"""How many clicks user-defined classes need: classes defined by area and by intensity.
 
     python benchmarks/classes.py IMAGE... [--clicks 20] [--repeats 20] [--json FILE]
 

@@ -1,4 +1,4 @@
-"""Train the classic recipe three times and say what leakage and ImageNet weights are worth.
+"""Train the classic recipe three times, to measure leakage and the gain of ImageNet weights.
 
     python benchmarks/classic.py DATA OUT --encoder-weights PATH [--only NAME ...]
 

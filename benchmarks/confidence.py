@@ -1,4 +1,4 @@
-"""Whether images that are segmented badly are said to be of low confidence, and others are not.
+"""Whether badly segmented images are reported as low confidence, and others are not.
 
     python benchmarks/confidence.py --data DIR [--split FILE] [--model NAME|PATH] [--json FILE]
 

@@ -1,4 +1,4 @@
-"""How well a model tells apart nuclei that touch: fields packed from nuclei that it has not seen.
+"""How well a model separates touching nuclei: packed fields of nuclei not used for training.
 
     python benchmarks/crowded.py --data DIR [--model NAME|PATH ...] [--fields 12] [--sheet FILE]
 

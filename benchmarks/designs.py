@@ -1,4 +1,4 @@
-"""Designs of telling touching nuclei apart, trained alike and judged on the images of fold 0.
+"""Ways to separate touching nuclei, trained alike and evaluated on fold 0.
 
     python benchmarks/designs.py DATA OUT --encoder-weights PATH [--only NAME ...] [--epochs 12]
     python benchmarks/designs.py DATA OUT --oracle

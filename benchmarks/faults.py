@@ -1,4 +1,4 @@
-"""Whether `nucseg segment` loses nothing: bad images, and output that cannot be written.
+"""Whether `nucseg segment` loses no results: bad images, and output that cannot be written.
 
     python benchmarks/faults.py [--model NAME|PATH] [--images 200] [--json FILE]
 

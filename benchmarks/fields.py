@@ -1,4 +1,4 @@
-"""How well fields of view are found: `find_fields` against a table of known fields.
+"""Accuracy of field of view detection: `find_fields` against a table of known fields.
 
     python benchmarks/fields.py stage1_train.zip split.csv [--json FILE]
 

@@ -1,4 +1,4 @@
-"""What `nucseg train --from` is worth on a few images of a kind that the model has never seen.
+"""Gain of `nucseg train --from` on a few images of a kind that the model was not trained on.
 
     python benchmarks/fine_tuning.py --data DIR --encoder-weights PATH -o OUT [--modality histology]
     python benchmarks/fine_tuning.py --data DIR --base OUT/base -o OTHER [--images 10] [--seed 0]

@@ -1,4 +1,4 @@
-"""Whether a damaged image ever ends in anything else than pixels or a message of nucseg's.
+"""Whether damaged images always give pixels or an error message of nucseg.
 
     python benchmarks/fuzz.py [--minutes 30] [--seed N] [--jobs 2] [--keep DIR] [--json FILE]
     python benchmarks/fuzz.py --replay FILE...

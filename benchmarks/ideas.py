@@ -1,4 +1,4 @@
-"""What a model gains or loses by other settings of all that comes around its network.
+"""Effect of other settings of the steps before and after the network.
 
     python benchmarks/ideas.py --data DIR [--model nuclei] [--fold 0] [--limit N] [--json FILE]
 

@@ -1,4 +1,4 @@
-"""Whether ImageJ itself, the core of Fiji, opens what nucseg writes, and sees the same.
+"""Whether ImageJ, the core of Fiji, opens the output of nucseg and reads the same content.
 
     python benchmarks/imagej.py --jar ij.jar [--images 5]
 

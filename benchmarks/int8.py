@@ -1,4 +1,4 @@
-"""Make a network of eight bits of a model, and list how far each of its layers is off.
+"""Quantize the network of a model to 8 bits, and list the error of each layer.
 
     python benchmarks/int8.py --data DIR --split FILE -o FOLDER [--model nuclei] [--keep PATTERNS]
 

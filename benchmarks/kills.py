@@ -1,4 +1,4 @@
-"""Whether a run of `nucseg segment` that was killed can be gone on with as if nothing had happened.
+"""Whether killed runs of `nucseg segment` can be resumed with the same results.
 
     python benchmarks/kills.py [--model NAME|PATH] [--images 40] [--kills 20] [--seed N]
         [--json FILE]

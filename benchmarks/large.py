@@ -1,4 +1,4 @@
-"""Images of any size: peak memory, time, and that no nucleus is lost.
+"""Images of any size: peak memory, time, and whether all nuclei are found.
 
     python benchmarks/large.py --data DIR --scratch DIR [--sides 5000 20000] [--save labels]
         [--diameter 20] [--dry-run 100000] [--json FILE]

@@ -1,4 +1,4 @@
-"""What each change of training crops is worth on a source of images that training never saw.
+"""Effect of each augmentation of training crops on a held-out source of images.
 
     python benchmarks/leave_out.py pack DATA [DATA ...] FOLDER --split FILE --hold PREFIX|FILE
     python benchmarks/leave_out.py train FOLDER --crops 6000 [--device cpu]

@@ -1,4 +1,4 @@
-"""What the instance recipe could reach with a perfect network: its targets taken as predictions.
+"""Upper bound of the instance recipe: its targets used as predictions.
 
     python benchmarks/oracle.py --data DIR [--fold 0] [--seed-threshold 0.5 ...] [--json FILE]
 

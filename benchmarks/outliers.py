@@ -1,4 +1,4 @@
-"""How many nuclei are found where a few pixels are much brighter than all nuclei.
+"""How many nuclei are found if a few pixels are much brighter than all nuclei.
 
     python benchmarks/outliers.py --data DIR [--model NAME|PATH] [--images 36] [--json FILE]
 

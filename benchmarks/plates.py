@@ -1,4 +1,4 @@
-"""How often an analysis of a plate is right: known effects, none, and the dose of half an effect.
+"""How often the analysis of a plate is correct: known effects, no effect, half-maximal dose.
 
     python benchmarks/plates.py --data DIR [--plates 100] [--json FILE] [--images OUT]
 

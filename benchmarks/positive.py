@@ -1,4 +1,4 @@
-"""How well positive nuclei are told from negative ones in immunohistochemistry.
+"""How well positive and negative nuclei are separated in immunohistochemistry.
 
     python benchmarks/positive.py --data DIR
 

@@ -1,4 +1,4 @@
-"""Whether the nuclei found stay the same where nothing that matters has changed.
+"""Whether the nuclei found stay the same under changes that should not matter.
 
     python benchmarks/robustness.py --data DIR [--model NAME|PATH] [--fold 0] [--json FILE]
 

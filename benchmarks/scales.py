@@ -1,4 +1,4 @@
-"""What a network gains where nuclei too small or too large for it are resized.
+"""Gain of resizing images whose nuclei are too small or too large for the network.
 
     python benchmarks/scales.py --data DIR [--model NAME|PATH] [--limit N] [--json FILE]
 

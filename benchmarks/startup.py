@@ -1,4 +1,4 @@
-"""CPU time from a cold start: importing, asking for help, and segmenting one image.
+"""CPU time from a cold start: import, help, and segmentation of one image.
 
 Each is a process of its own, run several times; the least counts, since other programs can only
 add to it. CPU time (user and system, over all threads) does not depend on what else runs.

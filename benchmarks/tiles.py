@@ -1,4 +1,4 @@
-"""Whether nuclei are the same where an image is segmented in windows and where it is whole.
+"""Whether an image gives the same nuclei in windows and as a whole.
 
     python benchmarks/tiles.py --data DIR [--model NAME|PATH] [--fold 0] [--json FILE] [--limit N]
 

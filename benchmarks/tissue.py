@@ -1,4 +1,4 @@
-"""How well a model finds the nuclei of stained tissue that it has not seen.
+"""Accuracy of a model on stained tissue that was not used for training.
 
     python benchmarks/tissue.py --data DIR [--model NAME|PATH ...] [--sheet FILE]
 

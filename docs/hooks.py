@@ -1,6 +1,6 @@
-"""What mkdocs fills in when it builds the site: commands, model cards, list of benchmarks.
+"""Parts of the site that mkdocs generates: commands, model cards, list of benchmarks.
 
-Pages hold comments in whose place these come, so that they always say what the code says:
+They replace comments in the pages, so that the pages always agree with the code:
 ``<!-- commands -->``, ``<!-- model NAME -->`` and ``<!-- benchmarks -->``.
 """
 
@@ -30,7 +30,7 @@ FOLD_FIGURES = {
 
 
 def on_page_markdown(markdown: str, **_event: Any) -> str:
-    """Fill in what a page asks for; called by mkdocs."""
+    """Replace the comments of a page; called by mkdocs."""
     made = {
         "commands": lambda _: "\n".join(command_reference()),
         "model": lambda name: "\n".join(model_card(name)),
@@ -64,7 +64,7 @@ def command_reference() -> Iterator[str]:
 
 
 def _commands(name: str, command: Any) -> Iterator[tuple[str, Any]]:
-    """Give a command's subcommands, each by its whole name; those of groups too."""
+    """Yield the subcommands of a command with their full names, also those of groups."""
     for each, subcommand in command.commands.items():
         if hasattr(subcommand, "commands"):
             yield from _commands(f"{name} {each}", subcommand)
@@ -86,7 +86,7 @@ def _names(option: Any, kind: Any) -> str:
 
 
 def _value(kind: Any) -> str:
-    """Say what an option takes: its choices, else what stands for a value of its kind."""
+    """Value of an option: its choices, or a placeholder for its type."""
     if get_origin(kind) is Literal:
         return "|".join(get_args(kind))
     for each in get_args(kind) or (kind,):
@@ -113,13 +113,13 @@ def _default(option: Any) -> str:
 
 
 def _cell(text: str | None) -> str:
-    """Text in a cell of a table: as it is meant in the terminal, not as markup of the site."""
+    """Text in a table cell: literal text of the terminal, not markup of the site."""
     plain = (text or "").replace("&lt;", "<").replace("&gt;", ">").replace("|", "\\|")
     return re.sub(r"<([^>]*)>", r"&lt;\1&gt;", plain)
 
 
 def _data_sets(data: Any) -> str:
-    """Name data sets with licence and source; nothing where the card knows their file alone."""
+    """List data sets with licence and source; nothing if the card contains only their file."""
     if isinstance(data, str):
         return ""
     return "; ".join(
@@ -136,7 +136,7 @@ def _beginning(settings: dict[str, Any]) -> str:
 
 
 def model_card(name: str) -> Iterator[str]:
-    """Lines that say what ``model.json`` says of a bundled model."""
+    """Lines of a table with the content of ``model.json`` of a bundled model."""
     from nucseg.models.zoo import find_model, read_card
 
     folder = find_model(name)
@@ -145,19 +145,19 @@ def model_card(name: str) -> Iterator[str]:
     training, settings = card.training, card.training["settings"]
     size = card.preprocessing.size
     facts = {
-        "what it is": card.description,
+        "description": card.description,
         "recipe": f"{card.recipe}: `nucseg train --recipe {card.recipe}`",
-        "what it sees": "images at {} × {} pixels".format(*size)
+        "input": "images at {} × {} pixels".format(*size)
         if size
         else "images at their own resolution",
-        "maps that its network gives": ", ".join(card.outputs),
-        "images it was trained on": _images(training["images"]),
-        "length of the training": _length(training),
+        "output maps of the network": ", ".join(card.outputs),
+        "images": _images(training["images"]),
+        "training": _length(training),
         "data sets": _data_sets(training["data"]),
-        "began with": _beginning(settings),
+        "initialized with": _beginning(settings),
         "command": f"`{training['command']}`" if "command" in training else "",
-        "from maps to nuclei": _settings(card.postprocessing.model_dump()),
-        "made with": _settings(card.versions),
+        "postprocessing": _settings(card.postprocessing.model_dump()),
+        "versions": _settings(card.versions),
         "files": ", ".join(f"`{file}` {size:.0f} MB" for file, size in megabytes.items()),
         "licence": card.licence,
     }
@@ -170,14 +170,14 @@ def _length(training: Mapping[str, Any]) -> str:
     if "crops" in training:
         seen = f"{training['crops']:,} crops"
     else:
-        seen = f"{training['epochs']} epochs, of which number {training['kept_epoch']} was kept"
+        seen = f"{training['epochs']} epochs; epoch {training['kept_epoch']} was kept"
     return f"{seen}; {training['seconds'] / 60:.0f} minutes"
 
 
 def _images(numbers: Mapping[str, int]) -> str:
     return (
-        f"{numbers['train']}; {numbers['validation']} more to stop and tune by; "
-        f"{numbers['test']} held out to judge by"
+        f"{numbers['train']} for training; {numbers['validation']} for validation and tuning; "
+        f"{numbers['test']} held out for testing"
     )
 
 
@@ -204,7 +204,7 @@ def _figures(figures: Mapping[str, Any]) -> Iterator[str]:
 
 
 def benchmark_list() -> Iterator[str]:
-    """Lines of a table: what each program in ``benchmarks/`` measures, and how it is called."""
+    """Lines of a table: what each script in ``benchmarks/`` measures, and its command."""
     yield from ("| what is measured | command |", "|---|---|")
     for path in sorted((ROOT / "benchmarks").glob("*.py")):
         about = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""

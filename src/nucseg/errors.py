@@ -1,22 +1,22 @@
-"""The errors that nucseg raises on purpose, each a message that a user can act on."""
+"""The errors that nucseg raises, with messages that tell users what to do."""
 
 from __future__ import annotations
 
 
 class NucsegError(Exception):
-    """Base of every error that nucseg raises on purpose."""
+    """Base class of all errors that nucseg raises."""
 
 
 class InputError(NucsegError):
-    """An image, a data set, an option or an output folder cannot be used as it is."""
+    """An image, a data set, an option or an output folder cannot be used."""
 
 
 class ModelError(NucsegError):
-    """A model, its weights or its description cannot be used as it is."""
+    """A model, its weights or its model card cannot be used."""
 
 
 class DeviceError(ModelError):
-    """A device that networks run on is missing, lacks its driver or its memory, or has failed."""
+    """A device is not available, has no driver or not enough memory, or has failed."""
 
 
 class MissingExtraError(NucsegError):
@@ -25,9 +25,9 @@ class MissingExtraError(NucsegError):
     Parameters
     ----------
     feature : str
-        What was asked for, as the subject of a sentence.
+        The requested feature, as the subject of a sentence.
     extra : str
-        The extra that brings it.
+        The extra that provides it.
     """
 
     def __init__(self, feature: str, extra: str) -> None:
@@ -38,5 +38,5 @@ class MissingExtraError(NucsegError):
 
 
 def first_line(error: Exception) -> str:
-    """First line of what a library says; some say much more."""
+    """Return the first line of an error message of a library."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -63,7 +63,7 @@ def test_a_run_says_which_images_to_look_at_first(tmp_path: Path):
         PIL.Image.fromarray(image).save(folder / name)
     result = nucseg("segment", folder, "-o", out)
     assert result.exit_code == 0, result.output
-    assert "2 images of low confidence, look at these first (median score):" in result.stderr
+    assert "Low confidence in 2 images, check these first (median score):" in result.stderr
 
     rows = {Path(row["path"]).name: row for row in rows_of(out / "images.csv")}
     assert float(rows["a.png"]["median_score"]) > 0.8

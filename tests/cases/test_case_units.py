@@ -118,7 +118,7 @@ def test_a_size_by_which_nuclei_are_not_of_their_size_is_a_warning(
     # It is used all the same: it is the user's.
     assert "area_um2" in rows_of(tmp_path / "out" / "measurements.csv")[0]
     assert "Pixel size: by" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
-    assert "1 image to look at" in nucseg("segment", path, "-o", tmp_path / "b").stderr
+    assert "1 image to check" in nucseg("segment", path, "-o", tmp_path / "b").stderr
     assert "Pixel size: 1" in nucseg("segment", path, "-o", tmp_path / "c").stderr
     quality = {"edge_width": 1, "contrast": 9, "saturated": 0, "diameter": 20}
     (text,) = warnings_of(quality, pixel_size=(size, size))

@@ -198,5 +198,5 @@ def test_results_never_replace_the_inputs(tmp_path: Path):
     tifffile.imwrite(path, label_image())
     result = run("convert", path, "--to", "labels", "-o", tmp_path)
     assert result.exit_code == 2
-    assert "lies where the results go and would be replaced" in result.stderr
+    assert "is in a folder of the results and would be replaced" in result.stderr
     np.testing.assert_array_equal(tifffile.imread(path), label_image())

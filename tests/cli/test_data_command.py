@@ -109,13 +109,13 @@ def test_preview_leaves_out_what_it_cannot_use(folder, tmp_path):
         (folder / name / "images" / f"{name}.png").write_bytes(b"")
     result = run("preview", folder, "-o", tmp_path / "a.png")
     assert result.exit_code == 0
-    assert "Left out synthetic-0001" in result.stderr
+    assert "Skipped synthetic-0001" in result.stderr
     assert "1 images" in result.stdout
     for mask in (folder / "synthetic-0003" / "masks").iterdir():
         mask.unlink()
     result = run("preview", folder, "-o", tmp_path / "b.png")
     assert result.exit_code == 2
-    assert "no readable image with marked nuclei" in result.stderr
+    assert "no readable image with annotated nuclei" in result.stderr
 
 
 def test_synthetic_writes_a_data_set(tmp_path):
@@ -156,7 +156,7 @@ def test_a_download_can_be_looked_into(url, tmp_path):
     path = tmp_path / "d" / "stage1_train"
     assert run("info", path, "--sheet", tmp_path / "s.png").exit_code == 0
     again = run("download", "dsb2018", "--to", tmp_path / "d", "--url", url)
-    assert "is there already" in again.stdout
+    assert "already exists" in again.stdout
 
 
 def test_a_download_can_stay_zipped(url, tmp_path):

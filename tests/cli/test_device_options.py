@@ -65,7 +65,7 @@ def test_what_is_not_there(options, message, images: Path, bright_model: Path, t
 def test_labels_are_judged_without_a_device(images: Path, tmp_path: Path):
     result = invoke("evaluate", images, "-o", tmp_path / "o", "--labels", images, "--device", "cpu")
     assert result.exit_code == 2
-    assert "leave out --model, --diameter, --min-score, --device and --precision" in " ".join(
+    assert "omit --model, --diameter, --min-score, --device and --precision" in " ".join(
         result.output.split()
     )
 
@@ -122,11 +122,12 @@ def test_doctor_lists_devices(monkeypatch: pytest.MonkeyPatch):
     result = invoke("doctor")
     assert result.exit_code == 0, result.output
     assert "device cpu f32: 4.2 megapixels per second\n" in result.output
-    assert "openvino bf16: 8.5 megapixels per second, taken by --device auto\n" in result.output
+    assert "openvino bf16: 8.5 megapixels per second, selected by --device auto\n" in result.output
     assert (
-        "int8: 12.5 megapixels per second\n  Not taken by itself: It finds other" in result.output
+        "int8: 12.5 megapixels per second\n  Not selected automatically: It finds other"
+        in result.output
     )
-    assert "cuda f32: does not run\n  Not taken by itself: No driver." in result.output
+    assert "cuda f32: does not run\n  Not selected automatically: No driver." in result.output
 
 
 def test_doctor_where_the_network_does_not_run(monkeypatch: pytest.MonkeyPatch):

@@ -84,7 +84,7 @@ def test_results_of_segment_are_not_replaced(data: Path, tmp_path: Path) -> None
     (tmp_path / "out" / ".nucseg").mkdir(parents=True)
     result = run(data, "--labels", data / "labels", "-o", tmp_path / "out")
     assert result.exit_code == 2
-    assert "holds results of nucseg segment" in result.stderr
+    assert "contains results of nucseg segment" in result.stderr
     assert not (tmp_path / "out" / "run.json").exists()
 
 
@@ -120,7 +120,7 @@ def test_a_bad_image_is_named_and_the_others_are_judged(
     (data / "images" / "b.png").write_bytes(b"")
     result = run(data, "--model", bright_model, "-o", tmp_path / "out", "--no-plots")
     assert result.exit_code == 1
-    assert "Not judged: 1 of 3 images." in result.stderr
+    assert "Not evaluated: 1 of 3 images." in result.stderr
     assert "b.png" in result.stderr
     assert "bright on 2 images" in result.stdout
 
@@ -130,7 +130,7 @@ def test_of_many_bad_images_a_few_are_named(data: Path, bright_model: Path, tmp_
         (data / "images" / f"{name}.png").write_bytes(b"")
     result = run(data, "--model", bright_model, "-o", tmp_path / "out")
     assert result.exit_code == 1
-    assert "Not judged: 7 of 7 images." in result.stderr
+    assert "Not evaluated: 7 of 7 images." in result.stderr
     assert "and 2 more: see images.csv" in result.stderr
 
 
@@ -141,14 +141,14 @@ def test_mistakes_of_usage_end_with_two_and_a_reason(
     only_two.write_text("image_id,subset\na,train\nb,validation\n")
     judge = ("--model", bright_model)
     mistakes: list[tuple[tuple[str | Path, ...], str]] = [
-        ((data, *judge, "--labels", data), "leave out --model"),
-        ((data, "--labels", data, "--diameter", "9"), "--labels judges label images as they are"),
+        ((data, *judge, "--labels", data), "omit --model"),
+        ((data, "--labels", data, "--diameter", "9"), "--labels evaluates existing label images"),
         ((data, "--diameter", "-9"), "Expected a diameter above 0"),
         ((data, "--min-score", "7"), "Unusable setting min_score"),
         ((tmp_path / "nowhere", *judge), "nowhere"),
         ((data, "--model", "zebra"), "Unknown model 'zebra'"),
         ((data, *judge, "--split", split, "--subset", "zebra"), "Unknown subset 'zebra'"),
-        ((data, *judge, "--split", only_two), "gives no image the subset test"),
+        ((data, *judge, "--split", only_two), "assigns no image to the subset test"),
         ((data, *judge, "--split", tmp_path / "no.csv"), "no.csv"),
         ((data, *judge, "--groups", split), "columns image_id and modality"),
     ]

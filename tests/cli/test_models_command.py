@@ -36,7 +36,7 @@ def test_list_as_json(bundled: Path):
 
 def test_no_bundled_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("nucseg.models.zoo.BUNDLED", tmp_path)
-    assert "No models come with this copy" in run().stdout
+    assert "This copy of nucseg has no bundled models" in run().stdout
 
 
 def test_one_in_detail(bright_model: Path):

@@ -97,9 +97,9 @@ def test_images_that_look_wrong_are_said(bright_model: Path, tmp_path: Path):
     PIL.Image.fromarray(half).save(tmp_path / "empty.png")
     PIL.Image.fromarray(np.zeros((30, 30), np.uint8)).save(tmp_path / "black.png")
     arguments = ("segment", tmp_path, "-o", tmp_path / "out", "--model", bright_model)
-    assert "2 images to look at, empty or odd: see the report." in run(*arguments).stderr
+    assert "2 images to check, empty or suspicious: see the report." in run(*arguments).stderr
     stderr = run(*arguments, "--no-report").stderr
-    assert "2 images to look at, empty or odd: see the warnings in images.csv." in stderr
+    assert "2 images to check, empty or suspicious: see the warnings in images.csv." in stderr
     summary = json.loads(run(*arguments, "--json").stdout)
     assert (summary["empty"], summary["to_look_at"]) == (2, 2)
     (warned,) = summary["warned"]

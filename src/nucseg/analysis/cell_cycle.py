@@ -114,8 +114,8 @@ def fit_cell_cycle(content: npt.NDArray[Any]) -> CellCycle:
     Parameters
     ----------
     content : ndarray, shape (N,), real
-        DNA content, see `dna_content`, of nuclei that were stained and imaged together and are
-        whole: leave out those that touch the border. Those that are not above 0 are left out.
+        DNA content, see `dna_content`, of complete nuclei that were stained and imaged together:
+        exclude those that touch the border. Values of 0 and below are ignored.
 
     Returns
     -------
@@ -128,11 +128,11 @@ def fit_cell_cycle(content: npt.NDArray[Any]) -> CellCycle:
 
     Notes
     -----
-    G1 and G2/M are normal distributions at 1 and 2 with one coefficient of variation, S is even
-    between them and widened by the same; the model of Dean and Jett (1974), with an S phase of
-    constant rate. The mixture's shares are fitted by expectation maximisation for each place of
-    the G1 peak and each width on a grid, the likeliest of which is refined. A thousandth of
-    the nuclei may lie anywhere, so that debris and clumps do not move the peaks.
+    G1 and G2/M are normal distributions at 1 and 2 with the same coefficient of variation. S is
+    uniform between them, widened by the same coefficient. This is the model of Dean and Jett
+    (1974) with an S phase of constant rate. The fractions are fitted by expectation maximisation
+    for each position of the G1 peak and each width on a grid; the most likely is refined. A
+    thousandth of the nuclei may have any value, so that debris and clumps do not move the peaks.
 
     Examples
     --------

@@ -91,38 +91,39 @@ def measure_files(
     progress: Callable[[float, int], None] | None = None,
     command: Sequence[str] = (),
 ) -> list[Measured]:
-    """Measure the nuclei of label images in the images that they belong to.
+    """Measure the nuclei of label images in their images.
 
-    Writes ``measurements.csv`` (a row per nucleus), ``images.csv`` (a row per image) and
-    ``run.json``, each whole or not at all, with the columns of `segment_files`; of
-    immunohistochemistry ``positive.csv`` too.
+    Writes ``measurements.csv`` (one row per nucleus), ``images.csv`` (one row per image) and
+    ``run.json``, with atomic writes and the columns of `segment_files`; for immunohistochemistry
+    also ``positive.csv``.
 
     Parameters
     ----------
     labels, images : sequence of str or Path
-        Files, folders, patterns and lists, see `nucseg.batch.inputs.search_inputs`. A label image
-        belongs to the image of the same name (its path in its folder, without suffix); endings of
-        masks such as ``_masks`` or ``_cp_masks`` are left aside. Of one each, names do not matter.
+        Files, folders, glob patterns and lists, see `nucseg.batch.inputs.search_inputs`. A label
+        image belongs to the image of the same name (its path in its folder, without suffix).
+        Suffixes of masks such as ``_masks`` or ``_cp_masks`` are ignored. With one label image and
+        one image, names do not matter.
     output : str or Path
         Folder for the results. Those of an earlier run of this function are replaced.
     reading : Reading, optional
-        Which channel, what becomes of slices, and what is measured on demand.
+        Channel, projection of slices, and optional measurements.
     dialect : Dialect
     progress : callable, optional
-        ``progress(done, total)``, of the images.
+        ``progress(done, total)`` in images.
     command : sequence of str
-        The command that was given, for ``run.json``.
+        Command line to record in ``run.json``.
 
     Returns
     -------
     list of Measured
-        An image that cannot be measured fails, the others go on.
+        A failed image does not stop the others.
 
     Raises
     ------
     InputError
-        There are no images or no labels, none belongs to another, other results would be replaced,
-        or the output cannot be written.
+        There are no images or no labels, no label image matches an image, other results would be
+        replaced, or the output cannot be written.
     """
     folder, reading = Path(output), reading or Reading()
     _check_own(folder)

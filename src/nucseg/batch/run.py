@@ -65,47 +65,46 @@ def segment_files(  # noqa: PLR0913 - the entry of a batch; all but three by nam
 ) -> list[Outcome]:
     """Segment images into a folder.
 
-    Writes ``<format>/<name>`` for each image and format, ``measurements.csv`` (a row per nucleus),
-    ``images.csv`` (a row per image), ``run.json`` and, if asked for, ``measurements.parquet`` and
-    ``report.html``, each whole or not at all. Results of an earlier run in the folder are replaced:
-    what this run does not write again is removed at its end. Files that are not nucseg's are left
-    alone. When this function returns or raises, nothing is written any more.
+    Writes ``<format>/<name>`` for each image and format, ``measurements.csv`` (one row per
+    nucleus), ``images.csv`` (one row per image), ``run.json`` and, if requested,
+    ``measurements.parquet`` and ``report.html``. All writes are atomic. Results of an earlier run
+    in the folder are replaced: those that this run does not write again are removed at its end.
+    Other files are not changed. After this function returns or raises, nothing more is written.
 
     Parameters
     ----------
     inputs : sequence of str or Path
-        Files, folders, patterns and lists; see `find_inputs`.
+        Files, folders, glob patterns and lists; see `find_inputs`.
     output : str or Path
-        Folder for the results, made where it is missing.
+        Folder for the results, created if missing.
     model : Model
     formats : sequence of str
         Names of `nucseg.export.FORMATS` and `nucseg.export.SUMMARIES`.
     reading : Reading, optional
-        Which channel, what becomes of slices, and what is measured on demand. Each plane of a file
-        is an image of its own.
+        Channel, projection of slices, and optional measurements. Each plane of a file is a separate
+        image.
     resume : bool
-        Keep the results of images that an earlier run has done with the same model, settings and
-        version of nucseg, and that did not change since; failed ones are tried again. Results of
-        images that are not among the inputs stay.
+        Keep results of an earlier run for images that have not changed since, if the model, the
+        settings and the version of nucseg are the same; retry failed images. Results of images
+        that are not among the inputs stay.
     progress : callable, optional
-        ``progress(done, total)``, of the images; a large one that is being worked on counts by
-        its windows. Called by the calling thread; what it raises ends the run.
+        ``progress(done, total)`` in images; finished windows of a large image count as fractions.
+        Called in the calling thread; an exception that it raises ends the run.
     command : sequence of str
-        The command that was given, for ``run.json``.
+        Command line to record in ``run.json``.
     executor : Executor, optional
-        Where images are processed; by default in threads of this process.
+        Where to process images; by default in threads of this process.
 
     Returns
     -------
     list of Outcome
-        One per image, in the order of the inputs. An image that cannot be segmented fails, the
-        others go on.
+        One per image, in the order of the inputs. A failed image does not stop the others.
 
     Raises
     ------
     InputError
-        There are no images, no such format, a file that is no result of nucseg's would be
-        replaced, or the output cannot be written; results so far stay.
+        There are no images, a format is unknown, a file that nucseg did not write would be
+        replaced, or the output cannot be written. Existing results stay.
     ModelError
         The network does not run.
     """

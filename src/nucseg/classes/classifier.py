@@ -68,19 +68,19 @@ class Feature(Frozen):
 
 
 class Accuracy(Frozen):
-    """How many of the marked nuclei were classed right by a classifier that had not seen them.
+    """Cross-validated accuracy: marked nuclei predicted by a classifier not trained on them.
 
     Attributes
     ----------
     right, of : int
     low, high : float
-        95 % interval of their share, after Wilson.
+        95 % interval of the accuracy, after Wilson.
     commonest : float
-        Share that would be right if all were given the class with the most marks.
+        Accuracy of always predicting the class with the most marks.
     confusion : tuple of tuple of int
-        Marked nuclei of each class (rows) by the class that they were given (columns).
+        Number of marked nuclei by marked class (rows) and predicted class (columns).
     method : str
-        How it was found out.
+        Method of cross-validation.
     """
 
     right: Count
@@ -93,11 +93,11 @@ class Accuracy(Frozen):
 
     @property
     def share(self) -> float:
-        """Of the marked nuclei that were right."""
+        """Fraction of the marked nuclei that were classified correctly."""
         return self.right / self.of
 
     def told(self) -> str:
-        """Say it in words.
+        """Return the accuracy as text.
 
         Examples
         --------
@@ -122,10 +122,10 @@ class Predicted:
     numbers : ndarray, shape (N,), integer
         Class of each nucleus, counted from 0.
     probabilities : ndarray, shape (N, K), float64
-        Of each class.
+        Probability of each class.
     unlike : tuple of str
-        Features that classes depend on and whose median in the image is far from that of the
-        training, so that the classes are doubtful.
+        Features used by the classifier whose median in the image is far from that of the training
+        data, so that the classes are uncertain.
     """
 
     names: tuple[str, ...]
@@ -140,17 +140,17 @@ class Predicted:
 
     @property
     def probability(self) -> Floats:
-        """Probability of the class that each nucleus was given, shape (N,)."""
+        """Probability of the predicted class of each nucleus, shape (N,)."""
         return np.asarray(self.probabilities[np.arange(len(self.numbers)), self.numbers])
 
     @property
     def margin(self) -> Floats:
-        """By how much the best class is ahead of the second, shape (N,): near 0 is uncertain."""
+        """Difference between the two highest probabilities, shape (N,); near 0 is uncertain."""
         ordered = np.sort(self.probabilities, axis=1)
         return np.asarray(ordered[:, -1] - ordered[:, -2])
 
     def warnings(self) -> list[str]:
-        """Say in a sentence, or none, why the classes are doubtful."""
+        """Return a warning if the classes are uncertain, else nothing."""
         if not self.unlike:
             return []
         return [
@@ -169,7 +169,7 @@ class Predicted:
 
 
 class Classifier(Frozen):
-    """Classes of nuclei that were learned from marked ones.
+    """A classifier of nuclei, trained on marked nuclei.
 
     Attributes
     ----------
@@ -178,14 +178,14 @@ class Classifier(Frozen):
     intercepts : tuple of float
         One for each class.
     pixel_size : tuple of float or None
-        Micrometres along rows and columns at which sizes are counted in pixels, where known.
+        Pixel size in µm along rows and columns to which sizes in pixels refer, if known.
     strength, sparsity : float
         Of the fit, see `nucseg.classes.regression.fit_weights`.
     images, nuclei : int
-        Images with marked nuclei, and all nuclei by which features were scaled.
+        Number of images with marked nuclei, and of nuclei used to scale the features.
     accuracy : Accuracy
     versions : dict of str to str
-        Of what it was trained with.
+        Versions of the packages used for training.
     """
 
     format: Literal["nucseg classes"] = "nucseg classes"
@@ -227,14 +227,14 @@ class Classifier(Frozen):
         return tuple(each.name for each in self.classes)
 
     def predict(self, table: Table, *, pixel_size: PixelSize | None = None) -> Predicted:
-        """Give each nucleus its class.
+        """Classify each nucleus.
 
         Parameters
         ----------
         table : mapping of str to ndarray, shape (N,)
             Measurements, see `nucseg.measure.measure`.
         pixel_size : sequence of two floats, optional
-            Micrometres from pixel to pixel along rows and columns of the image.
+            Pixel size of the image in µm along rows and columns.
 
         Returns
         -------
@@ -243,7 +243,7 @@ class Classifier(Frozen):
         Raises
         ------
         InputError
-            A feature was not measured, or the image has another number of channels.
+            A feature was not measured, or the image has a different number of channels.
         """
         names = [each.name for each in self.features]
         raw = feature_values(table, names, pixel_size=pixel_size, reference=self.pixel_size)

@@ -20,7 +20,7 @@ def to_json(classifier: Classifier) -> str:
 
 
 def save(classifier: Classifier, path: str | Path) -> None:
-    """Write a classifier to a JSON file, whole or not at all.
+    """Write a classifier to a JSON file, atomically.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def load(path: str | Path) -> Classifier:
     Raises
     ------
     InputError
-        The file cannot be read, or is none of a classifier.
+        The file cannot be read, or does not contain a classifier.
     """
     try:
         text = Path(path).read_text(encoding="utf-8")

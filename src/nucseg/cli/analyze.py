@@ -1,4 +1,4 @@
-"""``nucseg analyze``: what a treatment did, from the results of ``nucseg segment``."""
+"""``nucseg analyze``: effects of treatments, from the results of ``nucseg segment``."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from nucseg.cli.common import progress_bar
 
 def analyze(
     results: Annotated[
-        Path, typer.Argument(metavar="RESULTS", help="Folder that nucseg segment wrote.")
+        Path, typer.Argument(metavar="RESULTS", help="Results folder of nucseg segment.")
     ],
     plate_map: Annotated[
         Path | None,
         typer.Option(
             "--plate-map",
-            help="CSV or Excel file: a row for each well, or in the form of the plate.",
+            help="CSV or Excel file: one row per well, or grids in the form of the plate.",
         ),
     ] = None,
     groups: Annotated[
@@ -27,31 +27,33 @@ def analyze(
         typer.Option(
             "--groups",
             metavar="PATTERN",
-            help="How paths are put together, as {plate}/{well}_{field} or "
+            help="Pattern of the image paths, such as {plate}/{well}_{field} or "
             "{treatment}/{replicate}_{field}.",
         ),
     ] = None,
     control: Annotated[
         list[str] | None,
-        typer.Option("--control", help="Treatment or condition of the negative controls. Repeat."),
+        typer.Option(
+            "--control", help="Treatment or condition of the negative controls. Repeatable."
+        ),
     ] = None,
     measure: Annotated[
         list[str] | None,
-        typer.Option("--measure", help="Column of measurements.csv to compare. Repeat."),
+        typer.Option("--measure", help="Column of measurements.csv to compare. Repeatable."),
     ] = None,
     keep_dead_wells: Annotated[
         bool,
         typer.Option(
             "--keep-dead-wells",
-            help="Count wells with hardly any nuclei, unlike the others of their condition.",
+            help="Include wells with far fewer nuclei than the other wells of their condition.",
         ),
     ] = False,
     cell_cycle: Annotated[
         bool | None,
         typer.Option(
             "--cell-cycle/--no-cell-cycle",
-            help="Tell phases of the cell cycle from the DNA content (--dna of nucseg segment); by "
-            "default where it was measured.",
+            help="Determine cell cycle phases from the DNA content (--dna of nucseg segment); by "
+            "default if it was measured.",
             show_default=False,
         ),
     ] = None,
@@ -63,8 +65,8 @@ def analyze(
 ) -> None:
     """Compare treatments: effects with intervals, dose response, plate quality, figures.
 
-    The unit is the well, or the replicate that the plate map names, never the nucleus. Treatments
-    come from a plate map, from the paths of the images, or from columns of the list of inputs.
+    The unit is the well, or the replicate in the plate map, never the nucleus. Treatments come
+    from a plate map, from the image paths, or from columns of the list of inputs.
 
     **Examples**
 
@@ -93,7 +95,7 @@ def analyze(
 
 
 def prepared_analysis(plate_map: Path | None, groups: str | None) -> Callable[[Path], Path] | None:
-    """Make ready to analyze results once they are there; what is wrong is said before.
+    """Prepare an analysis of results that do not exist yet; check the arguments now.
 
     Parameters
     ----------
@@ -104,7 +106,7 @@ def prepared_analysis(plate_map: Path | None, groups: str | None) -> Callable[[P
     Returns
     -------
     callable or None
-        Of the folder of the results; gives the page. None where neither is given.
+        Takes the results folder, returns the page. None if neither is given.
 
     Raises
     ------

@@ -42,10 +42,10 @@ def app(
     max_total: Annotated[float, option(App, "max_total", metavar="MB")] = default(App, "max_total"),
     idle: Annotated[float, option(App, "idle", metavar="SECONDS")] = default(App, "idle"),
 ) -> None:
-    """Look at images, correct and measure nuclei in the browser, on this computer.
+    """View images, and correct and measure nuclei in the browser, on this computer.
 
-    Images are sent to no other computer. They lie in a temporary folder, and are deleted when the
-    session or the app ends. Stop it with Ctrl-C.
+    Images are not sent to other computers. They are stored in a temporary folder, and deleted when
+    the session or the app ends. Press Ctrl-C to stop the app.
 
     **Examples**
 
@@ -86,7 +86,7 @@ def app(
 
 
 def _announce(listening: socket.socket, token: str | None) -> None:
-    """Print where the page is, for this computer and for others that may open it."""
+    """Print the address of the page, for this computer and for others that may open it."""
     from nucseg.app import serving
 
     typer.echo(f"nucseg app is at {serving.address(listening, token)} - stop it with Ctrl-C.")
@@ -94,8 +94,8 @@ def _announce(listening: socket.socket, token: str | None) -> None:
         there = serving.address(listening, token, outside=True)
         typer.echo(f"From other computers: {there}")
         typer.secho(
-            "Whoever has this address can use it. The connection is not encrypted: use it in a "
-            "network that you trust.",
+            "Anyone with this address can use the app. The connection is not encrypted: use it "
+            "only in a trusted network.",
             err=True,
             fg="yellow",
         )

@@ -1,4 +1,4 @@
-"""What the commands share: errors as short messages, options from the settings, progress bars."""
+"""Shared by the commands: errors as short messages, options from settings, progress bars."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ SettingsT = TypeVar("SettingsT", bound=BaseModel)
 
 
 class ErrorsAsMessages(TyperGroup):
-    """A command group that prints nucseg's own errors without a traceback, unless debugging."""
+    """A command group that prints nucseg errors without a traceback, unless debugging."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command; exit with 2 where the input, the options or the output are at fault."""
+        """Run the command; exit with 2 if the input, the options or the output are invalid."""
         try:
             return super().invoke(ctx)
         except BrokenPipeError:  # whoever read the output has seen enough
@@ -35,7 +35,7 @@ class ErrorsAsMessages(TyperGroup):
 
 
 def _message(error: NucsegError | OSError) -> str:
-    """Say what is wrong; of the system's own errors too, as of a folder that may not be entered."""
+    """Message of an error, also of system errors such as a folder without permission."""
     if isinstance(error, OSError) and error.filename is not None:
         return f"Cannot use {error.filename}: {error.strerror}. Check the path and its permissions."
     return str(error)
@@ -81,7 +81,7 @@ def show_log(*, debug: bool) -> None:
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     logging.getLogger("nucseg").setLevel(logging.DEBUG if debug else logging.INFO)
     if not debug:
-        # It tells of every oddity of a file; what matters of that comes as an error of nucseg's.
+        # It logs every irregularity of a file; nucseg raises errors for those that matter.
         logging.getLogger("tifffile").setLevel(logging.CRITICAL)
 
 
@@ -130,7 +130,7 @@ class ProgressDisplay:
 
 
 def _rate(a_second: float | None) -> str:
-    """Say how many a second are done or, where that is slow, how long one takes."""
+    """Rate per second or, if that is slow, seconds for each."""
     if not a_second:
         return ""
     return f"{a_second:.1f}/s" if a_second >= 1 else f"{1 / a_second:.1f} s each"

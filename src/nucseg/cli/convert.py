@@ -1,4 +1,4 @@
-"""``nucseg convert``: label images from anywhere in, other formats out."""
+"""``nucseg convert``: label images of any program to other formats."""
 
 from __future__ import annotations
 
@@ -21,31 +21,31 @@ if TYPE_CHECKING:
 def convert(
     labels: Annotated[
         list[str],
-        typer.Argument(metavar="LABELS", help="Label images, folders of them, or patterns."),
+        typer.Argument(metavar="LABELS", help="Label images, folders of them, or glob patterns."),
     ],
     to: Annotated[
         list[str],
         typer.Option(
             "--to",
             metavar="FORMAT",
-            help="What to write: labels, rois (ImageJ), geojson (QuPath), coco, masks and rle "
-            "(Kaggle) or zarr (OME-Zarr); several with commas between them.",
+            help="Output formats: labels, rois (ImageJ), geojson (QuPath), coco, masks and rle "
+            "(Kaggle) or zarr (OME-Zarr); separate several with commas.",
         ),
     ],
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder for the results; made where missing.")
     ],
 ) -> None:
-    """Write label images from anywhere in other formats.
+    """Convert label images of any program to other formats.
 
-    A label image is a TIFF or PNG file of whole numbers: 0 is background, each other number a
-    nucleus, which keeps it. Where all nuclei have the same number, each connected piece is taken
-    for one. Grey levels (JPEG, resized or smoothed masks), classes, colours and inverted masks are
-    refused. Results go to a folder for each format, as those of nucseg segment do, and replace
-    files of the same name.
+    A label image is a TIFF or PNG file of integers: 0 is background, each other number a nucleus.
+    Numbers are kept. If all nuclei have the same number, each connected component becomes a
+    nucleus. Grey levels (JPEG, resized or smoothed masks), classes, colours and inverted masks are
+    rejected. Each format has its own output folder, as with nucseg segment. Files of the same name
+    are replaced.
 
-    Exits with 0 when all is done, 1 when some files could not be read (all others are written), 2
-    when the command or the output is at fault.
+    The exit status is 0 if all files are converted, 1 if some could not be read (all others are
+    written), and 2 if the command or the output is invalid.
 
     **Examples**
 
@@ -82,7 +82,7 @@ def convert(
 
 
 def _check_enough(formats: tuple[str, ...]) -> None:
-    """Refuse formats that need more than labels, before anything is read."""
+    """Reject formats that need more than labels, before anything is read."""
     from nucseg.export import FORMATS, check_formats
 
     for each in check_formats(formats):
@@ -95,7 +95,7 @@ def _check_enough(formats: tuple[str, ...]) -> None:
 
 
 def _find(labels: list[str], output: Path, formats: tuple[str, ...]) -> list[Input]:
-    """List the files, which may be results of nucseg, but not where these results go."""
+    """List the files. They may be results of nucseg, but not in the folders to write to."""
     from nucseg.batch.inputs import search_inputs
 
     # Without an output, since label images in it are what is often converted.
@@ -104,14 +104,14 @@ def _find(labels: list[str], output: Path, formats: tuple[str, ...]) -> list[Inp
     for file in files:
         if places.intersection(map(str, Path(os.path.realpath(file.path)).parents)):
             raise InputError(
-                f"{file.path} lies where the results go and would be replaced. Give another "
+                f"{file.path} is in a folder of the results and would be replaced. Choose another "
                 "output folder."
             )
     return files
 
 
 def _read(file: Input) -> LabelImage:
-    """Read a label image, and say what had to be guessed."""
+    """Read a label image, and print what had to be guessed."""
     from nucseg.core.labelling import read_labels
     from nucseg.export import to_label_image
     from nucseg.images import open_image, read_plane

@@ -1,4 +1,4 @@
-"""``nucseg data``: fetch, generate, look into and preview data sets."""
+"""``nucseg data``: download, generate, check and preview data sets."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ Data = Annotated[
         metavar="DATA",
         help="Folder or zip file: Kaggle's layout (&lt;id&gt;/images, &lt;id&gt;/masks), "
         "images/ and labels/ (or masks/ with files named as the images), or files of Cellpose, "
-        "QuPath or COCO beside the images.",
+        "QuPath or COCO next to the images.",
     ),
 ]
 
 
 @app.callback()
 def data() -> None:
-    """Fetch, generate, look into and preview data sets."""
+    """Download, generate, check and preview data sets."""
 
 
 @app.command()
@@ -43,17 +43,17 @@ def download(
     name: Annotated[
         str, typer.Argument(metavar="NAME", help="dsb2018: the 2018 Data Science Bowl, stage 1.")
     ],
-    to: Annotated[Path, typer.Option("--to", help="Folder to put it in.")],
+    to: Annotated[Path, typer.Option("--to", help="Folder to write to.")],
     unpack: Annotated[
-        bool, typer.Option("--unpack/--keep-zip", help="Unpack the zip file, or leave it as it is.")
+        bool, typer.Option("--unpack/--keep-zip", help="Unpack the zip file, or keep it.")
     ] = True,
     url: Annotated[
-        str | None, typer.Option("--url", help="Another address of the same zip file: a mirror.")
+        str | None, typer.Option("--url", help="URL of a mirror of the same zip file.")
     ] = None,
 ) -> None:
-    """Fetch a public data set; an interrupted download goes on where it ended.
+    """Download a public data set; an interrupted download is resumed.
 
-    dsb2018 is the training set of the 2018 Data Science Bowl: 670 images, a mask per nucleus.
+    dsb2018 is the training set of the 2018 Data Science Bowl: 670 images with one mask per nucleus.
 
     **Examples**
 
@@ -62,10 +62,10 @@ def download(
     """
     from nucseg.datasets.download import download_dataset
 
-    with _byte_bar(f"Fetching {name}") as progress:
+    with _byte_bar(f"Downloading {name}") as progress:
         got = download_dataset(name, to, url=url, unpack=unpack, progress=progress)
     if got.sha256 is None:
-        typer.echo(f"{got.path} is there already. What is in it was not checked.")
+        typer.echo(f"{got.path} already exists. Its content was not checked.")
         return
     how = "as expected" if got.hash_known else "not compared: no known hash"
     typer.echo(f"Wrote {got.path}\nSHA-256 of the zip file: {got.sha256} ({how})")
@@ -74,14 +74,16 @@ def download(
 @app.command()
 def synthetic(
     to: Annotated[Path, typer.Option("--to", help="New folder to write.")],
-    images: Annotated[int, typer.Option("--images", min=1, help="How many images.")] = 50,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="The same seed: the same set.")] = 0,
-    size: Annotated[int, typer.Option("--size", min=16, help="Pixels of each side.")] = 256,
+    images: Annotated[int, typer.Option("--images", min=1, help="Number of images.")] = 50,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, help="Seed; the same seed gives the same data set.")
+    ] = 0,
+    size: Annotated[int, typer.Option("--size", min=16, help="Height and width in pixels.")] = 256,
 ) -> None:
-    """Generate images of nuclei with their masks, in Kaggle's layout.
+    """Generate synthetic images of nuclei with their masks, in Kaggle's layout.
 
-    Every fourth is stained tissue, the others are fluorescence. They are for trying things out,
-    not for training a model to be used.
+    Every fourth image is stained tissue, the others are fluorescence. Use them for tests, not to
+    train a model for real images.
 
     **Example**
 
@@ -107,10 +109,10 @@ def info(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
-    """Tell what is in a data set and what is wrong with it, and draw a contact sheet.
+    """Describe a data set, report its problems, and draw a contact sheet.
 
-    Names images that cannot be read or have no masks, masks that are empty, of another size or
-    overlap, and each other fault that training would work around.
+    Lists unreadable images, images without masks, masks that are empty, overlap or have a different
+    size, and all other problems that training would work around.
 
     **Examples**
 
@@ -136,19 +138,22 @@ def info(
 def preview(
     path: Data,
     output: Annotated[Path, typer.Option("--output", "-o", help="PNG file to write.")],
-    images: Annotated[int, typer.Option("--images", min=1, help="Rows of the sheet.")] = 6,
+    images: Annotated[
+        int, typer.Option("--images", min=1, help="Number of images, one per row.")
+    ] = 6,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the augmentation.")] = 0,
     recipe: Annotated[
         str,
         typer.Option(
-            "--recipe", help="Whose changes: semantic (images at 128 by 128 pixels) or instance."
+            "--recipe",
+            help="Augmentation of this recipe: semantic (images at 128 by 128 pixels) or instance.",
         ),
     ] = "semantic",
 ) -> None:
-    """Draw images as training sees them: as they are, then changed at random, with their masks.
+    """Draw images as in training: unchanged, then with random augmentation, with their masks.
 
-    The instance recipe cuts crops of 256 by 256 pixels; some of them are fields in which the
-    nuclei of the image lie packed.
+    The instance recipe uses crops of 256 by 256 pixels; some of them are synthetic fields of
+    densely packed nuclei of the image.
 
     **Examples**
 
@@ -173,7 +178,7 @@ def preview(
         try:
             sample = dataset.read(str(image_id))
         except NucsegError as error:
-            typer.echo(f"Left out {image_id}: {error}", err=True)
+            typer.echo(f"Skipped {image_id}: {error}", err=True)
             continue
         if sample.labelled:
             drawn = _variants if recipe == "semantic" else _crops
@@ -182,7 +187,7 @@ def preview(
         if shown == images:
             break
     if not shown:
-        raise InputError(f"{path} has no readable image with marked nuclei to preview.")
+        raise InputError(f"{path} has no readable image with annotated nuclei to preview.")
     write_png(output, sheet(pictures, columns=VARIANTS + 1, side=SIDE))
     typer.echo(f"Wrote {output}: {shown} images, each with {VARIANTS} augmented variants")
 

@@ -20,9 +20,9 @@ def demo(
         Segmenting, "model"
     ),
 ) -> None:
-    """Segment sample images: simulated stained tissue and fluorescence.
+    """Segment synthetic sample images of stained tissue and fluorescence.
 
-    They are made up on the spot: nothing is downloaded.
+    The images are generated locally: nothing is downloaded.
 
     **Examples**
 
@@ -41,11 +41,11 @@ def demo(
     for path in sorted(path for path in results.rglob("*") if path.is_file()):
         if not path.relative_to(results).parts[0].startswith("."):
             typer.echo(f"  {path}")
-    typer.echo("Look at report.html first, in a browser, and at the pictures in overlays/.")
+    typer.echo("Open report.html in a browser first, then check the pictures in overlays/.")
 
 
 def _write_samples(folder: Path) -> list[Path]:
-    """Write images that are made up on the spot."""
+    """Write synthetic images."""
     from PIL import Image
 
     from nucseg.datasets.synthetic import SAMPLES, sample_image

@@ -19,7 +19,7 @@ EXTRAS = {
     "openvino": ("openvino",),
     "gpu": ("onnxruntime-gpu",),
 }
-# Packages that have the same module as another one, either of which does.
+# Packages that provide the same module as another; one of them is enough.
 _SAME = {"onnxruntime": ("onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino")}
 
 
@@ -27,16 +27,16 @@ def doctor(
     run: Annotated[
         Path | None,
         typer.Argument(
-            metavar="RUN", help="Folder of a training run; without it, the installation."
+            metavar="RUN", help="Folder of a training run; without it, check the installation."
         ),
     ] = None,
 ) -> None:
     """Check the installation, or the TensorBoard log of a training run.
 
-    Of the installation it also tells what the network can run on, how fast, and what is taken:
-    the fastest that finds the same nuclei in samples as the CPU does in f32.
+    For the installation, it also lists the available devices, their speed, and which one is
+    selected: the fastest that finds the same nuclei in samples as the CPU in f32.
 
-    Exits with 1 where something is wrong.
+    The exit status is 1 if there are problems.
 
     **Examples**
 
@@ -67,7 +67,7 @@ def _check_installation() -> bool:
             typer.echo(f"  Missing: {', '.join(missing)}. Install nucseg again: pip install nucseg")
         elif missing:
             typer.echo(
-                f'  Missing: {", ".join(missing)}. To get them: pip install "nucseg[{extra}]"'
+                f'  Missing: {", ".join(missing)}. To install: pip install "nucseg[{extra}]"'
             )
     for name in bundled_models():
         try:
@@ -80,7 +80,7 @@ def _check_installation() -> bool:
 
 
 def _check_devices() -> bool:
-    """Tell what the default model can run on; false where it does not even run on the CPU."""
+    """Print the devices for the default model; false if it does not even run on the CPU."""
     from nucseg.errors import NucsegError
     from nucseg.inference.devices import Network, in_order, judged, processor_name
     from nucseg.models.zoo import find_model, read_card
@@ -95,15 +95,15 @@ def _check_devices() -> bool:
     taken = in_order(found)[0]
     for each in found:
         speed = f"{each.speed:.1f} megapixels per second" if each.speed else "does not run"
-        chosen = ", taken by --device auto" if each.candidate == taken else ""
+        chosen = ", selected by --device auto" if each.candidate == taken else ""
         typer.echo(f"device {each.candidate}: {speed}{chosen}")
         if each.problem:
-            typer.echo(f"  Not taken by itself: {each.problem}")
+            typer.echo(f"  Not selected automatically: {each.problem}")
     return True
 
 
 def _versions(packages: Sequence[str]) -> dict[str, str | None]:
-    """Version of each package, by the name of the one that is there in its place."""
+    """Version of each package, by the name of the package installed in its place."""
     found: dict[str, str | None] = {}
     for name in packages:
         here = next((each for each in (name, *_SAME.get(name, ())) if _version(each)), name)
@@ -124,9 +124,9 @@ def _check_run(run: Path) -> bool:
 
     contents = read_log(run)
     if not contents:
-        typer.echo(f"There is no TensorBoard event file below {run}.")
+        typer.echo(f"There are no TensorBoard event files in {run} or its subfolders.")
         typer.echo(
-            f"Expected {run / LOG}/train/events.out.tfevents.*: has the first epoch ended, "
+            f"Expected {run / LOG}/train/events.out.tfevents.*: has the first epoch finished, "
             "and is this the folder given to `nucseg train -o`?"
         )
         return False
@@ -138,19 +138,19 @@ def _check_run(run: Path) -> bool:
         for tag, points in sorted(content.scalars.items()):
             typer.echo(f"  curve {tag}: {points} point(s)")
         for tag, points in sorted(content.images.items()):
-            typer.echo(f"  pictures {tag}: {points} time(s)")
+            typer.echo(f"  images {tag}: {points} step(s)")
     missing = missing_curves(contents)
     if missing:
         typer.echo(
-            f"Missing curves: {', '.join(missing)}. They appear when an epoch has ended; "
-            "a run that was cut off goes on with: nucseg train DATA -o RUN --resume"
+            f"Missing curves: {', '.join(missing)}. They appear after the first epoch; "
+            "to continue an interrupted run: nucseg train DATA -o RUN --resume"
         )
     log = (run / LOG if (run / LOG).is_dir() else run).resolve()
-    typer.echo("\nTo look at it:  tensorboard --logdir " + str(log))
+    typer.echo("\nTo view the log:  tensorboard --logdir " + str(log))
     typer.echo(
-        "If TensorBoard shows nothing: give --logdir this very folder, not one of its parts; wait "
-        "half a\nminute or press reload, since it reads new files every 30 seconds; clear the "
-        "filter of runs at the\nleft; and if another TensorBoard holds the port, start this one "
+        "If TensorBoard shows nothing: give --logdir exactly this folder, not a subfolder; wait "
+        "half a\nminute or press reload, because it reads new files every 30 seconds; clear the "
+        "filter of runs at the\nleft; and if another TensorBoard uses the port, start this one "
         "with --port 6007."
     )
     return not missing

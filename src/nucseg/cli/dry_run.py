@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from nucseg.batch.plan import Planned
     from nucseg.inference.segmenter import Model
 
-# Images that are told one by one; of more, the largest.
+# Images that are listed individually; if there are more, the largest.
 TOLD = 20
 
 
 def tell_plan(
     inputs: Sequence[str], output: Path, model: Model, *, as_json: bool, **options: Any
 ) -> None:
-    """Say what would be done with each image, and with all."""
+    """Print the plan for each image, and for all."""
     from nucseg.batch.plan import plan_files
 
     planned = plan_files(inputs, output, model, **options)
@@ -53,12 +53,12 @@ def tell_plan(
     disk = max((each.disk for each in possible), default=0)
     typer.echo(f"Memory: about {memory:.1f} GB for the largest image.")
     if disk:
-        typer.echo(f"Disk: {disk:,.1f} GB in {output} while the largest image is worked on.")
+        typer.echo(f"Disk: {disk:,.1f} GB in {output} while the largest image is processed.")
     typer.echo("Nothing was written.")
 
 
 def tell_missing(paths: Sequence[str]) -> None:
-    """Say how many planes are missing from each file, given the file of each of them."""
+    """Print the number of missing planes of each file, given the file of each plane."""
     files = Counter(paths)
     for path, count in files.most_common(TOLD):
         verb = "is" if count == 1 else "are"

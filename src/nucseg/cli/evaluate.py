@@ -1,4 +1,4 @@
-"""``nucseg evaluate``: how well a model, or label images from anywhere, find known nuclei."""
+"""``nucseg evaluate``: compare a model, or label images of any program, with ground truth."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from nucseg.inference.segmenter import Model
 
 SOME_FAILED = 1
-# Failed images named on the screen; metrics.json names all.
+# Failed images listed in the terminal; metrics.json lists all.
 NAMED = 5
 SUBSETS = ("train", "validation", "test")
 SHOWN = {
@@ -48,7 +48,7 @@ def evaluate(
         typer.Argument(
             metavar="DATA",
             help="Data set, a folder or zip: images/ + labels/ (or masks/), Kaggle's layout, or "
-            "files of Cellpose, QuPath or COCO beside the images.",
+            "files of Cellpose, QuPath or COCO next to the images.",
         ),
     ],
     output: Annotated[
@@ -58,13 +58,15 @@ def evaluate(
         str | None,
         typer.Option(
             metavar="NAME|PATH",
-            help="Model to judge: its name, or a model folder.",
+            help="Model to evaluate: its name, or a model folder.",
             show_default=default(Segmenting, "model"),
         ),
     ] = None,
     labels: Annotated[
         Path | None,
-        typer.Option(help="Judge the label images of this folder, named as the images, instead."),
+        typer.Option(
+            help="Evaluate the label images in this folder, named as the images, instead."
+        ),
     ] = None,
     diameter: Annotated[float | None, option(Segmenting, "diameter", metavar="PIXELS")] = None,
     min_score: Annotated[
@@ -76,34 +78,36 @@ def evaluate(
         Path | None, typer.Option(help="CSV file with the columns image_id and subset.")
     ] = None,
     subset: Annotated[
-        str, typer.Option(help=f"With --split: the subset to judge on: {', '.join(SUBSETS)}.")
+        str, typer.Option(help=f"With --split: the subset to evaluate on: {', '.join(SUBSETS)}.")
     ] = "test",
     groups: Annotated[
         Path | None,
-        typer.Option(help="CSV file with the columns image_id and modality: figures for each."),
+        typer.Option(
+            help="CSV file with the columns image_id and modality: metrics for each group."
+        ),
     ] = None,
     plots: Annotated[
         bool | None,
         typer.Option(
             "--plots/--no-plots",
-            help="Draw plots/ap.png, with matplotlib of the train extra.",
-            show_default="where matplotlib is installed",
+            help="Draw plots/ap.png; needs matplotlib, which the train extra includes.",
+            show_default="if matplotlib is installed",
         ),
     ] = None,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print the figures as JSON on standard output.")
+        bool, typer.Option("--json", help="Print the metrics as JSON on standard output.")
     ] = False,
 ) -> None:
-    """Judge a model, or label images, on images with known nuclei.
+    """Evaluate a model, or label images, on images with ground truth.
 
-    Writes metrics.json (all figures), images.csv (a row per image), panels/ (the worst, the
-    middle and the best images) and plots/ap.png. Nuclei are judged at the size of each image;
-    masks at the size that the network works at, or for label images at the size of each image.
-    An earlier evaluation in the same folder is replaced once all images are judged; a command that
-    fails or is interrupted leaves the folder as it was.
+    Writes metrics.json (all metrics), images.csv (one row per image), panels/ (the worst, median
+    and best images) and plots/ap.png. Nuclei are evaluated at the size of each image, masks at the
+    size of the network input, or for label images at the size of each image. An earlier evaluation
+    in the same folder is replaced after all images are evaluated. If the command fails or is
+    interrupted, the folder stays as it was.
 
-    Exits with 0 when all images are judged, 1 when some could not be read (all others are
-    judged), 2 when the command, the data set, the model or the output is at fault.
+    The exit status is 0 if all images are evaluated, 1 if some could not be read (all others are
+    evaluated), and 2 if the command, the data set, the model or the output is invalid.
 
     **Examples**
 
@@ -122,13 +126,13 @@ def evaluate(
 
     if (output / RECORDS).is_dir():
         raise InputError(
-            f"{output} holds results of nucseg segment, whose images.csv and run.json would be "
-            "replaced. Give another output folder."
+            f"{output} contains results of nucseg segment, whose images.csv and run.json would be "
+            "replaced. Choose another output folder."
         )
     asked = (model, diameter, min_score, device, precision)
     if labels is not None and asked != (None, None, None, "auto", "auto"):
         raise InputError(
-            "--labels judges label images as they are: leave out --model, --diameter, --min-score, "
+            "--labels evaluates existing label images: omit --model, --diameter, --min-score, "
             "--device and --precision."
         )
     drawn = _drawn(wanted=plots)
@@ -166,7 +170,7 @@ def _loaded(
     device: Device,
     precision: Precision,
 ) -> Model:
-    """Load a model with the settings that are given, the others as it has them."""
+    """Load a model with the given settings, and its defaults for the others."""
     from nucseg.inference.loading import load_model
 
     name = model or default(Segmenting, "model")
@@ -177,7 +181,7 @@ def _loaded(
 
 
 def _drawn(*, wanted: bool | None) -> bool:
-    """Tell whether to draw; where asked for in so many words, matplotlib must be there."""
+    """Whether to draw; if requested explicitly, matplotlib must be installed."""
     from nucseg.figures.plotting import require_matplotlib
 
     if wanted:
@@ -192,7 +196,7 @@ def _subset(path: Path, subset: str, dataset: Dataset) -> Collection[str]:
         raise InputError(f"Unknown subset {subset!r}. Give one of {', '.join(SUBSETS)}.")
     chosen: tuple[str, ...] = getattr(read_split(path, dataset.image_ids), subset)
     if not chosen:
-        raise InputError(f"{path} gives no image the subset {subset}.")
+        raise InputError(f"{path} assigns no image to the subset {subset}.")
     return chosen
 
 
@@ -212,7 +216,7 @@ def _report(evaluation: Evaluation, output: Path) -> None:
             title=f"{evaluation.judged} on {overall['images']} images, masks at {size}",
             caption="Groups: mean over images." if evaluation.groups else None,
         )
-        table.add_column("figure")
+        table.add_column("metric")
         for name in columns:
             table.add_column(name, justify="right")
         for key, title in SHOWN.items():
@@ -223,10 +227,10 @@ def _report(evaluation: Evaluation, output: Path) -> None:
     problems = Counter(kind for image in evaluation.images for kind in image.problems)
     if problems:
         listed = ", ".join(f"{kind} ({count})" for kind, count in problems.most_common())
-        typer.secho(f"Problems of label images: {listed}. images.csv names the images.", err=True)
+        typer.secho(f"Problems of label images: {listed}. images.csv lists the images.", err=True)
     failures = evaluation.failures
     if failures:
-        typer.secho(f"Not judged: {len(failures)} of {len(evaluation.images)} images.", err=True)
+        typer.secho(f"Not evaluated: {len(failures)} of {len(evaluation.images)} images.", err=True)
         for image_id, error in list(failures.items())[:NAMED]:
             typer.secho(f"  {image_id}: {error}", err=True, fg="red")
         if len(failures) > NAMED:

@@ -38,7 +38,7 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def nucseg(
     debug: Annotated[
-        bool, typer.Option("--debug", help="Show the whole log, and tracebacks of errors.")
+        bool, typer.Option("--debug", help="Show the full log, and tracebacks of errors.")
     ] = False,
     _version: Annotated[
         bool,
@@ -47,7 +47,7 @@ def nucseg(
         ),
     ] = False,
 ) -> None:
-    """Find, separate, count and measure cell nuclei in microscope images."""
+    """Segment, count and measure cell nuclei in microscope images."""
     show_log(debug=debug)
 
 

@@ -1,4 +1,4 @@
-"""``nucseg measure``: label images and images in, measurements out."""
+"""``nucseg measure``: measurements of existing label images."""
 
 from __future__ import annotations
 
@@ -17,13 +17,15 @@ from nucseg.config import Measuring, Reading, Segmenting
 def measure(
     labels: Annotated[
         str,
-        typer.Argument(metavar="LABELS", help="A label image, a folder of them, or a pattern."),
+        typer.Argument(
+            metavar="LABELS", help="A label image, a folder of them, or a glob pattern."
+        ),
     ],
     image: Annotated[
         str,
         typer.Argument(
             metavar="IMAGE",
-            help="The image, or the folder, pattern or CSV list of images that they belong to.",
+            help="Their image, or a folder, glob pattern or CSV list of images.",
         ),
     ],
     output: Annotated[
@@ -56,15 +58,16 @@ def measure(
         Literal["excel", "excel-eu"], option(Segmenting, "csv_dialect")
     ] = default(Segmenting, "csv_dialect"),
 ) -> None:
-    """Measure the nuclei of label images from anywhere, with what lies around them.
+    """Measure the nuclei of label images of any program, with rings and cells around them.
 
-    A label image belongs to the image of the same name; endings as _masks or _cp_masks are left
-    aside, and of one each names do not matter. Writes measurements.csv (a row per nucleus),
-    images.csv (a row per image) and run.json, as nucseg segment does. Images are read whole, up to
-    1,073 megapixels: whole slides at full resolution are not supported here.
+    A label image belongs to the image of the same name; suffixes such as _masks or _cp_masks are
+    ignored. With one label image and one image, the names do not matter. Writes measurements.csv
+    (one row per nucleus), images.csv (one row per image) and run.json, as nucseg segment does.
+    Whole images are read into memory, up to 1,073 megapixels: whole-slide images at full resolution
+    are not supported here.
 
-    Exits with 0 when all is done, 1 when some images failed (all others are written), 2 when the
-    command or the output is at fault.
+    The exit status is 0 if all images are done, 1 if some failed (all others are written), and 2 if
+    the command or the output is invalid.
 
     **Examples**
 

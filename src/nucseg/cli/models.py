@@ -1,4 +1,4 @@
-"""``nucseg models``: the models that come with nucseg, or one in detail."""
+"""``nucseg models``: the bundled models, or one model in detail."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ def models(
     name: Annotated[
         str | None,
         typer.Argument(
-            metavar="MODEL", help="A bundled model or a model folder; without it, a list."
+            metavar="MODEL", help="A bundled model or a model folder; without it, list all."
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
-    """List the models that come with nucseg, or tell all about one.
+    """List the bundled models, or describe one in detail.
 
-    What is told of a model: its data, settings and measured figures, and its licence.
+    The description contains the data, settings, measured accuracy and licence of the model.
 
     **Examples**
 
@@ -51,13 +51,13 @@ def _describe(name: str) -> dict[str, Any]:
 
 def _table(listed: list[dict[str, Any]]) -> str:
     if not listed:
-        return "No models come with this copy of nucseg. Train one: nucseg train --help"
+        return "This copy of nucseg has no bundled models. Train one: nucseg train --help"
     width = max(len(model["name"]) for model in listed)
     lines = [
         f"{model['name']:{width}}  {_megabytes(model):>8}  {model['description']}"
         for model in listed
     ]
-    return "\n".join([*lines, "", "All about one: nucseg models NAME"])
+    return "\n".join([*lines, "", "Details of a model: nucseg models NAME"])
 
 
 def _details(model: dict[str, Any]) -> str:

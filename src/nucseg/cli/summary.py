@@ -1,4 +1,4 @@
-"""What a batch says when it ends."""
+"""The summary that a batch prints at its end."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from nucseg.batch.summary import Outcome
 
 
-# Failed images named for each cause; images.csv names all.
+# Failed images listed for each cause; images.csv lists all.
 NAMED = 5
 
 
@@ -87,7 +87,7 @@ def print_summary(summary: dict[str, Any]) -> None:
     if summary["to_look_at"]:
         where = "the report" if summary["report"] else "the warnings in images.csv"
         odd = _count(summary["to_look_at"], "image")
-        typer.secho(f"{odd} to look at, empty or odd: see {where}.", err=True, fg="yellow")
+        typer.secho(f"{odd} to check, empty or suspicious: see {where}.", err=True, fg="yellow")
         kinds = Counter(text.partition(":")[0] for text in summary["warnings"])
         for kind, count in kinds.most_common():
             typer.echo(f"  {kind}: {count}", err=True)
@@ -129,7 +129,7 @@ def _tell_low_confidence(images: list[dict[str, Any]]) -> None:
         return
     count = _count(len(images), "image")
     typer.secho(
-        f"{count} of low confidence, look at these first (median score):", err=True, fg="yellow"
+        f"Low confidence in {count}, check these first (median score):", err=True, fg="yellow"
     )
     for each in images[:NAMED]:
         name = f"{each['path']} {each['plane']}".rstrip()
@@ -155,6 +155,6 @@ def _time(seconds: float) -> str:
 
 
 def _rate(images: int, seconds: float) -> str:
-    """Say images a second, or the time of an image where that is slow."""
+    """Images per second, or the time per image if that is slow."""
     each = seconds / images
     return f"{1 / each:.1f} images/s" if each < 1 else f"{_time(each)} per image"

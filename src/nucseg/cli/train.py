@@ -10,7 +10,7 @@ import typer
 from nucseg.cli.common import ProgressDisplay, checked, option
 from nucseg.config import DEFAULT_RECIPE, RECIPES, Training
 
-OF_RECIPE = "the recipe's own"
+OF_RECIPE = "as in the recipe"
 COLUMNS = ("loss", "dice", "accuracy", "val_loss", "val_dice", "val_accuracy")
 
 
@@ -20,17 +20,17 @@ def train(
         typer.Argument(
             metavar="DATA...",
             help="Data sets, folders or zips: images/ + labels/ (or masks/), Kaggle's layout, or "
-            "files of Cellpose, QuPath or COCO beside the images; "
-            "what a dataset.toml beside the images says of each goes to the model's card.",
+            "files of Cellpose, QuPath or COCO next to the images; "
+            "a dataset.toml next to the images describes each for the model card.",
         ),
     ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder of the run; made where missing.")
+        Path, typer.Option("--output", "-o", help="Folder of the run; created if missing.")
     ],
     recipe: Annotated[str | None, option(Training, "recipe", show_default=DEFAULT_RECIPE)] = None,
     config: Annotated[
         Path | None,
-        typer.Option(help="Settings as TOML, such as the config.toml of an earlier run."),
+        typer.Option(help="Settings as TOML, for example the config.toml of an earlier run."),
     ] = None,
     epochs: Annotated[int | None, option(Training, "epochs", min=1, show_default=OF_RECIPE)] = None,
     batch_size: Annotated[
@@ -59,17 +59,17 @@ def train(
     relearn: Annotated[bool | None, option(Training, "relearn", "--relearn")] = None,
     blend: Annotated[float | None, option(Training, "blend", show_default=OF_RECIPE)] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the last finished epoch of the run.")
+        bool, typer.Option("--resume", help="Continue from the last finished epoch of the run.")
     ] = False,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a run that the folder holds.")
+        bool, typer.Option("--overwrite", help="Replace an existing run in the folder.")
     ] = False,
 ) -> None:
     """Train a network on annotated images.
 
-    The run folder then holds the model (nucleus_segmentation_model.keras, model.onnx,
-    model.json), its settings and history, plots, predictions on validation images, and the
-    TensorBoard log. Ctrl-C ends training early and keeps the best epoch.
+    Writes to the run folder: the model (nucleus_segmentation_model.keras, model.onnx, model.json),
+    its settings and history, plots, predictions on validation images, and the TensorBoard log.
+    Ctrl-C ends training early and keeps the best epoch.
 
     **Examples**
 
@@ -115,13 +115,13 @@ def train(
         )
     typer.echo(f"Trained model: {folder}")
     typer.echo(f"Segment images with it:  nucseg segment IMAGES -o OUT --model {folder}")
-    typer.echo(f"Look at the training:    tensorboard --logdir {folder / 'seg_log'}")
+    typer.echo(f"View the training log:   tensorboard --logdir {folder / 'seg_log'}")
 
 
 def _settings(
     data: list[Path], output: Path, config: Path | None, given: dict[str, Any], *, resume: bool
 ) -> Training | None:
-    """Return the settings of the file changed by the options; None for those of the run."""
+    """Return the settings of the file, updated with the options; None for those of the run."""
     from nucseg.training import run_folder
 
     held = output / run_folder.CONFIG
@@ -137,7 +137,7 @@ def _settings(
 
         start = suited_start(given["start_from"], open_datasets(data))
         if start != given["start_from"]:
-            typer.echo(f"Most of the images have a bright background: going on from {start}.")
+            typer.echo(f"Most images have a bright background: fine-tuning {start}.")
         given = {**given, "start_from": start}
         base = fine_tuning(start, relearn=given.get("relearn", False))
     else:
@@ -146,6 +146,6 @@ def _settings(
 
 
 def _figures(row: dict[str, float]) -> str:
-    """Put the figures of an epoch on one line."""
+    """Format the metrics of an epoch on one line."""
     figures = "  ".join(f"{name} {row[name]:.4f}" for name in COLUMNS if name in row)
     return f"epoch {int(row['epoch']):3d}  {figures}"

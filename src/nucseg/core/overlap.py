@@ -70,10 +70,10 @@ class Errors(NamedTuple):
 
 
 def overlap(truth: Labels, prediction: Labels) -> Overlap:
-    """Tabulate which true and predicted nuclei share how many pixels.
+    """Count the pixels that each pair of true and predicted nuclei shares.
 
-    The table is sparse: time and memory grow with the pixels, not with the product of the numbers
-    of nuclei.
+    The table is sparse: time and memory grow with the number of pixels, not with the product of the
+    numbers of nuclei.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ def overlap(truth: Labels, prediction: Labels) -> Overlap:
     Raises
     ------
     InputError
-        The shapes differ, or the values are no labels (not integer, or negative).
+        The shapes differ, or the values are not labels (not integer, or negative).
 
     Examples
     --------

@@ -36,39 +36,39 @@ def evaluate(
     groups: Mapping[str, str] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
-    """Judge a model, or label images, on images with known nuclei.
+    """Evaluate a model, or label images, on images with ground truth.
 
-    Nuclei are judged in label images at the size of each image. Masks are judged, for a model, at
-    the size that its network works at, the truth resized by its nearest pixels; for label images at
-    the size of each image.
+    Nuclei are evaluated at the size of each image. Masks of a model are evaluated at the size of
+    its network input, with the ground truth resized with nearest neighbour; masks of label images
+    at the size of each image.
 
     Parameters
     ----------
     data : Path, str or Dataset
-        A data set, or what `nucseg.datasets.reading.open_dataset` takes.
+        A data set, or an argument of `nucseg.datasets.reading.open_dataset`.
     model : str, Path or Model, optional
-        The model to judge: a name, a folder, or a loaded one; by default the bundled `nuclei`.
+        The model to evaluate: a name, a folder, or a loaded model; by default `nuclei`.
     labels : Path or str, optional
-        In place of a model, a folder of label images, such as ``nucseg segment`` writes: named as
-        the images, of any suffix, in any folder below it.
+        Instead of a model, a folder of label images, such as output of ``nucseg segment``: named
+        as the images, with any suffix, in any subfolder.
     image_ids : collection of str, optional
-        Judge these images alone.
+        Evaluate only these images.
     groups : mapping of str to str, optional
-        Group of each image, such as its modality; figures are given for each group, too. Images
-        without one go to the group "unlisted".
+        Group of each image, such as its modality; metrics are also computed for each group. Images
+        without a group go to the group "unlisted".
     progress : callable, optional
         ``progress(done, total)``, called after each image.
 
     Returns
     -------
     Evaluation
-        An image that cannot be read or has no truth is in its `failures`, and in no figure.
+        Images that cannot be read or have no ground truth are in its `failures`, and in no metric.
 
     Raises
     ------
     InputError
-        Both `model` and `labels` are given, or the data set, its choice of images or
-        the folder of label images cannot be used.
+        Both `model` and `labels` are given, or the data set, the selection of images or the folder
+        of label images cannot be used.
     ModelError
         There is no such model, or it cannot be used.
 

@@ -131,12 +131,12 @@ def pixel_counts(truth: Labels, prediction: Labels) -> PixelCounts:
     Parameters
     ----------
     truth, prediction : ndarray, same shape, bool or integer
-        Masks or label images; all but 0 is nucleus.
+        Masks or label images; all values except 0 are nucleus.
 
     Raises
     ------
     InputError
-        The shapes differ, or the values are no masks or labels.
+        The shapes differ, or the values are not masks or labels.
 
     Examples
     --------
@@ -160,17 +160,17 @@ def pixel_counts(truth: Labels, prediction: Labels) -> PixelCounts:
 def match(table: Overlap, threshold: float = 0.5) -> Matching:
     """Match true and predicted nuclei one to one where their IoU is above a threshold.
 
-    From 0.5 on no nucleus has two such partners. Below, the matching with the most pairs is taken,
-    and of these one with the greatest sum of IoU.
+    From 0.5 on, no nucleus has two such partners. Below 0.5, the matching with the most pairs is
+    used and, among these, one with the largest sum of IoU.
 
     Parameters
     ----------
     table : Overlap
         See `overlap`.
     threshold : float, in [0, 1)
-        A pair matches where its IoU is greater. StarDist's ``matching`` also takes pairs whose IoU
-        equals the threshold; an IoU of 3 / 4 and a threshold of 0.75 are told apart exactly, since
-        division and decimal fractions round alike.
+        A pair matches if its IoU is greater. StarDist's ``matching`` also accepts pairs whose IoU
+        equals the threshold. The comparison of, for example, an IoU of 3 / 4 with a threshold of
+        0.75 is exact, because division and decimal fractions are rounded in the same way.
 
     Raises
     ------
@@ -216,10 +216,11 @@ def kaggle_map(table: Overlap) -> float:
 def aggregated_jaccard(table: Overlap) -> float:
     """Compute the aggregated Jaccard index (AJI) of one image, in [0, 1].
 
-    Each true nucleus takes the predicted one of highest IoU, the first of equals. The pixels that
-    these pairs share are divided by the pixels of their unions, of the true nuclei without a
-    partner, and of the predicted nuclei that no true one took. As in the original, one predicted
-    nucleus may serve several true ones. It is 1 where there are no nuclei at all.
+    Each true nucleus is paired with the predicted nucleus of the highest IoU, the first one if
+    several are equal. The pixels of the intersections of these pairs are divided by the pixels of
+    their unions, of the true nuclei without a partner, and of the unpaired predicted nuclei. As in
+    the original, a predicted nucleus can be paired with several true ones. The AJI is 1 if there
+    are no nuclei at all.
 
     References
     ----------

@@ -73,7 +73,7 @@ class ImageResult:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How well nuclei were found; made by `evaluate`.
+    """Result of `evaluate`.
 
     Attributes
     ----------
@@ -82,7 +82,7 @@ class Evaluation:
     judged : str
         Name of the model, or the folder of the label images.
     mask_size : tuple of int or None
-        Height and width at which the masks were compared; None for the size of each image.
+        Height and width at which masks were compared; None for the size of each image.
     images : tuple of ImageResult
         One for each image, in the order of the data set.
     """
@@ -96,17 +96,17 @@ class Evaluation:
 
     @property
     def failures(self) -> dict[str, str]:
-        """Why images could not be judged, by image."""
+        """Errors of the images that could not be evaluated, by image."""
         return {image.image_id: image.error for image in self.images if image.error}
 
     @property
     def overall(self) -> dict[str, Any]:
-        """Figures over all images that could be judged; see `figures`."""
+        """Metrics over all evaluated images; see `figures`."""
         return figures(self.images)
 
     @property
     def groups(self) -> dict[str, dict[str, Any]]:
-        """Figures of each group of images, by its name; empty where no groups were given."""
+        """Metrics of each group of images, by its name; empty if no groups were given."""
         members: defaultdict[str, list[ImageResult]] = defaultdict(list)
         for image in self.images:
             if image.group:
@@ -114,7 +114,7 @@ class Evaluation:
         return {name: figures(members[name]) for name in sorted(members)}
 
     def summary(self) -> dict[str, Any]:
-        """All figures, as `metrics.json` holds them."""
+        """All metrics, as in `metrics.json`."""
         return {
             "data": str(self.data),
             "judged": self.judged,
@@ -125,15 +125,15 @@ class Evaluation:
         }
 
     def save(self, folder: Path | str, *, plots: bool = True) -> None:
-        """Write all figures and pictures to a folder.
+        """Write all metrics and pictures to a folder.
 
         Parameters
         ----------
         folder : Path or str
-            Gets ``metrics.json``, ``images.csv`` (a row per image), ``panels/`` (the worst, the
-            middle and the best images: input, true and predicted mask, and the errors outlined),
-            and ``plots/ap.png``. What an earlier evaluation left there is replaced once all
-            is written; after an error all is as it was.
+            Output folder for ``metrics.json``, ``images.csv`` (one row per image), ``panels/`` (the
+            worst, median and best images: input, true and predicted mask, and outlined errors),
+            and ``plots/ap.png``. An earlier evaluation in it is replaced after everything is
+            written; after an error, it stays as it was.
         plots : bool
             Whether to draw ``plots/ap.png``, which needs matplotlib.
 
@@ -142,7 +142,7 @@ class Evaluation:
         InputError
             The folder cannot be written.
         MissingExtraError
-            `plots` are asked for and matplotlib is not installed; all else is written.
+            `plots` is true and matplotlib is not installed; everything else is written.
         """
         from nucseg.evaluation.report import write_report
 

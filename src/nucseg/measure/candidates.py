@@ -133,7 +133,7 @@ def read_rules(source: str | Path = DEFAULT) -> Rules:
     Raises
     ------
     InputError
-        The file cannot be read, or holds other things than rules.
+        The file cannot be read, or contains anything other than rules.
 
     Examples
     --------
@@ -194,7 +194,7 @@ def median_nucleus(tables: Iterable[Columns]) -> MedianNucleus | None:
 
 
 def find_candidates(table: Columns, rules: Rules, median: MedianNucleus | None) -> Columns:
-    """Name the nuclei of an image by rules.
+    """Find candidates and outliers among the nuclei of an image by rules.
 
     Parameters
     ----------
@@ -202,13 +202,13 @@ def find_candidates(table: Columns, rules: Rules, median: MedianNucleus | None) 
         Columns of `nucseg.measure.measure`, with ``dna_content``.
     rules : Rules
     median : MedianNucleus or None
-        None where it is not known: then no nucleus is named.
+        None if it is unknown; then no nucleus is classified.
 
     Returns
     -------
     dict of str to ndarray, shape (N,), str
-        ``candidate`` and ``flag``, empty where no rule holds, and of nuclei that touch the border,
-        of which a part may be missing.
+        ``candidate`` and ``flag``. Empty if no rule applies, and for nuclei that touch the border,
+        because a part of them may be missing.
 
     Examples
     --------

@@ -109,7 +109,7 @@ def find_compartments(
     labels : ndarray, shape (H, W), integer
         0 background, nuclei above 0.
     ring, cell : Length, optional
-        Width of the ring that begins at the nucleus; how far the cell reaches beyond it.
+        Width of the ring around the nucleus; distance by which the cell extends beyond it.
     pixel_size : tuple of float, optional
         Micrometres from pixel to pixel along rows and columns.
 
@@ -144,7 +144,7 @@ def measure_compartments(
     ----------
     compartments : Compartments
     channels : mapping from str to ndarray, shape (H, W), real
-        Planes by the names of their channels. A name that is empty adds nothing to the columns.
+        Planes by the names of their channels. An empty name adds no suffix to the columns.
 
     Returns
     -------
@@ -153,15 +153,15 @@ def measure_compartments(
 
         - ``nucleus_mean``, ``_median``, ``_std``, ``_sum``, and the same of ``ring_`` and
           ``cell_``; ``ring_area`` and ``cell_area`` in pixels, once for all channels;
-        - ``background``: the median of the pixels in no compartment, the same in each row;
-        - ``nucleus_above`` (``ring_``, ``cell_``): the mean less the background, and
-          ``nucleus_sum_above``: the sum less the background of as many pixels;
-        - ``nucleus_to_ring``: `nucleus_above` over `ring_above`, NaN where the ring is no brighter
-          than the background.
+        - ``background``: the median of the pixels outside all compartments, the same in each row;
+        - ``nucleus_above`` (``ring_``, ``cell_``): the mean minus the background, and
+          ``nucleus_sum_above``: the sum minus the background times the number of pixels;
+        - ``nucleus_to_ring``: `nucleus_above` divided by `ring_above`, NaN if the ring is not
+          brighter than the background.
 
-        A nucleus that neighbours leave no ring has an area of 0 and else NaN.
+        If neighbours leave no space for a ring, its area is 0 and its other values are NaN.
     doubts : list of str
-        Sentences on backgrounds that are doubtful.
+        Warnings about uncertain backgrounds.
 
     Raises
     ------

@@ -21,21 +21,21 @@ def measure_dna(labels: Labels, plane: npt.NDArray[Any]) -> tuple[Columns, list[
     labels : ndarray, shape (H, W), integer
         0 background, nuclei above 0.
     plane : ndarray, shape (H, W), real
-        Fluorescence of a stain that binds to DNA in proportion, such as DAPI or Hoechst.
+        Fluorescence of a stoichiometric DNA stain, such as DAPI or Hoechst.
 
     Returns
     -------
     columns : dict of str to ndarray, shape (N,), float64
-        In the order of the labels: ``dna_background``, the median of the pixels in no nucleus, the
-        same in each row, and ``dna_content``, the sum over a nucleus less the background of as
-        many pixels, in the units of the image.
+        In the order of the labels: ``dna_background``, the median of the pixels outside all nuclei,
+        the same in each row, and ``dna_content``, the sum over a nucleus minus the background times
+        its number of pixels, in the units of the image.
     doubts : list of str
-        Where the nuclei are no brighter than the background.
+        Warnings if the nuclei are not brighter than the background.
 
     Raises
     ------
     InputError
-        The plane has not the shape of the labels, such as one with colours.
+        The plane and the labels differ in shape, for example because it is a colour image.
 
     Examples
     --------

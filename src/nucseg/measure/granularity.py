@@ -1,4 +1,4 @@
-"""Granularity of nuclei: how much of their intensity lies in bright grains of each size."""
+"""Granularity of nuclei: fraction of their intensity in bright grains of each size."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from nucseg.measure.nuclei import Columns
 Labels = npt.NDArray[np.integer[Any]]
 Floats = npt.NDArray[np.float64]
 
-# CellProfiler's defaults but for its subsampling, which nuclei of some 20 pixels do not survive.
+# CellProfiler's defaults without its subsampling, which removes nuclei of about 20 pixels.
 LENGTH, RADIUS, BACKGROUND_SAMPLE = 16, 10, 0.25
 
 
@@ -33,30 +33,31 @@ def measure_granularity(
         0 background, nuclei above 0.
     plane : ndarray, shape (H, W), real
     length : int
-        Sizes of grains, in steps of a pixel of their radius; at least 1.
+        Number of grain sizes, in steps of one pixel of radius; at least 1.
     radius : int
-        Of the disc by whose opening the background is found, in pixels of the subsampled image.
+        Radius of the disc for the opening that estimates the background, in pixels of the
+        subsampled image.
     background_sample : float
-        Share of rows and columns at which the background is found, above 0 to 1.
+        Subsampling factor of rows and columns for the background, above 0 to 1.
 
     Returns
     -------
     dict of str to ndarray, shape (N,), float64
-        In the order of the labels ``granularity_1`` to ``granularity_16``: percent of the mean
+        In the order of the labels, ``granularity_1`` to ``granularity_16``: percent of the mean
         intensity of the nucleus that is lost from one size of grain to the next.
 
     Raises
     ------
     InputError
-        The plane has not the shape of the labels, or a number is out of its range.
+        The plane and the labels differ in shape, or a parameter is out of range.
 
     Notes
     -----
     As CellProfiler's MeasureGranularity of objects with a subsampling of 1 (Ravkin and Temov 1988,
-    J Opt Eng): an opening by a disc is taken off the image; then it is eroded by a cross of one
-    pixel, again and again, and reconstructed under the image each time. Figure k is 100 times the
-    mean that the reconstruction loses at step k, over the mean of the nucleus before the background
-    was taken off, which is also what step 1 begins from.
+    J Opt Eng): an opening with a disc is subtracted from the image. Then the image is repeatedly
+    eroded with a cross of one pixel and reconstructed under the image. Value k is 100 times the
+    mean that the reconstruction loses at step k, divided by the mean of the nucleus before
+    background subtraction, from which step 1 also starts.
 
     Examples
     --------

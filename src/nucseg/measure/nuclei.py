@@ -42,42 +42,42 @@ def measure(
     labels : ndarray, shape (H, W), integer
         0 background, nuclei above 0.
     image : ndarray, shape (H, W) or (H, W, C), real
-        Where the intensities are measured. With 2 or 4 channels the last is alpha and left out.
-        Grey that was saved as colour, in equal channels, is measured once.
+        Image to measure intensities in. With 2 or 4 channels, the last one is alpha and ignored.
+        Grey images saved as colour, with equal channels, are measured once.
     scores : ndarray, shape (N,), optional
         One per nucleus, in the order of the labels.
     pixel_size : tuple of float, optional
-        Micrometres from pixel to pixel along rows and columns.
+        Pixel size in µm along rows and columns.
 
     Returns
     -------
     dict of str to ndarray, shape (N,)
-        Columns of a table with one row per nucleus, in the order of the labels. Positions are
-        counted in pixels from the centre of the upper left one.
+        Columns of a table with one row per nucleus, in the order of the labels. Positions are in
+        pixels from the centre of the upper left pixel.
 
-        - ``label``, ``score`` (where given), ``centroid_row``, ``centroid_column``;
+        - ``label``, ``score`` (if given), ``centroid_row``, ``centroid_column``;
         - ``bbox_row``, ``bbox_column``, ``bbox_height``, ``bbox_width``: upper left pixel and size
-          of the bounding box; ``touches_border`` (bool): whether it reaches the image's edge;
+          of the bounding box; ``touches_border`` (bool): whether it touches the image border;
         - ``area``, ``perimeter``; ``major_axis``, ``minor_axis`` (lengths), ``eccentricity`` and
           ``orientation`` (radians from the rows' direction, −π/2 to π/2, anticlockwise) of the
           ellipse with the same second moments; ``solidity`` (area over that of the convex hull);
           ``form_factor`` (4π area / perimeter², 1 for a circle);
         - ``intensity_mean``, ``_median``, ``_std``, ``_min``, ``_max`` and ``_sum``, which end in
-          ``_0``, ``_1`` and so on where there are several channels;
+          ``_0``, ``_1`` and so on if there are several channels;
         - with a pixel size ``area_um2``, ``perimeter_um``, ``major_axis_um``, ``minor_axis_um``.
-          The perimeter is NaN where pixels are not square;
+          The perimeter is NaN if pixels are not square;
         - ``nearest_neighbour`` (and ``_um``), see `nearest_neighbours`.
 
     Raises
     ------
     InputError
-        The image, or the scores, do not belong to the labels.
+        The image or the scores do not match the labels.
 
     Notes
     -----
-    All is as scikit-image's `regionprops` gives it, the perimeter its Crofton estimate in 4
-    directions: within 1 % for circles of a radius of 5 pixels and more, where counting border
-    steps is off by up to 5 %.
+    The values equal those of scikit-image's `regionprops`. The perimeter is its Crofton estimate in
+    4 directions: within 1 % for circles of a radius of 5 pixels and more, for which counting border
+    steps has an error of up to 5 %.
 
     Examples
     --------

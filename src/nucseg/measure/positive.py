@@ -79,7 +79,7 @@ def measure_dab(
     image: npt.NDArray[Any],
     thresholds: Sequence[float] | Literal["auto"] = DENSITIES,
 ) -> tuple[Columns, list[str]]:
-    """Measure DAB in each nucleus, and tell negative, weak, moderate and strong ones apart.
+    """Measure DAB in each nucleus, and classify it as negative, weak, moderate or strong.
 
     Parameters
     ----------
@@ -89,8 +89,8 @@ def measure_dab(
         As for `stain_densities`.
     thresholds : sequence of 3 float, or "auto"
         Mean optical densities of DAB from which a nucleus is weak, moderate and strong. With
-        ``auto`` a nucleus is positive from a share of DAB in both stains of `AUTO_SHARE` (and a
-        density of `LEAST_DAB`), then moderate from 0.4 and strong from 0.6.
+        ``auto``, a nucleus is positive if DAB makes up `AUTO_SHARE` or more of the density of both
+        stains (and its density is at least `LEAST_DAB`), moderate from 0.4 and strong from 0.6.
 
     Returns
     -------
@@ -98,7 +98,7 @@ def measure_dab(
         ``haematoxylin_mean``, ``dab_mean``, ``dab_share`` (of DAB in the density of both, 0 to 1)
         and ``dab_class`` (0 to 3), in the order of the labels.
     doubts : list of str
-        Sentences on what makes the densities doubtful.
+        Warnings about uncertain densities.
 
     Raises
     ------
@@ -230,7 +230,7 @@ class Positivity:
 
 
 def positivity(fields: Sequence[npt.NDArray[np.integer[Any]]]) -> Positivity:
-    """Count classes, with an interval of the positive share.
+    """Count the classes, and compute the positive share with its interval.
 
     Parameters
     ----------
@@ -243,9 +243,9 @@ def positivity(fields: Sequence[npt.NDArray[np.integer[Any]]]) -> Positivity:
 
     Notes
     -----
-    Of one field Wilson's interval, which takes nuclei for independent. Of several the field is the
-    unit: the ratio of all positive to all nuclei with its linearised variance and Student's t
-    (Cochran 1977, "Sampling Techniques", 6.3), and never narrower than Wilson's.
+    For one field, the interval is Wilson's, which assumes independent nuclei. For several fields,
+    the field is the unit: the ratio of all positive to all nuclei with its linearised variance and
+    Student's t (Cochran 1977, "Sampling Techniques", 6.3), never narrower than Wilson's.
 
     Examples
     --------

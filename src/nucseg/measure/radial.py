@@ -1,4 +1,4 @@
-"""How intensity is spread from the centre of a nucleus to its edge."""
+"""Radial distribution of intensity from the centre of a nucleus to its edge."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _WEDGES = 8
 
 
 def measure_radial(labels: Labels, plane: npt.NDArray[Any], *, bins: int = BINS) -> Columns:
-    """Measure how intensity is spread from the centre of each nucleus to its edge.
+    """Measure the radial distribution of intensity from the centre of each nucleus to its edge.
 
     Parameters
     ----------
@@ -27,27 +27,28 @@ def measure_radial(labels: Labels, plane: npt.NDArray[Any], *, bins: int = BINS)
         0 background, nuclei above 0.
     plane : ndarray, shape (H, W), real
     bins : int
-        Rings of equal width from the centre to the edge, at least 1.
+        Number of rings of equal width from the centre to the edge, at least 1.
 
     Returns
     -------
     dict of str to ndarray, shape (N,), float64
-        In the order of the labels, for each ring, of which 1 is the innermost:
-        ``radial_fraction_1`` (share of the nucleus's intensity), ``radial_mean_1`` (that share over
-        the share of pixels; 1 where all is even) and ``radial_cv_1`` (standard deviation over mean
-        of the mean intensities in eight wedges). NaN of a ring without a pixel, and where the
-        intensities sum to 0.
+        In the order of the labels, for each ring (1 is the innermost): ``radial_fraction_1``
+        (fraction of the intensity of the nucleus), ``radial_mean_1`` (that fraction divided by the
+        fraction of pixels; 1 if the intensity is even) and ``radial_cv_1`` (standard deviation
+        divided by mean of the mean intensities in eight wedges). NaN for a ring without pixels, and
+        if the intensities sum to 0.
 
     Raises
     ------
     InputError
-        The plane has not the shape of the labels, or there are no rings.
+        The plane and the labels differ in shape, or `bins` is below 1.
 
     Notes
     -----
     As CellProfiler's MeasureObjectIntensityDistribution with scaled bins: the centre is the pixel
-    farthest from the edge, the place of a pixel is its distance to the centre, along steps in the
-    nucleus, over the sum of that and of its distance to the edge (and 0.001).
+    farthest from the edge. The position of a pixel is its distance to the centre, along steps
+    inside the nucleus, divided by the sum of that distance and its distance to the edge (plus
+    0.001).
 
     Examples
     --------

@@ -24,38 +24,38 @@ _FEWEST_LEVELS = 16
 def measure_texture(
     labels: Labels, plane: npt.NDArray[Any], *, distance: int = DISTANCE
 ) -> tuple[Columns, list[str]]:
-    """Measure Haralick's features of texture of each nucleus.
+    """Measure Haralick texture features of each nucleus.
 
     Parameters
     ----------
     labels : ndarray, shape (H, W), integer
         0 background, nuclei above 0.
     plane : ndarray, shape (H, W), real
-        Integers are taken over the range of their type, other numbers from 0 to 1, to 256 levels.
+        Integers are scaled from the range of their type, floats from 0 to 1, to 256 levels.
     distance : int
-        Pixels between the two of a pair, at least 1.
+        Distance between the two pixels of a pair, at least 1.
 
     Returns
     -------
     columns : dict of str to ndarray, shape (N,), float64
         In the order of the labels, means over four directions: ``texture_asm`` (angular second
         moment), ``texture_contrast``, ``texture_correlation``, ``texture_homogeneity`` (inverse
-        difference moment) and ``texture_entropy`` (in bits). NaN of a nucleus that is too small to
-        hold a pair in each direction. Where all grey levels are equal the correlation is 1.
+        difference moment) and ``texture_entropy`` (in bits). NaN for a nucleus too small to
+        contain a pair in each direction. If all grey levels are equal, the correlation is 1.
     doubts : list of str
-        Where the nuclei have hardly any grey levels.
+        Warnings if the nuclei have hardly any grey levels.
 
     Raises
     ------
     InputError
-        The plane has not the shape of the labels, its numbers are not from 0 to 1, or the distance
-        is below 1.
+        The plane and the labels differ in shape, its floats are not from 0 to 1, or the distance is
+        below 1.
 
     Notes
     -----
-    Haralick, Shanmugam and Dinstein (1973). As scikit-image's `graycomatrix` and `graycoprops` of
-    the pairs in the nucleus, in both orders. CellProfiler's MeasureTexture counts the same pairs,
-    but leaves out pixels of value 0 in a nucleus too.
+    Haralick, Shanmugam and Dinstein (1973). Computed as by scikit-image's
+    `graycomatrix` and `graycoprops` for the pairs in the nucleus, in both orders. CellProfiler's
+    MeasureTexture counts the same pairs, but also excludes pixels of value 0 in a nucleus.
 
     Examples
     --------
