@@ -1,4 +1,4 @@
-"""nucseg finds, separates, counts and measures cell nuclei in microscope images."""
+"""nucseg segments, counts and measures cell nuclei in microscope images."""
 
 from __future__ import annotations
 
