@@ -52,7 +52,7 @@ from nucseg.datasets.reading import open_dataset
 from nucseg.evaluation import read_groups
 from nucseg.evaluation.metrics import KAGGLE_THRESHOLDS, match, overlap, pixel_counts
 from nucseg.evaluation.results import ImageResult, figures
-from nucseg.files import whole_file
+from nucseg.files import atomic_write
 from nucseg.images.preprocess import prepare
 from nucseg.inference.runtimes import OnnxRuntime
 from nucseg.training.augment import random_crop
@@ -216,9 +216,9 @@ def train(images, design, settings, stem):
     minutes = (time.perf_counter() - begun) / 60
     if settings.precision == "bfloat16":
         model = in_float32(model)
-    with whole_file(stem.with_suffix(".weights.h5")) as partly:
+    with atomic_write(stem.with_suffix(".weights.h5")) as partly:
         model.save_weights(partly)
-    with whole_file(stem.with_suffix(".onnx")) as partly:
+    with atomic_write(stem.with_suffix(".onnx")) as partly:
         write_onnx(model, partly, design.maps)
     return {"training_minutes": round(minutes, 1), "loss": history.history["loss"]}
 
@@ -326,7 +326,7 @@ def trained(dataset, split, groups, arguments):
                 "machine": platform.processor() or platform.machine(),
                 "python": sys.version,
             }
-            with whole_file(done) as partly:
+            with atomic_write(done) as partly:
                 partly.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
         report[name] = json.loads(done.read_text(encoding="utf-8"))
     return report

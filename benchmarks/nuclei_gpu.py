@@ -40,7 +40,7 @@ from nucseg.config import RECIPES, Crops, Scaling
 from nucseg.core.labelling import from_unsigned, to_unsigned
 from nucseg.datasets.reading import open_datasets
 from nucseg.datasets.splits import read_split
-from nucseg.files import whole_file
+from nucseg.files import atomic_write
 from nucseg.models.zoo import KERAS, ONNX, ModelCard
 from nucseg.training.crops import Images, cut_crop
 
@@ -145,7 +145,7 @@ def layers_of(model: Any) -> list[dict[str, Any]]:
 def write_network(path: Path, layers: list[dict[str, Any]], weights: dict[str, list[Any]]) -> None:
     """Write layers and the weights of each, as Keras holds them, to one file."""
     named = {f"{name}/{i}": array for name, held in weights.items() for i, array in enumerate(held)}
-    with whole_file(path) as partial:
+    with atomic_write(path) as partial:
         np.savez(partial, layers=json.dumps(layers), **named)
 
 

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from nucseg.errors import InputError
-from nucseg.files import UnfitFileError, check_writable, png_fault, sha256, walk, whole_file
+from nucseg.files import UnfitFileError, atomic_write, check_writable, png_fault, sha256, walk
 
 
 def test_a_file_appears_whole(tmp_path):
     path = tmp_path / "new" / "folder" / "file.txt"
-    with whole_file(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_text("half")
         assert not path.exists()
         partial.write_text("whole")
@@ -23,7 +23,7 @@ def test_a_file_appears_whole(tmp_path):
 def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path):
     path = tmp_path / "file.txt"
     path.write_text("old")
-    with pytest.raises(RuntimeError), whole_file(path) as partial:
+    with pytest.raises(RuntimeError), atomic_write(path) as partial:
         partial.write_text("half")
         raise RuntimeError
     assert path.read_text() == "old"
@@ -35,7 +35,7 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path):
     path = tmp_path / "file" / "below.txt"
     with (
         pytest.raises(InputError, match=r"Cannot write .*below.txt: "),
-        whole_file(path) as partial,
+        atomic_write(path) as partial,
     ):
         partial.write_text("x")
 
@@ -48,7 +48,7 @@ def test_a_file_that_cannot_be_is_told_from_a_place_that_cannot_be_written(numbe
     kind = UnfitFileError if unfit else InputError
     with (
         pytest.raises(InputError, match=r"Cannot write .*x\.txt: ") as caught,
-        whole_file(tmp_path / "x.txt"),
+        atomic_write(tmp_path / "x.txt"),
     ):
         raise OSError(number, os.strerror(number))
     assert type(caught.value) is kind
@@ -56,7 +56,7 @@ def test_a_file_that_cannot_be_is_told_from_a_place_that_cannot_be_written(numbe
 
 def test_a_path_that_is_too_long(tmp_path):
     path = tmp_path.joinpath(*["d" * 200] * 30, "x.txt")
-    with pytest.raises(UnfitFileError, match=r"Cannot write .*x\.txt: "), whole_file(path):
+    with pytest.raises(UnfitFileError, match=r"Cannot write .*x\.txt: "), atomic_write(path):
         pytest.fail("there is no place to write to")
 
 
@@ -67,7 +67,7 @@ def test_the_hash_is_that_of_the_bytes(tmp_path):
 
 def test_a_name_may_be_as_long_as_names_can_be(tmp_path):
     path = tmp_path / ("x" * 251 + ".txt")
-    with whole_file(path) as partial:
+    with atomic_write(path) as partial:
         assert partial.suffix == ".txt"
         partial.write_text("x")
     assert path.read_text() == "x"

@@ -37,7 +37,7 @@ def user_cache() -> Path:
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """Give a path to write to, and move the file to its place once the block ends well.
 
     Parameters

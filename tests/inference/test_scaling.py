@@ -17,10 +17,10 @@ from nucseg.inference.large import segment_large
 from nucseg.inference.loading import load_model
 from nucseg.inference.scaling import (
     BLOCK,
+    are_mostly_large,
     at_scale,
-    look_windows,
     maps_at_size,
-    mostly_large,
+    probe_windows,
     sampled_windows,
     scale_for,
     scale_within,
@@ -80,7 +80,7 @@ def test_sampled_windows_lie_in_the_image(height: int, width: int, side: int):
 def test_larger_images_are_looked_at_in_more_places(
     shape: tuple[int, int], rows: int, columns: int
 ):
-    windows = look_windows(shape)
+    windows = probe_windows(shape)
     assert len({each[0].start for each in windows}) == rows
     assert len({each[1].start for each in windows}) == columns
     assert len(windows) == rows * columns
@@ -207,9 +207,9 @@ def test_nothing_seems_large_where_there_is_nothing(shape: tuple[int, int]):
 
 def test_most_nuclei_are_large_where_three_in_four_are():
     small, large = (np.pi / 4 * diameter**2 for diameter in (20, 31))
-    assert mostly_large(np.array([small] + 4 * [large]), SCALING)
-    assert not mostly_large(np.array(2 * [small] + 4 * [large]), SCALING)
-    assert not mostly_large(np.array([large, large]), SCALING)
+    assert are_mostly_large(np.array([small] + 4 * [large]), SCALING)
+    assert not are_mostly_large(np.array(2 * [small] + 4 * [large]), SCALING)
+    assert not are_mostly_large(np.array([large, large]), SCALING)
 
 
 def test_images_of_large_nuclei_are_never_seen_at_full_size(model: Model):
@@ -247,7 +247,7 @@ def test_large_images_are_looked_at_in_parts_and_come_out_alike(model: Model, tm
 @pytest.mark.parametrize(("side", "count"), [(60, 8), (16, 30), (4, 100)])
 def test_the_scale_does_not_depend_on_the_memory(model: Model, side: int, count: int):
     image = squares(side, count)
-    assert look_windows(image.shape) == [(slice(0, len(image)), slice(0, len(image)))]
+    assert probe_windows(image.shape) == [(slice(0, len(image)), slice(0, len(image)))]
     diameter = side * 2 / np.sqrt(np.pi)
     for window in (448, 640, 1312):
         found = replace(model, window=window).for_image(image)
@@ -260,7 +260,7 @@ def test_the_scale_does_not_depend_on_the_memory(model: Model, side: int, count:
 
 def test_labels_of_a_large_image_are_not_those_of_its_last_look(model: Model):
     image = squares(16, 33)
-    assert len(look_windows(image.shape)) == 4
+    assert len(probe_windows(image.shape)) == 4
     found = model.segment(image)
     assert found.labels.shape == image.shape
     assert found.count == 33**2

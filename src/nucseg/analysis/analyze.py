@@ -20,7 +20,7 @@ from nucseg.analysis.plate_maps import read_plate_map
 from nucseg.errors import InputError
 from nucseg.export.report import write_page
 from nucseg.figures.html import counted, section
-from nucseg.files import whole_file
+from nucseg.files import atomic_write
 
 logger = logging.getLogger(__name__)
 
@@ -98,7 +98,7 @@ def analyze(
         "methods": methods,
         "files": files,
     }
-    with whole_file(folder / RECORD) as partial:
+    with atomic_write(folder / RECORD) as partial:
         partial.write_text(
             json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
         )
@@ -121,7 +121,7 @@ def _write_tables(folder: Path, found: Comparison) -> list[str]:
     }
     files = [file for file, frame in frames.items() if not frame.empty]
     for file in files:
-        with whole_file(folder / file) as partial:
+        with atomic_write(folder / file) as partial:
             frames[file].to_csv(partial, index=False, lineterminator="\n")
     return files
 

@@ -29,7 +29,7 @@ from nucseg.analysis.summaries import COUNT
 from nucseg.errors import InputError
 from nucseg.figures.html import counted, paragraph, section
 from nucseg.figures.pictures import write_png
-from nucseg.files import whole_file
+from nucseg.files import atomic_write
 
 FOLDER = "figures"
 # Conditions of which nuclei are cut out.
@@ -258,7 +258,7 @@ def _write_nuclei(folder: Path, shown: pd.DataFrame, made: Sequence[Montage]) ->
         tables[name] = each.nuclei
         files += [f"{FOLDER}/{name}.png", f"{FOLDER}/{name}.csv"]
     for name, frame in tables.items():
-        with whole_file(folder / FOLDER / f"{name}.csv") as file:
+        with atomic_write(folder / FOLDER / f"{name}.csv") as file:
             frame.to_csv(file, index=False, lineterminator="\n")
     return files
 

@@ -14,7 +14,7 @@ from nucseg.analysis.states import IN_PHASE, IS_CANDIDATE
 from nucseg.analysis.summaries import as_plate
 from nucseg.errors import MissingExtraError
 from nucseg.figures.pictures import BLUE, GREY, ORANGE, VERMILION
-from nucseg.files import whole_file
+from nucseg.files import atomic_write
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -36,12 +36,12 @@ def save_figure(figure: Figure, folder: Path, name: str, data: pd.DataFrame) -> 
     import matplotlib as mpl
 
     for suffix in (".svg", ".png"):
-        with whole_file(folder / f"{name}{suffix}") as partial:
+        with atomic_write(folder / f"{name}{suffix}") as partial:
             # Dates and random names would make two runs differ.
             metadata = {"Date": None} if suffix == ".svg" else {"Software": None}
             with mpl.rc_context({"svg.hashsalt": "nucseg", "svg.fonttype": "none"}):
                 figure.savefig(partial, format=suffix[1:], dpi=150, metadata=metadata)
-    with whole_file(folder / f"{name}.csv") as partial:
+    with atomic_write(folder / f"{name}.csv") as partial:
         data.to_csv(partial, index=False, lineterminator="\n")
 
 

@@ -6,7 +6,7 @@ import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from nucseg.files import whole_file
+from nucseg.files import atomic_write
 
 # What is compressed already.
 _STORED = frozenset({".png", ".tif", ".zip"})
@@ -28,7 +28,7 @@ def write_zip(path: Path, entries: Iterable[Entry]) -> None:
     InputError
         The file cannot be written.
     """
-    with whole_file(path) as partial, zipfile.ZipFile(partial, "w") as archive:
+    with atomic_write(path) as partial, zipfile.ZipFile(partial, "w") as archive:
         for name, content in entries:
             stored = Path(name).suffix in _STORED
             kind = zipfile.ZIP_STORED if stored else zipfile.ZIP_DEFLATED

@@ -18,7 +18,7 @@ from nucseg.batch.records import Record
 from nucseg.errors import InputError
 from nucseg.export import FORMATS, output_path
 from nucseg.export.folders import remove
-from nucseg.files import PARTIAL, UNFIT, whole_file
+from nucseg.files import PARTIAL, UNFIT, atomic_write
 
 # In the folder of the records while a run replaces another; a resumed run goes on with that.
 _MARK = ".replacing"
@@ -48,7 +48,7 @@ def begin(folder: Path, *, resume: bool) -> bool:
     """
     mark = folder / records.FOLDER / _MARK
     if not resume and any(_records(folder)):
-        with whole_file(mark) as partial:
+        with atomic_write(mark) as partial:
             partial.touch()
     return mark.exists()
 

@@ -183,7 +183,7 @@ def write_positive(
     return whole
 
 
-def told_positive(whole: Positivity, images: int) -> str:
+def describe_positive(whole: Positivity, images: int) -> str:
     """Say in a sentence how many nuclei are positive, and what the interval is of."""
     unit = f"{images} images as units" if images > 1 else "one image, Wilson"
     return (

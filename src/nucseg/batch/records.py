@@ -27,7 +27,7 @@ from nucseg.config import Reading
 from nucseg.errors import InputError
 from nucseg.export import output_files, split_formats
 from nucseg.export.tables import Table
-from nucseg.files import sha256, whole_file
+from nucseg.files import atomic_write, sha256
 from nucseg.images import Source, files_of, open_image
 from nucseg.inference.devices import describe, is_exact
 from nucseg.inference.segmenter import Model
@@ -158,7 +158,7 @@ def write_json(path: Path, record: Record) -> None:
     InputError
         It cannot be written.
     """
-    with whole_file(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_text(json.dumps(record), encoding="utf-8")
 
 
@@ -178,7 +178,7 @@ def write_measurements(folder: Path, image: Input, measurements: Columns) -> Non
     # Through memory, since NumPy does not tell where a full disk takes a part of a file alone.
     buffer = io.BytesIO()
     np.save(buffer, rows)
-    with whole_file(measurements_path(folder, image)) as partial:
+    with atomic_write(measurements_path(folder, image)) as partial:
         partial.write_bytes(buffer.getbuffer())
 
 
@@ -199,7 +199,7 @@ def write_thumbnail(folder: Path, image: Input, jpeg: bytes) -> None:
     InputError
         It cannot be written.
     """
-    with whole_file(thumbnail_path(folder, image)) as partial:
+    with atomic_write(thumbnail_path(folder, image)) as partial:
         partial.write_bytes(jpeg)
 
 

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from nucseg.classes.classifier import Classifier
 from nucseg.errors import InputError
-from nucseg.files import whole_file
+from nucseg.files import atomic_write
 
 _HOW = "Give a file that nucseg.classes.save or the web app wrote."
 
@@ -32,7 +32,7 @@ def save(classifier: Classifier, path: str | Path) -> None:
     InputError
         The file cannot be written.
     """
-    with whole_file(Path(path)) as partial:
+    with atomic_write(Path(path)) as partial:
         partial.write_text(to_json(classifier), encoding="utf-8")
 
 

@@ -49,12 +49,12 @@ def _write_samples(folder: Path) -> list[Path]:
     from PIL import Image
 
     from nucseg.datasets.synthetic import SAMPLES, sample_image
-    from nucseg.files import whole_file
+    from nucseg.files import atomic_write
 
     paths = []
     for name in SAMPLES:
         path = folder / f"{name}.png"
-        with whole_file(path) as partial:
+        with atomic_write(path) as partial:
             Image.fromarray(sample_image(name)).save(partial, "PNG")
         paths.append(path)
     return paths

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 TOLD = 20
 
 
-def tell_plan(
+def print_plan(
     inputs: Sequence[str], output: Path, model: Model, *, as_json: bool, **options: Any
 ) -> None:
     """Print the plan for each image, and for all."""
@@ -41,7 +41,7 @@ def tell_plan(
         typer.secho(f"  {each.path}: {each.error}", fg="red", err=True)
     if len(failing) > TOLD:
         typer.echo(f"  and {len(failing) - TOLD} more", err=True)
-    tell_missing([each.path for each in planned if each.missing])
+    print_missing([each.path for each in planned if each.missing])
     pixels = sum(each.shape[0] * each.shape[1] for each in possible)
     typer.echo(
         f"{_count(len(possible), 'image')}, {pixels / 1e6:,.1f} megapixels, "
@@ -57,7 +57,7 @@ def tell_plan(
     typer.echo("Nothing was written.")
 
 
-def tell_missing(paths: Sequence[str]) -> None:
+def print_missing(paths: Sequence[str]) -> None:
     """Print the number of missing planes of each file, given the file of each plane."""
     files = Counter(paths)
     for path, count in files.most_common(TOLD):

@@ -37,7 +37,7 @@ def export(
     import shutil
 
     from nucseg.errors import InputError
-    from nucseg.files import whole_file
+    from nucseg.files import atomic_write
     from nucseg.models.zoo import KERAS, ONNX, find_model, listed_file, read_card
 
     folder = find_model(model)
@@ -54,7 +54,7 @@ def export(
             write_saved_model(network, partial_folder)
     else:
         source = listed_file(folder, card, ONNX if format is Format.ONNX else KERAS)
-        with whole_file(output) as partial:
+        with atomic_write(output) as partial:
             shutil.copyfile(source, partial)
     typer.echo(f"Wrote {output}")
     if card.bright is not None:

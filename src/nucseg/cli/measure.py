@@ -79,7 +79,7 @@ def measure(
         nucseg measure out/labels plate1 -o measured --candidates default --flat-field auto
     """
     from nucseg.batch.label_files import measure_files
-    from nucseg.batch.measuring import told_positive
+    from nucseg.batch.measuring import describe_positive
     from nucseg.export.tables import EXCEL, EXCEL_EU
     from nucseg.measure.positive import DAB_CLASS, positivity
 
@@ -113,7 +113,7 @@ def measure(
     typer.echo(f"Images measured: {len(done) - len(failed)}, with {nuclei:,} nuclei.")
     classes = [each.columns[DAB_CLASS] for each in done if DAB_CLASS in each.columns]
     if classes:
-        typer.echo(told_positive(positivity(classes), len(classes)))
+        typer.echo(describe_positive(positivity(classes), len(classes)))
     named = Counter(name for each in done for name in each.names if name)
     if candidates:
         told = ", ".join(f"{name} {count:,}" for name, count in named.items())

@@ -13,7 +13,7 @@ import typer
 
 from nucseg.cli.analyze import prepared_analysis
 from nucseg.cli.common import checked, default, option, progress_bar
-from nucseg.cli.dry_run import tell_plan
+from nucseg.cli.dry_run import print_plan
 from nucseg.config import (
     ConnectedComponents,
     Device,
@@ -229,7 +229,7 @@ def segment(
     else:
         executor = None
     if dry_run:
-        tell_plan(inputs, output, loaded, as_json=as_json, **options)
+        print_plan(inputs, output, loaded, as_json=as_json, **options)
     else:
         run_and_report(
             inputs,

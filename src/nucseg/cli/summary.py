@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from nucseg.cli.dry_run import tell_missing
+from nucseg.cli.dry_run import print_missing
 
 if TYPE_CHECKING:
     from nucseg.batch.summary import Outcome
@@ -78,12 +78,12 @@ def print_summary(summary: dict[str, Any]) -> None:
             typer.echo(f"{what.capitalize()}: {each}.")
     if summary["kept"]:
         typer.echo(f"{_count(summary['kept'], 'image')} of an earlier run kept.")
-    _tell_of_planes(summary)
+    _print_missing_planes(summary)
     if new := summary["images"] - summary["kept"] - len(summary["missing"]):
         seconds = summary["seconds"]
         typer.echo(f"Time: {_time(seconds)}, {_rate(new, seconds)}.")
-    _tell_of_failures(summary["causes"])
-    _tell_low_confidence(summary["low_confidence"])
+    _print_failures(summary["causes"])
+    _print_low_confidence(summary["low_confidence"])
     if summary["to_look_at"]:
         where = "the report" if summary["report"] else "the warnings in images.csv"
         odd = _count(summary["to_look_at"], "image")
@@ -108,13 +108,13 @@ def _print_positive(summary: dict[str, Any]) -> None:
         typer.secho(text, err=True, fg="yellow")
 
 
-def _tell_of_planes(summary: dict[str, Any]) -> None:
+def _print_missing_planes(summary: dict[str, Any]) -> None:
     for text in summary["channels"]:
         typer.echo(text)
-    tell_missing([each["path"] for each in summary["missing"]])
+    print_missing([each["path"] for each in summary["missing"]])
 
 
-def _tell_of_failures(causes: list[dict[str, Any]]) -> None:
+def _print_failures(causes: list[dict[str, Any]]) -> None:
     for cause in causes:
         names = cause["images"]
         typer.secho(f"{_count(len(names), 'image')} failed: {cause['error']}", err=True, fg="red")
@@ -124,7 +124,7 @@ def _tell_of_failures(causes: list[dict[str, Any]]) -> None:
             typer.echo(f"  and {len(names) - NAMED:,} more: see images.csv", err=True)
 
 
-def _tell_low_confidence(images: list[dict[str, Any]]) -> None:
+def _print_low_confidence(images: list[dict[str, Any]]) -> None:
     if not images:
         return
     count = _count(len(images), "image")

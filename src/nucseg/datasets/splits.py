@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nucseg.errors import InputError, MissingExtraError
-from nucseg.files import whole_file
+from nucseg.files import atomic_write
 
 # Chosen on the 2018 Data Science Bowl, on the side of joining too much: two fields taken for one
 # cost a split nothing, one field taken for two leaks. `benchmarks/fields.py` prints what they give.
@@ -217,7 +217,7 @@ def write_split(path: Path, split: Split) -> None:
         The file cannot be written.
     """
     rows = sorted((image_id, name) for name in SUBSETS for image_id in getattr(split, name))
-    with whole_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+    with atomic_write(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows([("image_id", "subset"), *rows])
 
 

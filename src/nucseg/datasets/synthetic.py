@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nucseg.errors import InputError
-from nucseg.files import whole_file
+from nucseg.files import atomic_write
 
 Modality = Literal["fluorescence", "histology"]
 FloatArray = npt.NDArray[np.float32]
@@ -143,7 +143,7 @@ def write_synthetic_dataset(
 
 
 def _write_png(path: Path, pixels: npt.NDArray[np.uint8]) -> None:
-    with whole_file(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_bytes(cv2.imencode(".png", pixels)[1].tobytes())
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from nucseg.files import whole_file
+from nucseg.files import atomic_write
 
 _COMPACT = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
@@ -32,7 +32,7 @@ def write_json_items(
         The file cannot be written.
     """
     with (
-        whole_file(path) as partial,
+        atomic_write(path) as partial,
         # Names of images may hold bytes that are no text.
         partial.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as file,
     ):

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from nucseg.core.segmented import Segmented, Windowed
 from nucseg.errors import InputError
 from nucseg.export.format import Format
-from nucseg.files import whole_file
+from nucseg.files import atomic_write
 from nucseg.images.colours import to_rgb
 from nucseg.images.preprocess import Limits, displayed_limits, stretch
 
@@ -191,7 +191,7 @@ def write_overlay(segmented: Segmented, path: Path, _name: str) -> None:
         image, labels = reduced(image, labels, _REDUCED_SIDE)
     picture = draw_overlay(image, labels, classes=segmented.class_numbers)
     _, data = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), _COMPRESSION)
-    with whole_file(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_bytes(data.tobytes())
 
 

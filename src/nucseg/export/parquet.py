@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from nucseg.export.tables import Table
-from nucseg.files import whole_file
+from nucseg.files import atomic_write
 
 # Rows that are written at once, so that a table of many small parts is read fast.
 _ROWS = 2**17
@@ -37,7 +37,7 @@ def write_parquet(path: Path, parts: Iterable[Table], *, names: Sequence[str] = 
 
     schema = pa.schema(_types(parts, names))
     with (
-        whole_file(path) as partial,
+        atomic_write(path) as partial,
         partial.open("wb") as file,
         ParquetWriter(file, schema, compression="zstd") as writer,
     ):

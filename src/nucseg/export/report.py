@@ -22,7 +22,7 @@ from nucseg.export.overlay import draw_overlay, reduced
 from nucseg.export.report_batch import Batch, Evenly, ReportImage
 from nucseg.figures.histogram import histogram_svg
 from nucseg.figures.html import counted, definitions, figure, number, paragraph, section, table
-from nucseg.files import whole_file
+from nucseg.files import atomic_write
 from nucseg.images.colours import to_rgb
 from nucseg.images.preprocess import resize_labels
 
@@ -162,7 +162,7 @@ def write_page(path: Path, title: str, facts: Mapping[str, str], sections: Seque
         facts=definitions(facts),
         body="\n".join(each for each in sections if each),
     )
-    with whole_file(path) as partial:
+    with atomic_write(path) as partial:
         # File names may hold bytes that are no text.
         partial.write_text(page, encoding="utf-8", errors="backslashreplace", newline="\n")
 

@@ -11,7 +11,7 @@ import numpy as np
 from nucseg.core.outlines import Polygon, outlines
 from nucseg.core.segmented import Place, Segmented
 from nucseg.export.format import Format
-from nucseg.files import whole_file
+from nucseg.files import atomic_write
 
 if TYPE_CHECKING:
     from roifile import ImagejRoi
@@ -42,7 +42,7 @@ def write_rois(segmented: Segmented, path: Path, _name: str) -> None:
     """
     digits = len(str(segmented.highest))
     with (
-        whole_file(path) as partial,
+        atomic_write(path) as partial,
         zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
     ):
         for part in segmented.parts():

@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from nucseg.files import whole_file
+from nucseg.files import atomic_write
 
 # What a network can run by in place of onnxruntime, or besides it.
 OPTIONAL = ("onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino", "openvino")
@@ -62,5 +62,5 @@ def write_run_record(path: Path, run: Mapping[str, Any]) -> None:
     }
     text = json.dumps(record, indent=2, ensure_ascii=False)
     # File names may hold bytes that are no text; escaped, they come back from JSON as they were.
-    with whole_file(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")

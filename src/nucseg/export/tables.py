@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nucseg.files import whole_file
+from nucseg.files import atomic_write
 
 # Written at once.
 _ROWS = 10_000
@@ -92,7 +92,7 @@ def write_columns(
         The file cannot be written.
     """
     with (
-        whole_file(path) as partial,
+        atomic_write(path) as partial,
         # File names may hold bytes that are no text.
         partial.open("w", encoding=dialect.encoding, errors="backslashreplace", newline="") as file,
     ):

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nucseg.core.segmented import Windowed
-from nucseg.files import whole_file
+from nucseg.files import atomic_write
 
 _MICROMETRES_PER_CENTIMETRE = 10_000
 _COMMON: dict[str, Any] = {"compression": "zlib", "photometric": "minisblack"}
@@ -54,10 +54,10 @@ def write_tiff(path: Path, pixels: Windowed, pixel_size: tuple[float, float] | N
         if pixels.ndim == 3:
             kind |= {"planarconfig": "contig"}
         tifffile.imwrite(buffer, pixels, **kind, **_resolution(pixels, pixel_size))
-        with whole_file(path) as partial:
+        with atomic_write(path) as partial:
             partial.write_bytes(buffer.getbuffer())
         return
-    with whole_file(path) as partial:
+    with atomic_write(path) as partial:
         tifffile.imwrite(
             partial,
             _tiles(pixels),

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from nucseg.files import whole_file
+from nucseg.files import atomic_write
 
 Picture = npt.NDArray[np.uint8]
 Array = npt.NDArray[Any]
@@ -109,7 +109,7 @@ def write_png(path: Path, picture: Picture) -> None:
     InputError
         The file cannot be written.
     """
-    with whole_file(path) as partial:
+    with atomic_write(path) as partial:
         Image.fromarray(picture).save(partial, format="PNG")
 
 

@@ -39,7 +39,7 @@ from nucseg.figures.pictures import (
     stacked,
     titled,
 )
-from nucseg.files import whole_file
+from nucseg.files import atomic_write
 from nucseg.images.colours import to_rgb
 from nucseg.images.preprocess import stretch
 
@@ -408,7 +408,7 @@ def _save(figure: Figure, path: Path) -> None:
             f"Cannot write a figure as {path.name}: its name must end in "
             f"{', '.join(FIGURE_SUFFIXES)}."
         )
-    with whole_file(path) as partial:
+    with atomic_write(path) as partial:
         figure.savefig(partial)
 
 

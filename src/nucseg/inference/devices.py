@@ -22,7 +22,7 @@ from typing import Any
 
 from nucseg.config import DEVICES, PRECISIONS
 from nucseg.errors import DeviceError, InputError, ModelError, NucsegError
-from nucseg.files import user_cache, whole_file
+from nucseg.files import atomic_write, user_cache
 from nucseg.inference.fallback import WithFallback
 from nucseg.inference.openvino_runtime import OpenVinoRuntime, has_bf16, has_openvino
 from nucseg.inference.runtimes import (
@@ -173,7 +173,7 @@ def judged(network: Network, *, again: bool = False) -> list[Judged]:
         if each.problem:
             logger.info("%s is not taken by itself. %s", each.candidate, each.problem)
     kept = {"about": about, "judged": [asdict(each) for each in found]}
-    with suppress(InputError, OSError, RuntimeError), whole_file(path) as partial_file:
+    with suppress(InputError, OSError, RuntimeError), atomic_write(path) as partial_file:
         partial_file.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
     return found
 

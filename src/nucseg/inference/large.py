@@ -293,7 +293,7 @@ def segment_large(
             probability = FileCanvas(scratch / f"{PARTIAL}probability", shape, np.float32)
             stack.callback(probability.close)
         image = cached(image, model.image_pixels * _CACHED_BYTES, model.window)
-        limits, grey = _looked_through(model, image)
+        limits, grey = _sampled(model, image)
         model = model.for_image(image, limits=limits, pixel_size=pixel_size)
         stitcher, scores = stitch(
             model, image, canvas, limits=limits, probability=probability, progress=progress
@@ -312,7 +312,7 @@ def segment_large(
         )
 
 
-def _looked_through(model: Model, image: Windowed) -> tuple[SeenRange, bool]:
+def _sampled(model: Model, image: Windowed) -> tuple[SeenRange, bool]:
     """Intensities of 0 and 1 from evenly spaced pixels, as `prepared_limits`, and `is_grey`."""
     step = sample_step(image.shape)
     band = -(-_BAND // step) * step

@@ -12,7 +12,7 @@ from nucseg.errors import ModelError
 from nucseg.images.preprocess import FloatImage
 from nucseg.inference.runtimes import Runtime
 from nucseg.inference.scaling import at_scale, maps_at_size
-from nucseg.inference.turns import mean_over_turns
+from nucseg.inference.tta import average_over_orientations
 from nucseg.models.zoo import Interface, ModelCard
 
 
@@ -53,7 +53,7 @@ def run_network(
     seen = at_scale(prepared, scale)
     run = partial(_run, runtime, card)
     if card.tta:
-        maps = mean_over_turns(run, seen, card.outputs)
+        maps = average_over_orientations(run, seen, card.outputs)
     else:
         above, left = (round(place * scale) % card.interface.stride for place in start)
         maps = run(seen, above=above, left=left)

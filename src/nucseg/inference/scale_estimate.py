@@ -33,11 +33,11 @@ from nucseg.inference.finding import Found, find
 from nucseg.inference.instances import label_image
 from nucseg.inference.network import run_network
 from nucseg.inference.scaling import (
-    LOOK_AREA,
-    LOOK_SCALE,
+    PROBE_MIN_AREA,
+    PROBE_SCALE,
+    are_mostly_large,
     at_scale,
-    look_windows,
-    mostly_large,
+    probe_windows,
     scale_for,
     scale_within,
     seems_large,
@@ -83,11 +83,11 @@ def estimate_view(
     found : Found or None
         The nuclei of all of the image at that scale, where they are known by now.
     """
-    windows = look_windows((image.shape[0], image.shape[1]))
+    windows = probe_windows((image.shape[0], image.shape[1]))
     whole = len(windows) == 1
     parts = [image[window] for window in windows]
     finder = partial(find, model, limits=limits, progress=progress if whole else None)
-    look = partial(_by_first_look, model, parts, limits, scaling, finder)
+    look = partial(_scale_by_probes, model, parts, limits, scaling, finder)
     stated = None if pixel_size is None else stated_scale(pixel_size, scaling)
     if pixel_size is None or stated is None:
         view, seen = look()
@@ -137,7 +137,7 @@ def _is_usual(micrometres: float) -> bool:
     return USUAL_UM[0] <= micrometres <= USUAL_UM[1]
 
 
-def _by_first_look(
+def _scale_by_probes(
     model: Model,
     parts: Sequence[npt.NDArray[Any]],
     limits: SeenRange,
@@ -145,14 +145,14 @@ def _by_first_look(
     finder: Callable[..., Found],
 ) -> tuple[View, Sequence[Found | None]]:
     """Choose the scale by the nuclei of a first look."""
-    looks = [_first_look(model, part, limits, scaling, finder) for part in parts]
+    looks = [_probe(model, part, limits, scaling, finder) for part in parts]
     diameter = typical_diameter(np.concatenate([areas for areas, _ in looks]))
     scale = scale_for(diameter, scaling)
     source: Source = "none" if diameter is None else "estimate"
     return View(scale, source, diameter), [nuclei if scale == 1 else None for _, nuclei in looks]
 
 
-def _first_look(
+def _probe(
     model: Model,
     part: npt.NDArray[Any],
     limits: SeenRange,
@@ -174,10 +174,10 @@ def _large_areas(
     """Areas of nuclei from a look at the image made smaller, None where that does not do."""
     if not seems_large(prepared, scaling):
         return None
-    maps = run_network(model.runtime, model.card, at_scale(prepared, LOOK_SCALE))
-    settings = model.card.postprocessing.model_copy(update={"min_area": LOOK_AREA})
-    areas = whole_areas(label_image(maps, settings)) / LOOK_SCALE**2
-    return areas if mostly_large(areas, scaling) else None
+    maps = run_network(model.runtime, model.card, at_scale(prepared, PROBE_SCALE))
+    settings = model.card.postprocessing.model_copy(update={"min_area": PROBE_MIN_AREA})
+    areas = whole_areas(label_image(maps, settings)) / PROBE_SCALE**2
+    return areas if are_mostly_large(areas, scaling) else None
 
 
 def _best_of_several(

@@ -18,11 +18,10 @@ _ENOUGH = 3
 # Pixels up to which an image's scale is estimated from all of it, and side of the windows of a
 # larger one: one for so many of its rows and columns, and along each of them how many at most.
 _WHOLE_LOOK, _LOOK, _LOOK_EVERY, _MOST_LOOKS = 2**20, 384, 2048, 6
-# Where nuclei seem large, the first look is at the image made so much smaller, in a tenth of the
-# time; of 40 pixels, the largest that the bundled model sees well, they have 12.5 there, which is
-# still more than the smallest. Nuclei of fewer pixels than LOOK_AREA there, about 6 wide in the
-# image, are dropped.
-LOOK_SCALE, LOOK_AREA = 10 / 32, 3
+# If nuclei seem large, the image is probed at this scale, in a tenth of the time. Nuclei 40 pixels
+# wide, the largest that the bundled model segments well, are 12.5 wide there, above the smallest.
+# Nuclei below PROBE_MIN_AREA pixels there, about 6 wide in the image, are dropped.
+PROBE_SCALE, PROBE_MIN_AREA = 10 / 32, 3
 # Pixel sizes that differ by less than this factor are as good as the same.
 _SAME = 1.25
 # Whether they seem large is guessed from an image so many times smaller.
@@ -196,7 +195,7 @@ def seems_large(prepared: FloatImage, scaling: Scaling) -> bool:
     >>> [seems_large(np.stack([disc] * 3, -1).astype(np.float32), Scaling()) for disc in discs]
     [False, True]
     """
-    if LOOK_SCALE * scaling.largest < scaling.smallest:
+    if PROBE_SCALE * scaling.largest < scaling.smallest:
         return False
     size = [max(length // _GUESS, 1) for length in prepared.shape[1::-1]]
     small = cv2.resize(prepared, size, interpolation=cv2.INTER_AREA)
@@ -209,7 +208,7 @@ def seems_large(prepared: FloatImage, scaling: Scaling) -> bool:
     return diameter is not None and _GUESS * diameter >= scaling.largest
 
 
-def mostly_large(areas: npt.NDArray[np.float64], scaling: Scaling) -> bool:
+def are_mostly_large(areas: npt.NDArray[np.float64], scaling: Scaling) -> bool:
     """Whether three in four nuclei are larger than the network sees well.
 
     Parameters
@@ -226,9 +225,9 @@ def mostly_large(areas: npt.NDArray[np.float64], scaling: Scaling) -> bool:
     Examples
     --------
     >>> scaling = Scaling(largest=40)
-    >>> mostly_large(np.array([90, 1300, 1300, 1300]), scaling)
+    >>> are_mostly_large(np.array([90, 1300, 1300, 1300]), scaling)
     False
-    >>> mostly_large(np.array([90, 1300, 1300, 1300, 1300]), scaling)
+    >>> are_mostly_large(np.array([90, 1300, 1300, 1300, 1300]), scaling)
     True
     """
     if len(areas) < _ENOUGH:
@@ -283,7 +282,7 @@ def maps_at_size(maps: FloatImage, size: tuple[int, int], scale: float) -> Float
     return resized
 
 
-def look_windows(shape: tuple[int, int]) -> list[tuple[slice, slice]]:
+def probe_windows(shape: tuple[int, int]) -> list[tuple[slice, slice]]:
     """Choose the windows from which the scale of an image is estimated.
 
     Parameters

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nucseg.errors import MissingExtraError
-from nucseg.files import whole_file
+from nucseg.files import atomic_write
 from nucseg.models.unet import BOTTOM
 
 if TYPE_CHECKING:
@@ -123,5 +123,5 @@ def architecture_picture(model: keras.Model, path: Path) -> None:
         bbox={"boxstyle": "round,pad=0.5", "facecolor": "#FFFFFF", "edgecolor": EDGE},
     )  # fmt: skip
     arrow((right, rows[decoder[-1].scale]), (right, -1.2), "-")
-    with whole_file(path) as partial:
+    with atomic_write(path) as partial:
         figure.savefig(partial, dpi=120)

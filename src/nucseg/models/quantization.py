@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from nucseg.errors import InputError, MissingExtraError
-from nucseg.files import whole_file
+from nucseg.files import atomic_write
 from nucseg.images.preprocess import FloatImage
 
 _CONVOLUTIONS = ("Conv", "ConvTranspose")
@@ -76,7 +76,7 @@ def quantize(
         if not chosen:
             raise InputError(f"{source} has no convolution that can work on eight bits.")
         reader = _reader(quantization, graph.input[0].name, batches)
-        with whole_file(target) as partial:
+        with atomic_write(target) as partial:
             quantization.quantize_static(
                 folded,
                 partial,

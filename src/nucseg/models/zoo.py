@@ -18,7 +18,7 @@ from nucseg.config import (
     UNet,
 )
 from nucseg.errors import ModelError
-from nucseg.files import sha256, whole_file
+from nucseg.files import atomic_write, sha256
 
 BUNDLED = Path(__file__).parent / "bundled"
 CARD = "model.json"
@@ -225,6 +225,6 @@ def write_card(folder: Path, card: ModelCard) -> None:
         The hashes in `card.files` are replaced.
     """
     hashes = {name: sha256(folder / name) for name in card.files}
-    with whole_file(folder / CARD) as partial:
+    with atomic_write(folder / CARD) as partial:
         text = card.model_copy(update={"files": hashes}).model_dump_json(indent=2)
         partial.write_text(text + "\n", encoding="utf-8")

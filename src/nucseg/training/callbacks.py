@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from nucseg.files import whole_file
+from nucseg.files import atomic_write
 from nucseg.training import run_folder
 from nucseg.training.pipeline import Arrays
 
@@ -56,9 +56,9 @@ class Recorder(keras.callbacks.Callback):
         run_folder.write_history(self.folder / run_folder.HISTORY, self.history)
         best = run_folder.best_epoch(self.history)
         if best == epoch:
-            with whole_file(self.folder / run_folder.BEST) as partial:
+            with atomic_write(self.folder / run_folder.BEST) as partial:
                 self.model.save_weights(partial)
-        with whole_file(self.folder / run_folder.LAST) as partial:
+        with atomic_write(self.folder / run_folder.LAST) as partial:
             self.model.save(partial)
         if self.on_epoch is not None:
             self.on_epoch(self.history[-1])

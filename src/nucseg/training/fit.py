@@ -15,7 +15,7 @@ from nucseg.datasets.groups import groups_of
 from nucseg.datasets.reading import Dataset, open_datasets
 from nucseg.datasets.splits import Split, make_split, read_split, write_split
 from nucseg.errors import InputError
-from nucseg.files import whole_file
+from nucseg.files import atomic_write
 from nucseg.models.zoo import KERAS
 from nucseg.training import run_folder
 from nucseg.training.outcome import (
@@ -287,7 +287,7 @@ def _fit(
 
     first = len(history)
     if first == 0:
-        with whole_file(folder / run_folder.STEPS) as partial:
+        with atomic_write(folder / run_folder.STEPS) as partial:
             partial.write_text(f"{data.steps}\n", encoding="utf-8")
         _compile(model, settings)
         callbacks.write_graph(model, folder, data.validation.images.shape[1:])

@@ -16,7 +16,7 @@ from nucseg.config import Scaling, Scoring, Training
 from nucseg.datasets.facts import FACTS
 from nucseg.datasets.reading import Dataset
 from nucseg.datasets.splits import Split
-from nucseg.files import whole_file
+from nucseg.files import atomic_write
 from nucseg.models.zoo import (
     KERAS,
     ONNX,
@@ -105,7 +105,7 @@ def write_model(
     architecture_picture(model, folder / run_folder.PLOTS / "model.png")
     lines: list[str] = []
     model.summary(print_fn=lines.append)
-    with whole_file(folder / run_folder.PLOTS / "model.txt") as partial:
+    with atomic_write(folder / run_folder.PLOTS / "model.txt") as partial:
         partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
@@ -214,9 +214,9 @@ def save_model(folder: Path, model: keras.Model, card: ModelCard) -> None:
         weights.astype(np.float16).astype(weights.dtype) if weights.ndim > 1 else weights
         for weights in model.get_weights()
     ])  # fmt: skip
-    with whole_file(folder / KERAS) as partial:
+    with atomic_write(folder / KERAS) as partial:
         plain.save(partial)
-    with whole_file(folder / ONNX) as partial:
+    with atomic_write(folder / ONNX) as partial:
         write_onnx(plain, partial, card.outputs)
     write_card(folder, card)
 

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from nucseg.config import Training
 from nucseg.errors import InputError
-from nucseg.files import whole_file
+from nucseg.files import atomic_write
 from nucseg.models.zoo import CARD, KERAS, ONNX
 
 CONFIG = "config.toml"
@@ -53,7 +53,7 @@ def read_settings(path: Path) -> Training:
 
 def write_settings(path: Path, settings: Training) -> None:
     """Write all settings of a run as TOML, None as ``"none"``."""
-    with whole_file(path) as partial:
+    with atomic_write(path) as partial:
         text = tomli_w.dumps(_without_null(settings.model_dump(mode="json")))
         partial.write_text(text, encoding="utf-8")
 
@@ -76,7 +76,7 @@ def read_history(path: Path, *, epochs: int) -> History:
 
 def write_history(path: Path, history: History) -> None:
     """Write one row for each epoch, numbered from 1."""
-    with whole_file(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+    with atomic_write(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=list(history[0]))
         writer.writeheader()
         writer.writerows({**row, "epoch": int(row["epoch"])} for row in history)
@@ -117,6 +117,6 @@ def begin(folder: Path, *, resume: bool, overwrite: bool) -> None:
         )
     if folder.is_dir() and not held and any(folder.iterdir()):
         raise InputError(f"{folder} holds files that are no training run. Give an empty folder.")
-    with whole_file(folder / ".writable") as partial:
+    with atomic_write(folder / ".writable") as partial:
         partial.touch()
     (folder / ".writable").unlink()

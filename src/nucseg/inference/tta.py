@@ -10,7 +10,7 @@ from nucseg.config import OFFSET_MAPS
 from nucseg.images.preprocess import FloatImage
 
 
-def mean_over_turns(
+def average_over_orientations(
     network: Callable[[FloatImage], FloatImage], image: FloatImage, names: Sequence[str]
 ) -> FloatImage:
     """Run a network on the quarter turns of an image and of its mirror image, and average.

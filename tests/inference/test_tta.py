@@ -3,7 +3,7 @@ import pytest
 
 from nucseg.config import INSTANCE_MAPS
 from nucseg.inference.loading import load_model
-from nucseg.inference.turns import mean_over_turns
+from nucseg.inference.tta import average_over_orientations
 from nucseg.training.targets import centre_offsets, instance_maps
 
 
@@ -22,7 +22,7 @@ def test_maps_that_turn_with_the_image_are_their_own_mean():
         seen.append(turned[..., 0])
         return instance_maps(turned[..., 0].astype(int))
 
-    maps = mean_over_turns(network, image, INSTANCE_MAPS)
+    maps = average_over_orientations(network, image, INSTANCE_MAPS)
     assert len({view.tobytes() + bytes(view.shape) for view in seen}) == 8
     assert maps.dtype == np.float32
     np.testing.assert_allclose(maps, instance_maps(labels), atol=1e-6)
@@ -30,11 +30,11 @@ def test_maps_that_turn_with_the_image_are_their_own_mean():
 
 def test_offsets_alone_and_maps_without_offsets():
     image = np.repeat(scene()[..., None], 3, axis=2).astype(np.float32)
-    offsets = mean_over_turns(
+    offsets = average_over_orientations(
         lambda turned: centre_offsets(turned[..., 0].astype(int)), image, INSTANCE_MAPS[3:]
     )
     np.testing.assert_allclose(offsets, centre_offsets(scene()), atol=1e-6)
-    first = mean_over_turns(lambda turned: turned[..., :1], image, ("nucleus",))
+    first = average_over_orientations(lambda turned: turned[..., :1], image, ("nucleus",))
     np.testing.assert_array_equal(first, image[..., :1])
 
 
@@ -46,7 +46,7 @@ def test_what_depends_on_how_the_image_lies_is_averaged():
         maps[0] = 1
         return maps
 
-    maps = mean_over_turns(first_row, image, ("nucleus",))[..., 0]
+    maps = average_over_orientations(first_row, image, ("nucleus",))[..., 0]
     assert maps[0, 3] == maps[7, 3] == maps[3, 0] == pytest.approx(1 / 4)
     assert maps[0, 0] == pytest.approx(1 / 2)
     assert maps[3, 3] == 0
