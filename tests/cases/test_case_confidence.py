@@ -11,6 +11,7 @@ import pytest
 from case_images import discs, nucseg, rows_of
 from scipy.ndimage import gaussian_filter
 
+from nucseg.inference import scale_estimate, segmenter
 from nucseg.inference.loading import load_model
 from nucseg.inference.segmenter import Model
 
@@ -125,13 +126,14 @@ def test_confident_images_are_seen_at_one_scale_alone(
     model: Model, monkeypatch: pytest.MonkeyPatch
 ):
     seen = []
-    real = Model.find
+    real = scale_estimate.find
 
-    def find(self, part, *, scale, **options):
+    def find(model, part, *, scale, **options):
         seen.append(scale)
-        return real(self, part, scale=scale, **options)
+        return real(model, part, scale=scale, **options)
 
-    monkeypatch.setattr(Model, "find", find)
+    for module in (scale_estimate, segmenter):
+        monkeypatch.setattr(module, "find", find)
     assert not model.segment(discs()[0]).confidence.low
     assert len(seen) == 1
     seen.clear()
