@@ -178,7 +178,7 @@ def _loaded(
 
 def _drawn(*, wanted: bool | None) -> bool:
     """Tell whether to draw; where asked for in so many words, matplotlib must be there."""
-    from nucseg.figures.plotting import require_matplotlib
+    from nucseg.figures.figure import require_matplotlib
 
     if wanted:
         require_matplotlib("Drawing plots (--plots)")

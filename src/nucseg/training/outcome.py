@@ -79,7 +79,7 @@ def write_model(
     record : dict
         What ``model.json`` says of the training.
     """
-    from nucseg.figures.plotting import history_plots
+    from nucseg.figures.curves import history_plots
     from nucseg.models.picture import architecture_picture
 
     save_model(
