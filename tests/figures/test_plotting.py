@@ -40,8 +40,8 @@ def test_a_panel_shows_input_truth_and_prediction_from_left_to_right() -> None:
     truth[:, :128] = True
     picture = panel(image, truth, ~truth)
     assert picture.dtype == np.uint8
-    assert picture.shape == (26 + 256, 3 * 256 + 2 * 8, 3)
-    first, second, third = picture[26:, :256], picture[26:, 264:520], picture[26:, 528:]
+    assert picture.shape == (52 + 256, 3 * 256 + 2 * 8, 3)
+    first, second, third = picture[52:, :256], picture[52:, 264:520], picture[52:, 528:]
     assert first[0].max() < 10
     assert first[-1].min() > 245
     assert (second == 255 * truth[..., None]).all()
@@ -51,14 +51,14 @@ def test_a_panel_shows_input_truth_and_prediction_from_left_to_right() -> None:
 def test_a_panel_colours_each_nucleus_of_a_label_image() -> None:
     labels = squares((0, 0), (50, 50))
     picture = panel(np.zeros((128, 128)), labels, labels > 0)
-    middle = picture[26:, 264:520]
+    middle = picture[52:, 264:520]
     assert len(colours_in(middle)) == 3
     assert (0, 0, 0) in colours_in(middle)
 
 
 def test_a_panel_shows_probabilities_as_grey() -> None:
     picture = panel(np.zeros((256, 256)), np.zeros((256, 256), bool), np.full((256, 256), 0.5))
-    assert colours_in(picture[26:, 528:]) == {(128, 128, 128)}
+    assert colours_in(picture[52:, 528:]) == {(128, 128, 128)}
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 500), (300, 2), (1500, 40), (256, 256)])

@@ -80,7 +80,7 @@ def panel(image: Array, truth: Array, prediction: Array) -> Picture:
     >>> import numpy as np
     >>> labels = np.eye(128, dtype=int)
     >>> panel(np.zeros((128, 128)), labels > 0, labels).shape
-    (282, 784, 3)
+    (308, 784, 3)
     """
     pictures = [
         titled(bring_to_view(picture), title)

@@ -281,8 +281,6 @@ def _fit(
     on_epoch: Callable[[dict[str, float]], None] | None,
 ) -> bool:
     """Train until the last epoch, the end of progress, or an interrupt; tell whether the last."""
-    import keras
-
     from nucseg.training import callbacks, pipeline
 
     first = len(history)
@@ -307,8 +305,9 @@ def _fit(
             shuffle=False,
             verbose=0,
             callbacks=[
+                callbacks.Clock(),
                 callbacks.LearningRate(_learning_rate(settings, data.steps)),
-                keras.callbacks.TensorBoard(folder / run_folder.LOG, write_graph=False),
+                callbacks.Log(folder),
                 callbacks.PredictionDisplay(
                     shown,
                     folder,
@@ -340,13 +339,14 @@ def _learning_rate(settings: Training, steps: int) -> Callable[[int], Any]:
     import keras
 
     warmup = settings.warmup_epochs * steps
-    return keras.optimizers.schedules.CosineDecay(
+    schedule: Callable[[int], Any] = keras.optimizers.schedules.CosineDecay(
         0.0 if warmup else settings.learning_rate,
         max(settings.epochs * steps - warmup, 1),
         alpha=0.01,
         warmup_target=settings.learning_rate if warmup else None,
         warmup_steps=warmup,
     )
+    return schedule
 
 
 def _compile(model: keras.Model, settings: Training) -> None:
