@@ -1,7 +1,10 @@
 """A model is what its description says: nothing else is opened."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +88,22 @@ def test_every_format_of_the_bundled_model_is_exported(tmp_path: Path):
     loaded = tf.saved_model.load(str(tmp_path / "served"))
     served = loaded.serve(image).numpy()
     np.testing.assert_allclose(served, load_runtime(find_model("nuclei"))(image), atol=1e-4)
+
+
+@pytest.mark.slow
+def test_converting_prints_nothing_of_tensorflow(tmp_path: Path):
+    pytest.importorskip("tensorflow")
+    command = [sys.executable, "-m", "nucseg", "export", "nuclei/bright", "--format", "saved-model"]
+    environment = {key: value for key, value in os.environ.items() if key[:3] != "TF_"}
+    done = subprocess.run(
+        [*command, "-o", tmp_path / "served"],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=True,
+    )
+    assert done.stderr == ""
+    assert done.stdout.startswith("Wrote ")
 
 
 def test_a_model_without_a_keras_file_says_so(tmp_path: Path):

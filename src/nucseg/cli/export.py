@@ -48,10 +48,12 @@ def export(
         from nucseg.export.folders import whole_folder
         from nucseg.inference.runtimes import load_keras
         from nucseg.models.saved_model import write_saved_model
+        from nucseg.quiet import import_tensorflow, without_native_notes
 
-        network = load_keras(listed_file(folder, card, KERAS))
-        with whole_folder(output) as partial_folder:
-            write_saved_model(network, partial_folder)
+        source = listed_file(folder, card, KERAS)
+        import_tensorflow("Writing a SavedModel")
+        with without_native_notes(), whole_folder(output) as partial_folder:
+            write_saved_model(load_keras(source), partial_folder)
     else:
         source = listed_file(folder, card, ONNX if format is Format.ONNX else KERAS)
         with whole_file(output) as partial:

@@ -17,6 +17,7 @@ from nucseg.datasets.splits import Split, make_split, read_split, write_split
 from nucseg.errors import InputError
 from nucseg.files import whole_file
 from nucseg.models.zoo import KERAS
+from nucseg.quiet import import_tensorflow
 from nucseg.training import run_folder
 from nucseg.training.outcome import (
     described,
@@ -28,7 +29,6 @@ from nucseg.training.outcome import (
     without_folders,
     write_model,
 )
-from nucseg.training.quiet import import_tensorflow
 
 if TYPE_CHECKING:
     import keras
