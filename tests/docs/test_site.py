@@ -63,7 +63,10 @@ def test_commands_are_filled_in(hooks: ModuleType):
     assert any(row.startswith("| `--resume` |  |") for row in rows)
     assert "    nucseg segment image.png -o out" in rows
     assert "| `--seed` `NUMBER` | `0` |" in sections["nucseg data synthetic"]
-    assert "| `--format` `onnx|keras|saved-model` | needed |" in sections["nucseg export"]
+    assert (
+        "| `--format` `onnx|keras|saved-model|litert|openvino|bioimageio` | needed |"
+        in sections["nucseg export"]
+    )
     assert "&lt;id&gt;/images" in sections["nucseg data info"]
 
 
