@@ -5,11 +5,12 @@ import importlib.util
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from types import ModuleType
 
 import pytest
-from pages import DOCS, PAGES, ROOT, anchors, name, without_code
+from pages import DOCS, PAGES, ROOT, anchors, blocks, name, without_code
 
 from nucseg.models.zoo import bundled_models
 
@@ -111,3 +112,18 @@ def test_the_way_of_an_image_names_what_there_is():
             place, _, kind = place.rpartition(".")
             found = getattr(importlib.import_module(f"nucseg.{place}"), kind)
         assert callable(getattr(found, attribute)), step
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_extras_are_those_of_the_package(page: Path):
+    text = page.read_text(encoding="utf-8")
+    known = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = known["optional-dependencies"]
+    named = {
+        extra.strip()
+        for given in re.findall(r"nucseg\[([\w, ]+)\]", text)
+        for extra in given.split(",")
+    }
+    assert named <= set(extras)
+    if any("import pandas" in block.code for block in blocks(page)):
+        assert "analysis" in named
