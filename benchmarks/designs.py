@@ -296,8 +296,9 @@ def print_tables(report):
 
 def trained(dataset, split, groups, arguments):
     """Train and judge what is not done yet; give the figures of all designs."""
-    from nucseg.training.crops import load_images
     from nucseg.training.quiet import import_tensorflow
+
+    from nucseg.training.crops import load_images
 
     import_tensorflow().config.experimental.enable_op_determinism()
     images, report = None, {}

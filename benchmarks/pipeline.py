@@ -15,10 +15,10 @@ import time
 from pathlib import Path
 
 import numpy as np
+from nucseg.training.quiet import import_tensorflow
 
 from nucseg.config import Training
 from nucseg.training.pipeline import Arrays, training_batches
-from nucseg.training.quiet import import_tensorflow
 
 IMAGES, EPOCHS, STEPS = 512, 4, 6
 

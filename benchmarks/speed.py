@@ -26,6 +26,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from nucseg.training.quiet import import_tensorflow
 
 from nucseg import load_model
 from nucseg.datasets.reading import open_dataset
@@ -33,7 +34,6 @@ from nucseg.evaluation import read_groups
 from nucseg.images.preprocess import prepare, stretch
 from nucseg.inference.devices import EXACT, Network, candidates, in_order, judged, processor_name
 from nucseg.models.zoo import find_model, read_card
-from nucseg.training.quiet import import_tensorflow
 
 SIDE, TILE, NUCLEI = 1024, 256, 450
 MEGAPIXELS = SIDE**2 / 1e6

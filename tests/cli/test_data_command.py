@@ -41,6 +41,26 @@ def test_info_tells_what_is_there_and_draws_a_sheet(folder, tmp_path, monkeypatc
     assert size(tmp_path / "set-contact-sheet.png") == (4 * 164 + 4, 184)
 
 
+@pytest.mark.parametrize(
+    ("option", "given", "written"),
+    [
+        ("-o", "new/sheet.png", "new/sheet.png"),
+        ("--output", "new", "new/set-contact-sheet.png"),
+        ("-o", "there.d", "there.d/set-contact-sheet.png"),
+        ("--sheet", "a.png", "a.png"),
+    ],
+)
+def test_the_sheet_goes_where_it_is_asked_to(folder, tmp_path, monkeypatch, option, given, written):
+    (tmp_path / "there.d").mkdir()
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    result = run("info", folder, option, tmp_path / given)
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / written).is_file()
+    assert list(here.iterdir()) == []
+
+
 def test_info_as_json_is_json_alone(folder, tmp_path):
     result = run("info", folder, "--json", "--sheet", tmp_path / "sheet.png")
     facts = json.loads(result.stdout)

@@ -174,7 +174,7 @@ def test_plots_asked_for_need_matplotlib_and_otherwise_are_left_out(
     def missing(feature: str) -> None:
         raise MissingExtraError(feature, "train")
 
-    monkeypatch.setattr("nucseg.figures.plotting.require_matplotlib", missing)
+    monkeypatch.setattr("nucseg.figures.figure.require_matplotlib", missing)
     monkeypatch.setattr("nucseg.cli.evaluate.find_spec", lambda name: None)
     arguments = (data, "--labels", data / "labels", "-o", tmp_path / "out")
     result = run(*arguments, "--plots")

@@ -6,6 +6,7 @@ import pytest
 from rich.console import Console
 
 from nucseg.cli import common
+from nucseg.cli.train import _time_left
 
 
 @pytest.mark.parametrize(
@@ -33,3 +34,16 @@ def test_in_a_file_there_are_no_colours(capsys: pytest.CaptureFixture[str]):
         for done in range(3):
             progress(done, 2)
     assert "\x1b" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("seconds", "epochs", "said"),
+    [
+        ([], 3, ""),
+        ([42.0], 0, "42.0 s"),
+        ([42.0], 2, "42.0 s, about 0:01:24 left"),
+        ([42.0, 10.0, 11.0, 90.0, 10.0], 3, "10.0 s, about 0:00:32 left"),
+    ],
+)
+def test_the_time_left_follows_from_the_last_epochs(seconds: list[float], epochs: int, said: str):
+    assert _time_left(seconds, epochs) == said

@@ -5,11 +5,12 @@ import importlib.util
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from types import ModuleType
 
 import pytest
-from pages import DOCS, PAGES, ROOT, anchors, name, without_code
+from pages import DOCS, PAGES, ROOT, anchors, blocks, name, without_code
 
 from nucseg.models.zoo import bundled_models
 
@@ -64,7 +65,10 @@ def test_commands_are_filled_in(hooks: ModuleType):
     assert any(row.startswith("| `--resume` |  |") for row in rows)
     assert "    nucseg segment image.png -o out" in rows
     assert "| `--seed` `NUMBER` | `0` |" in sections["nucseg data synthetic"]
-    assert "| `--format` `onnx|keras|saved-model` | needed |" in sections["nucseg export"]
+    assert (
+        "| `--format` `onnx|keras|saved-model|litert|openvino|bioimageio` | needed |"
+        in sections["nucseg export"]
+    )
     assert "&lt;id&gt;/images" in sections["nucseg data info"]
 
 
@@ -109,3 +113,18 @@ def test_the_way_of_an_image_names_what_there_is():
             place, _, kind = place.rpartition(".")
             found = getattr(importlib.import_module(f"nucseg.{place}"), kind)
         assert callable(getattr(found, attribute)), step
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_extras_are_those_of_the_package(page: Path):
+    text = page.read_text(encoding="utf-8")
+    known = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = known["optional-dependencies"]
+    named = {
+        extra.strip()
+        for given in re.findall(r"nucseg\[([\w, ]+)\]", text)
+        for extra in given.split(",")
+    }
+    assert named <= set(extras)
+    if any("import pandas" in block.code for block in blocks(page)):
+        assert "analysis" in named

@@ -259,7 +259,7 @@ def test_saving_without_matplotlib_needs_the_plot_left_out(
     def missing(feature: str) -> None:
         raise MissingExtraError(feature, "train")
 
-    monkeypatch.setattr("nucseg.figures.plotting.require_matplotlib", missing)
+    monkeypatch.setattr("nucseg.figures.figure.require_matplotlib", missing)
     judged = evaluate(data, model=bright_model)
     judged.save(tmp_path / "out", plots=False)
     with pytest.raises(MissingExtraError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,37 +12,15 @@ import numpy.typing as npt
 import pytest
 
 from nucseg.errors import InputError, MissingExtraError
-from nucseg.figures import plotting
+from nucseg.figures.figure import require_matplotlib
 from nucseg.figures.pictures import bring_to_view, label_colours
 from nucseg.figures.plotting import (
     ERROR_COLOURS,
     ap_plot,
     display,
     error_overlay,
-    history_plots,
-    learning_curves,
     panel,
 )
-
-HISTORY = {
-    "epoch": [1, 2, 3],
-    "accuracy": [0.5, 0.6, 0.7],
-    "val_accuracy": [0.4, 0.6, 0.5],
-    "loss": [3.0, 2.0, 1.0],
-    "val_loss": [3.0, 1.5, 2.5],
-}
-
-
-@pytest.fixture
-def without_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
-    original = builtins.__import__
-
-    def refuse(name: str, *rest: object, **more: object) -> object:
-        if name.split(".", maxsplit=1)[0] == "matplotlib":
-            raise ImportError(name)
-        return original(name, *rest, **more)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(builtins, "__import__", refuse)
 
 
 def squares(*corners: tuple[int, int], side: int = 20) -> npt.NDArray[np.int32]:
@@ -63,8 +40,8 @@ def test_a_panel_shows_input_truth_and_prediction_from_left_to_right() -> None:
     truth[:, :128] = True
     picture = panel(image, truth, ~truth)
     assert picture.dtype == np.uint8
-    assert picture.shape == (26 + 256, 3 * 256 + 2 * 8, 3)
-    first, second, third = picture[26:, :256], picture[26:, 264:520], picture[26:, 528:]
+    assert picture.shape == (52 + 256, 3 * 256 + 2 * 8, 3)
+    first, second, third = picture[52:, :256], picture[52:, 264:520], picture[52:, 528:]
     assert first[0].max() < 10
     assert first[-1].min() > 245
     assert (second == 255 * truth[..., None]).all()
@@ -74,14 +51,14 @@ def test_a_panel_shows_input_truth_and_prediction_from_left_to_right() -> None:
 def test_a_panel_colours_each_nucleus_of_a_label_image() -> None:
     labels = squares((0, 0), (50, 50))
     picture = panel(np.zeros((128, 128)), labels, labels > 0)
-    middle = picture[26:, 264:520]
+    middle = picture[52:, 264:520]
     assert len(colours_in(middle)) == 3
     assert (0, 0, 0) in colours_in(middle)
 
 
 def test_a_panel_shows_probabilities_as_grey() -> None:
     picture = panel(np.zeros((256, 256)), np.zeros((256, 256), bool), np.full((256, 256), 0.5))
-    assert colours_in(picture[26:, 528:]) == {(128, 128, 128)}
+    assert colours_in(picture[52:, 528:]) == {(128, 128, 128)}
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 500), (300, 2), (1500, 40), (256, 256)])
@@ -153,53 +130,6 @@ def test_display_shows_itself_in_a_notebook(monkeypatch: pytest.MonkeyPatch) -> 
     assert len(shown) == 1
 
 
-def test_history_plots_write_both_files(tmp_path: Path) -> None:
-    history_plots(HISTORY, tmp_path / "plots")
-    for name in ("epoch_acc.png", "epoch_loss.png"):
-        picture = cv2.imread(str(tmp_path / "plots" / name))
-        assert picture is not None
-        assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 10
-
-
-def test_learning_curves_mark_the_best_epoch() -> None:
-    figure = learning_curves(HISTORY)
-    assert figure is not None
-    loss, accuracy = figure.axes
-    assert [line.get_ydata().tolist() for line in loss.lines[:2]] == [[3, 2, 1], [3, 1.5, 2.5]]
-    assert accuracy.lines[1].get_ydata().tolist() == [0.4, 0.6, 0.5]
-    assert "best epoch 2: 1.5000" in [line.get_label() for line in loss.lines]
-    with pytest.raises(InputError, match="no val_loss"):
-        learning_curves({key: values for key, values in HISTORY.items() if key != "val_loss"})
-
-
-def test_learning_curves_are_shown_in_a_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plotting, "_shown_in_notebook", lambda _figure: True)
-    assert learning_curves(HISTORY) is None
-
-
-def test_history_plots_take_a_single_epoch(tmp_path: Path) -> None:
-    history_plots({key: values[:1] for key, values in HISTORY.items()}, tmp_path)
-    assert (tmp_path / "epoch_acc.png").is_file()
-
-
-@pytest.mark.parametrize(
-    ("history", "message"),
-    [
-        ({"loss": [1.0], "val_loss": [1.0]}, "no accuracy, val_accuracy, but loss, val_loss"),
-        ({}, "but nothing"),
-        ({**HISTORY, "loss": [1.0]}, "equally many epochs"),
-        ({key: [] for key in HISTORY}, "at least one"),
-    ],
-    ids=["no accuracy", "nothing", "one shorter", "no epochs"],
-)
-def test_an_incomplete_history_is_an_error(
-    history: dict[str, list[float]], message: str, tmp_path: Path
-) -> None:
-    with pytest.raises(InputError, match=message):
-        history_plots(history, tmp_path)
-    assert not list(tmp_path.iterdir())
-
-
 def test_ap_plot_draws_its_curves_beside_published_ones(tmp_path: Path) -> None:
     path = tmp_path / "ap.svg"
     ap_plot([0.5, 0.7, 0.9], {"mine": [1, 0.8, 0.3]}, path, references={"theirs": [0.9, 0.7]})
@@ -259,10 +189,9 @@ def test_display_needs_as_many_masks_as_images() -> None:
 def test_figures_name_the_extra_that_they_need(tmp_path: Path) -> None:
     mask = np.eye(4) > 0
     for draw in (
-        lambda: history_plots(HISTORY, tmp_path),
         lambda: display([mask], [mask], [mask], path=tmp_path / "a.png"),
         lambda: ap_plot([0.5], {"mine": [1]}, tmp_path / "ap.png"),
-        lambda: plotting.require_matplotlib("This plot"),
+        lambda: require_matplotlib("This plot"),
     ):
         with pytest.raises(MissingExtraError, match=r"nucseg\[train\]"):
             draw()

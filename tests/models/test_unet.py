@@ -17,7 +17,7 @@ from nucseg.models.losses import (
     soft_dice,
 )
 from nucseg.models.onnx_export import write_onnx
-from nucseg.models.picture import architecture_picture, stages
+from nucseg.models.picture import _channels_text, architecture_picture, stages
 from nucseg.models.unet import build_unet
 
 SMALL = UNet(alpha=0.1, decoder=(8, 8, 8, 8, 8))
@@ -233,6 +233,11 @@ def test_the_architecture_is_drawn(network, tmp_path):
     architecture_picture(network, tmp_path / "model.png")
     with Image.open(tmp_path / "model.png") as picture:
         assert min(picture.size) > 600
+
+
+@pytest.mark.parametrize(("count", "text"), [(1, "1 channel"), (2, "2 channels")])
+def test_channels_are_counted_in_the_right_number(count, text):
+    assert _channels_text(count) == text
 
 
 def test_the_keras_file_loads_without_nucseg(network, tmp_path):

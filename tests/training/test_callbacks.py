@@ -1,7 +1,9 @@
+import time
+
 import numpy as np
 import pytest
 
-from nucseg.training.callbacks import Progress, Recorder
+from nucseg.training.callbacks import Clock, Progress, Recorder
 
 
 class Model:
@@ -56,3 +58,11 @@ def test_progress_counts_steps_of_all_epochs():
     progress.on_epoch_begin(1)
     progress.on_train_batch_end(2)
     assert told == [(8, 15)]
+
+
+def test_the_clock_adds_the_seconds_of_each_epoch():
+    clock, figures = Clock(), {"loss": 1.0}
+    clock.on_epoch_begin(0)
+    time.sleep(0.02)
+    clock.on_epoch_end(0, figures)
+    assert 0.02 <= figures["seconds"] < 5

@@ -42,14 +42,17 @@ pytestmark = pytest.mark.slow
 
 FILES = [
     KERAS, ONNX, "model.json", "config.toml", "history.csv", "split.csv", "plots/epoch_acc.png",
-    "plots/epoch_loss.png", "plots/model.png", "plots/model.txt", "predictions/epoch_001.png",
+    "plots/epoch_loss.png", "plots/epoch_seconds.png", "plots/model.png", "plots/model.txt",
+    "predictions/epoch_001.png",
     "predictions/epoch_002.png", "predictions/epoch_004.png",
 ]  # fmt: skip
 
 
-def history(run):
+def history(run, *, seconds=False):
+    """Rows of the history; how long an epoch took is never the same again."""
     with (run / "history.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
+        rows = list(csv.DictReader(file))
+    return [{key: row[key] for key in row if seconds or key != "seconds"} for row in rows]
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +84,7 @@ def test_history_and_progress_tell_of_every_epoch(run, told):
     assert [row["epoch"] for row in history(run)] == ["1", "2", "3", "4"]
     assert {"loss", "accuracy", "dice", "val_loss", "val_accuracy", "val_dice",
             "learning_rate"} <= set(history(run)[0])  # fmt: skip
+    assert all(float(row["seconds"]) > 0 for row in history(run, seconds=True))
     assert [row["epoch"] for row in told["epochs"]] == [1, 2, 3, 4]
     assert ("training", 8, 8) in told["progress"]
     assert ("reading images", 10, 10) in told["progress"]
@@ -117,6 +121,11 @@ def test_tensorboard_has_curves_pictures_and_graph(run):
     assert missing_curves(list(contents.values())) == []
     assert contents["train"].scalars["epoch_loss"] == 4
     assert contents["validation"].scalars["epoch_accuracy"] == 4
+    assert set(contents["validation"].scalars) == {"epoch_accuracy", "epoch_dice", "epoch_loss"}
+    assert set(contents["train"].scalars) - set(contents["validation"].scalars) == {
+        "epoch_learning_rate",
+        "epoch_seconds",
+    }
     assert contents["train"].graph
     assert list(contents["predictions"].images.values()) == [3]
 

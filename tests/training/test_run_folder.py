@@ -104,3 +104,9 @@ def test_clearing_removes_all_of_a_run_and_nothing_else(tmp_path):
     (tmp_path / "thesis.docx").touch()
     run_folder.clear(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.docx"]
+
+
+def test_a_history_begun_without_seconds_goes_on_with_them(tmp_path):
+    history = [*rows(3), {**rows(3, 2)[1], "seconds": 1.5}]
+    run_folder.write_history(tmp_path / "history.csv", history)
+    assert run_folder.read_history(tmp_path / "history.csv", epochs=2) == history

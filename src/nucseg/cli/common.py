@@ -108,6 +108,8 @@ class ProgressDisplay:
             TextColumn("{task.fields[rate]}", style="progress.data.speed"),
             TimeRemainingColumn(),
             console=Console(stderr=True),
+            # Steps may be a minute apart; the time left follows from those of this long.
+            speed_estimate_period=600,
         )
         self._tasks: dict[str, Any] = {}
         self._bars.start()

@@ -99,11 +99,13 @@ def synthetic(
 @app.command()
 def info(
     path: Data,
-    sheet: Annotated[
+    output: Annotated[
         Path | None,
         typer.Option(
+            "--output",
+            "-o",
             "--sheet",
-            help="Contact sheet to write, a PNG file.",
+            help="Where to write the contact sheet: a PNG file, or a folder to put it in.",
             show_default="<name of DATA>-contact-sheet.png",
         ),
     ] = None,
@@ -117,7 +119,7 @@ def info(
     **Examples**
 
         nucseg data info stage1_train.zip
-        nucseg data info my-images --sheet sheet.png --json > report.json
+        nucseg data info my-images -o sheet.png --json > report.json
     """
     import json
 
@@ -128,7 +130,9 @@ def info(
     dataset = open_dataset(path)
     with progress_bar("Reading") as progress:
         report = inspect_dataset(dataset, progress)
-    target = sheet or Path(f"{path.resolve().stem}-contact-sheet.png")
+    target = output or Path()
+    if target.is_dir() or not target.suffix:
+        target /= f"{path.resolve().stem}-contact-sheet.png"
     write_png(target, contact_sheet(dataset, report))
     typer.echo(json.dumps(summary(report), indent=2) if as_json else describe(report))
     typer.echo(f"Contact sheet: {target}", err=as_json)

@@ -181,8 +181,8 @@ def _loaded(
 
 
 def _drawn(*, wanted: bool | None) -> bool:
-    """Whether to draw; if requested explicitly, matplotlib must be installed."""
-    from nucseg.figures.plotting import require_matplotlib
+    """Tell whether to draw; where asked for in so many words, matplotlib must be there."""
+    from nucseg.figures.figure import require_matplotlib
 
     if wanted:
         require_matplotlib("Drawing plots (--plots)")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
+from statistics import median
 from typing import Annotated, Any
 
 import typer
@@ -111,7 +114,7 @@ def train(
             resume=resume,
             overwrite=overwrite,
             progress=display.progress,
-            on_epoch=lambda row: display.line(_figures(row)),
+            on_epoch=lambda row: display.line(_figures(row, output)),
         )
     typer.echo(f"Trained model: {folder}")
     typer.echo(f"Segment images with it:  nucseg segment IMAGES -o OUT --model {folder}")
@@ -145,7 +148,25 @@ def _settings(
     return checked(Training, {**base.model_dump(), **given})
 
 
-def _figures(row: dict[str, float]) -> str:
-    """Format the metrics of an epoch on one line."""
+def _figures(row: dict[str, float], run: Path) -> str:
+    """Put the figures of an epoch on one line, with its time and the time left."""
+    from nucseg.training import run_folder
+
+    epoch = int(row["epoch"])
+    epochs = run_folder.read_settings(run / run_folder.CONFIG).epochs
+    history = run_folder.read_history(run / run_folder.HISTORY, epochs=epoch)
     figures = "  ".join(f"{name} {row[name]:.4f}" for name in COLUMNS if name in row)
-    return f"epoch {int(row['epoch']):3d}  {figures}"
+    seconds = [each["seconds"] for each in history if "seconds" in each]
+    return f"epoch {epoch:3d} of {epochs}  {figures}  {_time_left(seconds, epochs - epoch)}"
+
+
+def _time_left(seconds: Sequence[float], epochs: int) -> str:
+    """Say how long the last epoch took and, by the median of the last five, what is left."""
+    if not seconds:
+        return ""
+    told = f"{seconds[-1]:.1f} s"
+    if not epochs:
+        return told
+    usual = seconds[1:][-5:] or seconds  # the first also prepares the network
+    left = timedelta(seconds=round(epochs * median(usual)))
+    return f"{told}, about {left} left"

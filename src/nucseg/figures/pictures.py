@@ -63,9 +63,14 @@ def outlines(
 
 
 def titled(picture: Picture, title: str) -> Picture:
-    """Put a title above a picture, on white that is widened where the title is longer."""
-    strip = np.full((STRIP, _text_width(title) + 2 * GAP, 3), 255, np.uint8)
-    _write(strip, title, (GAP, STRIP - 8))
+    """Put a title above a picture, on white that is widened where the title is longer.
+
+    The letters grow with the picture, so that they can be read where it is shown small.
+    """
+    size = max(1.0, 2 * picture.shape[1] / SMALLEST)
+    height = round(STRIP * size)
+    strip = np.full((height, _text_width(title, size) + 2 * GAP, 3), 255, np.uint8)
+    _write(strip, title, (GAP, height - round(8 * size)), size)
     return stacked([strip, picture])
 
 
@@ -113,9 +118,11 @@ def write_png(path: Path, picture: Picture) -> None:
         Image.fromarray(picture).save(partial, format="PNG")
 
 
-def _write(picture: Picture, text: str, place: tuple[int, int]) -> None:
-    cv2.putText(picture, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.5, BLACK, 1, cv2.LINE_AA)
+def _write(picture: Picture, text: str, place: tuple[int, int], size: float = 1) -> None:
+    font, thickness = cv2.FONT_HERSHEY_SIMPLEX, round(size)
+    cv2.putText(picture, text, place, font, 0.5 * size, BLACK, thickness, cv2.LINE_AA)
 
 
-def _text_width(text: str) -> int:
-    return int(cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.5, 1)[0][0])
+def _text_width(text: str, size: float = 1) -> int:
+    found = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.5 * size, round(size))
+    return int(found[0][0])

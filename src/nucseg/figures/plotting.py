@@ -1,23 +1,21 @@
-"""Pictures to look at: panels, errors drawn into the image, training curves, AP curves.
+"""Pictures to look at: panels, errors drawn into the image, AP curves.
 
 Pictures that end in an array are drawn with OpenCV alone. Figures need matplotlib, which comes with
-the ``train`` extra; they are made without pyplot, so that nothing of a user's own plots changes.
+the ``train`` extra.
 """
 
 from __future__ import annotations
 
-import io
-import sys
 import textwrap
 from collections.abc import Mapping, Sequence
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from nucseg.core.overlap import find_errors, overlap
-from nucseg.errors import InputError, MissingExtraError
+from nucseg.errors import InputError
+from nucseg.figures.figure import finish, hex_colour, new_figure, save, shown_in_notebook
 from nucseg.figures.pictures import (
     BLACK,
     BLUE,
@@ -39,12 +37,10 @@ from nucseg.figures.pictures import (
     stacked,
     titled,
 )
-from nucseg.files import atomic_write
 from nucseg.images.colours import to_rgb
 from nucseg.images.preprocess import stretch
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 ERROR_COLOURS: dict[str, Colour] = {
@@ -56,10 +52,6 @@ ERROR_COLOURS: dict[str, Colour] = {
 }
 TITLES = ("Input Image", "True Mask", "Predicted Mask")
 PERCENTILES = (1.0, 99.8)
-# Letters in a line of a legend.
-_LEGEND_WIDTH = 32
-FIGURE_SUFFIXES = (".png", ".pdf", ".svg")
-HISTORY_PLOTS = {"accuracy": "epoch_acc.png", "loss": "epoch_loss.png"}
 
 
 def panel(image: Array, truth: Array, prediction: Array) -> Picture:
@@ -89,7 +81,7 @@ def panel(image: Array, truth: Array, prediction: Array) -> Picture:
     >>> import numpy as np
     >>> labels = np.eye(128, dtype=int)
     >>> panel(np.zeros((128, 128)), labels > 0, labels).shape
-    (282, 784, 3)
+    (308, 784, 3)
     """
     pictures = [
         titled(bring_to_view(picture), title)
@@ -140,7 +132,7 @@ def display(
             "Expected as many images as true and predicted masks, at least one of each, not "
             f"{len(images)}, {len(truths)} and {len(predictions)}."
         )
-    figure = _figure(10, 3.5 * len(images))
+    figure = new_figure(10, 3.5 * len(images))
     grid = figure.subplots(len(images), len(TITLES), squeeze=False)
     for row, arrays in zip(grid, zip(images, truths, predictions, strict=True), strict=True):
         for axes, picture, title in zip(row, _three(*arrays), TITLES, strict=True):
@@ -148,9 +140,9 @@ def display(
             axes.set_title(title)
             axes.axis("off")
     if path is not None:
-        _save(figure, Path(path))
+        save(figure, Path(path))
         return None
-    return None if _shown_in_notebook(figure) else figure
+    return None if shown_in_notebook(figure) else figure
 
 
 def error_overlay(image: Array, truth: Array, prediction: Array) -> Picture:
@@ -204,98 +196,6 @@ def error_overlay(image: Array, truth: Array, prediction: Array) -> Picture:
     return stacked([view, legend(counts, ERROR_COLOURS, view.shape[1])])
 
 
-def history_plots(history: Mapping[str, Sequence[float]], folder: Path) -> None:
-    """Draw the training curves into ``epoch_acc.png`` and ``epoch_loss.png``.
-
-    Both mark the best epoch, the one of lowest validation loss, whose weights training keeps.
-
-    Parameters
-    ----------
-    history : mapping of str to sequence of float
-        A value per epoch under each of ``accuracy``, ``val_accuracy``, ``loss`` and ``val_loss``;
-        other curves are not drawn.
-    folder : Path
-        Made where missing.
-
-    Raises
-    ------
-    InputError
-        A curve is missing, or they are empty or of different lengths, or the folder cannot be
-        written.
-    MissingExtraError
-        matplotlib is not installed.
-    """
-    _check_history(history)
-    for name, file in HISTORY_PLOTS.items():
-        figure = _figure(7, 4.5)
-        _draw_curves(figure.subplots(), history, name)
-        _save(figure, Path(folder) / file)
-
-
-def learning_curves(history: Mapping[str, Sequence[float]]) -> Figure | None:
-    """Show the training curves in a notebook: loss and accuracy, one above the other.
-
-    Parameters
-    ----------
-    history : mapping of str to sequence of float
-        As for `history_plots`; ``pandas.read_csv("run/history.csv")`` is one.
-
-    Returns
-    -------
-    matplotlib.figure.Figure or None
-        The figure, unless it was shown in a notebook.
-
-    Raises
-    ------
-    InputError
-        A curve is missing, or they are empty or of different lengths.
-    MissingExtraError
-        matplotlib is not installed.
-
-    Examples
-    --------
-    >>> curve = [0.5, 0.4]
-    >>> names = ("loss", "val_loss", "accuracy", "val_accuracy")
-    >>> figure = learning_curves(dict.fromkeys(names, curve))
-    >>> [axes.get_ylabel() for axes in figure.axes]
-    ['loss', 'accuracy']
-    """
-    _check_history(history)
-    figure = _figure(7, 7)
-    for axes, name in zip(figure.subplots(2), ("loss", "accuracy"), strict=True):
-        _draw_curves(axes, history, name)
-    return None if _shown_in_notebook(figure) else figure
-
-
-def _check_history(history: Mapping[str, Sequence[float]]) -> None:
-    needed = [key for name in HISTORY_PLOTS for key in (name, f"val_{name}")]
-    missing = [key for key in needed if key not in history]
-    if missing:
-        raise InputError(
-            f"The history has no {', '.join(missing)}, but {', '.join(history) or 'nothing'}. "
-            "Train with the metric accuracy and with validation images."
-        )
-    lengths = {key: len(history[key]) for key in needed}
-    if len(set(lengths.values())) > 1 or not lengths["loss"]:
-        raise InputError(f"The curves must have equally many epochs, at least one, not {lengths}.")
-
-
-def _draw_curves(axes: Axes, history: Mapping[str, Sequence[float]], name: str) -> None:
-    """Draw a curve of training and of validation, and mark the best epoch."""
-    from matplotlib.ticker import MaxNLocator
-
-    best = int(np.argmin(history["val_loss"]))
-    epochs = range(1, len(history["loss"]) + 1)
-    for key, label, colour in ((name, "training", BLUE), (f"val_{name}", "validation", ORANGE)):
-        axes.plot(epochs, history[key], color=_hex(colour), label=label, marker=".")
-    value = np.asarray(history[f"val_{name}"])[best]
-    axes.plot([best + 1], [value], "o", ms=11, mfc="none", mec="black")
-    axes.axvline(best + 1, color="0.6", lw=1, ls=":", label=f"best epoch {best + 1}: {value:.4f}")
-    axes.set(xlabel="epoch", ylabel=name, title=f"{name.capitalize()} per epoch")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    _finish(axes)
-
-
 def ap_plot(
     thresholds: Sequence[float],
     curves: Mapping[str, Sequence[float]],
@@ -326,29 +226,21 @@ def ap_plot(
     MissingExtraError
         matplotlib is not installed.
     """
-    figure = _figure(8.5, 5)
+    figure = new_figure(8.5, 5)
     axes = figure.subplots()
     strong = (BLACK, VERMILION)
     for index, (label, values) in enumerate(curves.items()):
-        colour = _hex(strong[index % len(strong)])
+        colour = hex_colour(strong[index % len(strong)])
         axes.plot(thresholds, values, color=colour, label=label, lw=2.5, marker="o")
     weak = (BLUE, ORANGE, GREEN, PURPLE, SKY, GREY)
     for index, (label, values) in enumerate((references or {}).items()):
-        colour = _hex(weak[index % len(weak)])
+        colour = hex_colour(weak[index % len(weak)])
         axes.plot(thresholds[: len(values)], values, color=colour, label=label, lw=1.3, ls="--")
     axes.set(xlabel="IoU threshold", ylabel="average precision", ylim=(0, 1))
     if references:
         axes.set_title(textwrap.fill(f"Dashed: {references_title}", 70), fontsize=9)
-    _finish(axes)
-    _save(figure, Path(path))
-
-
-def require_matplotlib(feature: str) -> None:
-    """Raise MissingExtraError unless matplotlib can be imported, before long work begins."""
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise MissingExtraError(feature, "train") from error
+    finish(axes)
+    save(figure, Path(path))
 
 
 def _three(image: Array, truth: Array, prediction: Array) -> tuple[Picture, Picture, Picture]:
@@ -383,46 +275,3 @@ def _mask_picture(mask: Array, name: str, shape: tuple[int, ...] | None = None) 
         return coloured
     grey = np.clip(np.nan_to_num(mask.astype(np.float32)), 0, 1)
     return np.repeat((255 * grey + 0.5).astype(np.uint8)[..., None], 3, axis=2)
-
-
-def _figure(width: float, height: float) -> Figure:
-    """Make a figure, size in inches, that belongs to no window and no global state."""
-    require_matplotlib("This figure")
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(width, height), dpi=120, layout="constrained")
-
-
-def _finish(axes: Axes) -> None:
-    axes.grid(color="0.9")
-    axes.spines[["top", "right"]].set_visible(False)
-    legend = axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
-    for text in legend.get_texts():  # the path of a folder would leave the curves no room
-        lines = textwrap.wrap(text.get_text(), _LEGEND_WIDTH)
-        text.set_text("\n".join(lines if len(lines) <= 6 else [*lines[:2], "…", *lines[-3:]]))
-
-
-def _save(figure: Figure, path: Path) -> None:
-    if path.suffix not in FIGURE_SUFFIXES:
-        raise InputError(
-            f"Cannot write a figure as {path.name}: its name must end in "
-            f"{', '.join(FIGURE_SUFFIXES)}."
-        )
-    with atomic_write(path) as partial:
-        figure.savefig(partial)
-
-
-def _shown_in_notebook(figure: Figure) -> bool:
-    """Show the figure as a picture where a notebook runs this code."""
-    ipython: Any = sys.modules.get("IPython")
-    if not hasattr(ipython and ipython.get_ipython(), "kernel"):
-        return False
-    data = io.BytesIO()
-    figure.savefig(data, format="png")
-    from_ipython = import_module("IPython.display")
-    from_ipython.display(from_ipython.Image(data.getvalue()))
-    return True
-
-
-def _hex(colour: Colour) -> str:
-    return "#{:02x}{:02x}{:02x}".format(*colour)

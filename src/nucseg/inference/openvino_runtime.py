@@ -129,7 +129,7 @@ def has_bf16() -> bool:
     return "BF16" in capabilities
 
 
-def import_openvino() -> Any:
+def import_openvino(feature: str = "The device openvino") -> Any:
     """Import OpenVINO without its reports to its makers.
 
     Raises
@@ -141,8 +141,33 @@ def import_openvino() -> Any:
         with _without_telemetry():
             import openvino
     except ImportError as error:
-        raise MissingExtraError("The device openvino", "openvino") from error
+        raise MissingExtraError(feature, "openvino") from error
     return openvino
+
+
+def write_openvino(source: Path, folder: Path) -> None:
+    """Write a network in OpenVINO's own format: ``model.xml``, and its weights in ``model.bin``.
+
+    Parameters
+    ----------
+    source : Path
+        An ONNX file; it is read as bytes, so that it cannot name other files.
+    folder : Path
+        Gets the files.
+
+    Raises
+    ------
+    ModelError
+        OpenVINO does not take the network.
+    MissingExtraError
+        OpenVINO is not installed.
+    """
+    openvino = import_openvino("Writing OpenVINO's format")
+    try:
+        network = openvino.Core().read_model(source.read_bytes())
+        openvino.save_model(network, folder / "model.xml", compress_to_fp16=False)
+    except RuntimeError as error:
+        raise ModelError(f"OpenVINO cannot convert {source}: {first_line(error)}.") from error
 
 
 @contextmanager

@@ -12,8 +12,11 @@ from nucseg.models.unet import BOTTOM
 
 if TYPE_CHECKING:
     import keras
+    from matplotlib.axes import Axes
 
-ENCODER, DECODER, EDGE = "#56B4E9", "#E69F00", "#333333"
+ENCODER, DECODER, WHITE, EDGE = "#9AD2F2", "#F0C566", "#FFFFFF", "#333333"
+# Of a box, in the units of the axes, in which rows are 1 apart.
+HALF_WIDTH, HALF_HEIGHT = 0.95, 0.3
 
 
 @dataclass(frozen=True)
@@ -73,55 +76,79 @@ def architecture_picture(model: keras.Model, path: Path) -> None:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise MissingExtraError("Drawing the architecture", "train") from error
-    encoder, decoder = stages(model)
-    rows = {scale: row for row, scale in enumerate((1, 2, 4, 8, 16, 32))}
     figure = Figure(figsize=(10, 7.5), layout="constrained")
     axes = figure.add_subplot()
-    axes.set(xlim=(-1.75, 5.75), ylim=(5.8, -1.9))
+    axes.set(xlim=(-1.2, 5.2), ylim=(5.6, -1.8))
     axes.axis("off")
     parameters = f"{model.count_params() / 1e6:.2f} million parameters"
     axes.set_title(f"U-Net with a MobileNetV2 encoder, {parameters}")
-
-    def box(x: float, stage: Stage, colour: str) -> None:
-        size = "input size" if stage.scale == 1 else f"1/{stage.scale} of it"
-        axes.text(
-            x, rows[stage.scale], f"{stage.title}\n{stage.channels} channels, {size}",
-            ha="center", va="center", fontsize=9,
-            bbox={"boxstyle": "round,pad=0.5", "facecolor": colour, "edgecolor": EDGE,
-                  "alpha": 0.6},
-        )  # fmt: skip
-
-    def arrow(start: tuple[float, float], end: tuple[float, float], style: str) -> None:
-        axes.annotate(
-            "", end, start,
-            arrowprops={"arrowstyle": "->", "linestyle": style, "color": EDGE, "shrinkA": 22,
-                        "shrinkB": 22},
-        )  # fmt: skip
-
-    left, right = 0.0, 4.0
-    box(left, Stage("image", int(model.inputs[0].shape[-1]), 1), "#FFFFFF")
-    for stage in encoder:
-        box(left, stage, ENCODER)
-        arrow((left, rows[stage.scale] - 1), (left, rows[stage.scale]), "-")
-    for stage in decoder:
-        box(right, stage, DECODER)
-        if stage.scale < 16:
-            arrow((right, rows[stage.scale] + 1), (right, rows[stage.scale]), "-")
-        axes.annotate(
-            "skip", (right - 0.95, rows[stage.scale]), (left + 1.0, rows[stage.scale]),
-            va="center", fontsize=8, color=EDGE,
-            arrowprops={"arrowstyle": "->", "linestyle": "--", "color": EDGE},
-        )  # fmt: skip
-    axes.annotate(
-        "", (right, rows[16] + 0.27), (left + 0.9, rows[32]),
-        arrowprops={"arrowstyle": "->", "connectionstyle": "angle,angleA=0,angleB=90",
-                    "color": EDGE},
-    )  # fmt: skip
-    axes.text(
-        right, -1.2, f"{model.layers[-1].name}\n{model.outputs[0].shape[-1]} channels, sigmoid",
-        ha="center", va="center", fontsize=9,
-        bbox={"boxstyle": "round,pad=0.5", "facecolor": "#FFFFFF", "edgecolor": EDGE},
-    )  # fmt: skip
-    arrow((right, rows[decoder[-1].scale]), (right, -1.2), "-")
+    _draw(axes, model)
     with atomic_write(path) as partial:
         figure.savefig(partial, dpi=120)
+
+
+def _draw(axes: Axes, model: keras.Model) -> None:
+    """Draw boxes and, from edge to edge of them, arrows."""
+    encoder, decoder = stages(model)
+    rows = {scale: row for row, scale in enumerate((1, 2, 4, 8, 16, 32))}
+    left, right, top = 0.0, 4.0, -1.25
+    _box(axes, (left, rows[1]), Stage("image", int(model.inputs[0].shape[-1]), 1), WHITE)
+    for stage in encoder:
+        row = rows[stage.scale]
+        _box(axes, (left, row), stage, ENCODER)
+        _arrow(axes, (left, row - 1 + HALF_HEIGHT), (left, row - HALF_HEIGHT))
+    for stage in decoder:
+        row = rows[stage.scale]
+        _box(axes, (right, row), stage, DECODER)
+        if stage.scale < 16:
+            _arrow(axes, (right, row + 1 - HALF_HEIGHT), (right, row + HALF_HEIGHT))
+        _arrow(axes, (left + HALF_WIDTH, row), (right - HALF_WIDTH, row), "skip connection")
+    stem = {layer.name: layer for layer in model.layers}.get("stem_conv")
+    if stem is not None:
+        text = f"stem, {_channels_text(int(stem.output.shape[-1]))}"
+        _arrow(axes, (left + HALF_WIDTH, 0.1), (right - HALF_WIDTH, rows[2] - 0.15), text)
+    bottom, end = (left + HALF_WIDTH, rows[32]), (right, rows[16] + HALF_HEIGHT)
+    _arrow(axes, bottom, end, connectionstyle="angle,angleA=0,angleB=90")
+    head = Stage(model.layers[-1].name, int(model.outputs[0].shape[-1]), 1)
+    _box(axes, (right, top), head, WHITE, ending="sigmoid")
+    _arrow(axes, (right, rows[decoder[-1].scale] - HALF_HEIGHT), (right, top + HALF_HEIGHT))
+
+
+def _channels_text(count: int) -> str:
+    return f"{count} channel" + "s" * (count != 1)
+
+
+def _box(
+    axes: Axes, centre: tuple[float, float], stage: Stage, colour: str, *, ending: str | None = None
+) -> None:
+    """Draw a stage; below its name stand its channels and its size, or `ending`."""
+    from matplotlib.patches import FancyBboxPatch
+
+    x, y = centre
+    axes.add_patch(
+        FancyBboxPatch(
+            (x - HALF_WIDTH, y - HALF_HEIGHT), 2 * HALF_WIDTH, 2 * HALF_HEIGHT,
+            boxstyle="round,pad=0,rounding_size=0.06", facecolor=colour, edgecolor=EDGE,
+        )
+    )  # fmt: skip
+    size = "full size" if stage.scale == 1 else f"1/{stage.scale} of the size"
+    text = f"{stage.title}\n{_channels_text(stage.channels)}, {ending or size}"
+    axes.text(x, y, text, ha="center", va="center", fontsize=9)
+
+
+def _arrow(
+    axes: Axes,
+    start: tuple[float, float],
+    end: tuple[float, float],
+    text: str = "",
+    *,
+    connectionstyle: str = "arc3",
+) -> None:
+    """Draw an arrow; one with a text, which stands on its middle, is dashed."""
+    style = {"linestyle": "--" if text else "-", "connectionstyle": connectionstyle}
+    arrow = {"arrowstyle": "-|>", "color": EDGE, "shrinkA": 0, "shrinkB": 0, **style}
+    axes.annotate("", end, start, arrowprops=arrow)
+    if text:
+        middle = ((start[0] + end[0]) / 2, (start[1] + end[1]) / 2)
+        white = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
+        axes.text(*middle, text, ha="center", va="center", fontsize=8, color=EDGE, bbox=white)

@@ -1,7 +1,8 @@
-"""Networks as TensorFlow SavedModels, which TensorFlow Serving runs."""
+"""Networks as TensorFlow SavedModels, which TensorFlow Serving runs, and as LiteRT files."""
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -33,3 +34,21 @@ def write_saved_model(network: Any, folder: Path) -> None:
     copy = keras.models.clone_model(network, clone_function=copied)
     copy.set_weights(network.get_weights())
     copy.export(folder, format="tf_saved_model", verbose=False)
+
+
+def write_litert(network: Any, path: Path) -> None:
+    """Write a network as a LiteRT (TensorFlow Lite) file.
+
+    Parameters
+    ----------
+    network : keras.Model
+    path : Path
+        The file to write. An interpreter must be told the size of its images
+        (``resize_tensor_input``) before it runs.
+    """
+    import tensorflow as tf
+
+    with tempfile.TemporaryDirectory() as folder:
+        write_saved_model(network, Path(folder))
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder)
+        path.write_bytes(converter.convert())

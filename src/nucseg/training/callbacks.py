@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,49 @@ from nucseg.training import run_folder
 from nucseg.training.pipeline import Arrays
 
 logger = logging.getLogger(__name__)
+
+
+class Clock(keras.callbacks.Callback):
+    """Add to the figures of each epoch the seconds that it took, validation included.
+
+    It must be the first of the callbacks, which all get the same figures.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun = time.perf_counter()
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
+        """Remember when the epoch began."""
+        self.begun = time.perf_counter()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
+        """Add the seconds since then."""
+        if logs is not None:
+            logs["seconds"] = round(time.perf_counter() - self.begun, 3)
+
+
+class Log(keras.callbacks.TensorBoard):
+    """Write the curves of each epoch for TensorBoard, numbered from 1 as in ``history.csv``.
+
+    Keras's own also writes the validation's figures a second time, by steps, and counts from 0.
+
+    Parameters
+    ----------
+    folder : Path
+        The run folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder / run_folder.LOG, write_graph=False)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Write the figures of the epoch."""
+        super().on_epoch_end(epoch + 1, logs)
+
+    def on_test_end(self, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
+        """Write nothing: the figures come with the epoch's end."""
+        super().on_test_end({})
 
 
 class Recorder(keras.callbacks.Callback):
@@ -114,7 +158,7 @@ class PredictionDisplay(keras.callbacks.Callback):
         picture = np.concatenate(panels)
         write_png(self.folder / run_folder.PREDICTIONS / f"epoch_{epoch + 1:03d}.png", picture)
         writer = tf.summary.create_file_writer(str(self.folder / run_folder.LOG / "predictions"))
-        with writer.as_default(step=epoch):
+        with writer.as_default(step=epoch + 1):
             tf.summary.image("input, true mask, predicted mask", np.stack(panels), max_outputs=16)
         writer.close()
 

@@ -17,6 +17,7 @@ from nucseg.datasets.splits import Split, make_split, read_split, write_split
 from nucseg.errors import InputError
 from nucseg.files import atomic_write
 from nucseg.models.zoo import KERAS
+from nucseg.quiet import import_tensorflow
 from nucseg.training import run_folder
 from nucseg.training.outcome import (
     described,
@@ -28,7 +29,6 @@ from nucseg.training.outcome import (
     without_folders,
     write_model,
 )
-from nucseg.training.quiet import import_tensorflow
 
 if TYPE_CHECKING:
     import keras
@@ -281,8 +281,6 @@ def _fit(
     on_epoch: Callable[[dict[str, float]], None] | None,
 ) -> bool:
     """Train until the last epoch, the end of progress, or an interrupt; tell whether the last."""
-    import keras
-
     from nucseg.training import callbacks, pipeline
 
     first = len(history)
@@ -307,8 +305,9 @@ def _fit(
             shuffle=False,
             verbose=0,
             callbacks=[
+                callbacks.Clock(),
                 callbacks.LearningRate(_learning_rate(settings, data.steps)),
-                keras.callbacks.TensorBoard(folder / run_folder.LOG, write_graph=False),
+                callbacks.Log(folder),
                 callbacks.PredictionDisplay(
                     shown,
                     folder,
@@ -340,14 +339,14 @@ def _learning_rate(settings: Training, steps: int) -> Callable[[int], Any]:
     import keras
 
     warmup = settings.warmup_epochs * steps
-    rate: Callable[[int], Any] = keras.optimizers.schedules.CosineDecay(
+    schedule: Callable[[int], Any] = keras.optimizers.schedules.CosineDecay(
         0.0 if warmup else settings.learning_rate,
         max(settings.epochs * steps - warmup, 1),
         alpha=0.01,
         warmup_target=settings.learning_rate if warmup else None,
         warmup_steps=warmup,
     )
-    return rate
+    return schedule
 
 
 def _compile(model: keras.Model, settings: Training) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nucseg.errors import InputError, MissingExtraError
-from nucseg.training.quiet import without_native_notes
+from nucseg.quiet import without_native_notes
 from nucseg.training.run_folder import LOG
 
 

@@ -79,9 +79,10 @@ def write_model(
     record : dict
         What ``model.json`` says of the training.
     """
-    from nucseg.figures.plotting import history_plots
+    from nucseg.figures.curves import history_plots
     from nucseg.models.picture import architecture_picture
 
+    kept = history[record["kept_epoch"] - 1]
     save_model(
         folder,
         model,
@@ -95,13 +96,13 @@ def write_model(
             scoring=scoring,
             scaling=Scaling() if settings.recipe == "instance" else None,
             training=record,
-            figures={"validation": history[record["kept_epoch"] - 1]},
+            figures={"validation": {k: v for k, v in kept.items() if k != "seconds"}},
             versions=versions(),
             files={KERAS: "", ONNX: ""},
         ),
     )
     columns = {key: [row[key] for row in history] for key in history[0]}
-    history_plots(columns, folder / run_folder.PLOTS)
+    history_plots(columns, folder / run_folder.PLOTS, kept=record["kept_epoch"])
     architecture_picture(model, folder / run_folder.PLOTS / "model.png")
     lines: list[str] = []
     model.summary(print_fn=lines.append)

@@ -70,14 +70,18 @@ def read_history(path: Path, *, epochs: int) -> History:
     if not path.is_file():
         return []
     with path.open(newline="", encoding="utf-8") as file:
-        rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+        rows = [
+            {key: float(value) for key, value in row.items() if value}
+            for row in csv.DictReader(file)
+        ]
     return rows[:epochs]
 
 
 def write_history(path: Path, history: History) -> None:
-    """Write one row for each epoch, numbered from 1."""
+    """Write one row for each epoch, numbered from 1; what an epoch does not tell stays empty."""
+    names = dict.fromkeys(name for row in history for name in row)
     with atomic_write(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=list(history[0]))
+        writer = csv.DictWriter(file, fieldnames=list(names))
         writer.writeheader()
         writer.writerows({**row, "epoch": int(row["epoch"])} for row in history)
 

@@ -3,7 +3,7 @@ import os
 import pytest
 
 from nucseg.errors import MissingExtraError
-from nucseg.training.quiet import import_tensorflow, without_native_notes
+from nucseg.quiet import import_tensorflow, without_native_notes
 
 
 def test_native_notes_are_hidden_and_later_errors_are_not(capfd):
@@ -20,10 +20,17 @@ def test_an_error_inside_brings_standard_error_back(capfd):
     assert capfd.readouterr().err == "error\n"
 
 
+def test_notes_before_an_error_are_shown(capfd):
+    with pytest.raises(ValueError, match="inside"), without_native_notes():
+        os.write(2, b"no memory left\n")
+        raise ValueError("inside")
+    assert capfd.readouterr().err == "no memory left\n"
+
+
 def test_a_missing_tensorflow_is_explained(monkeypatch):
     def absent(name):
         raise ImportError(name)
 
-    monkeypatch.setattr("nucseg.training.quiet.import_module", absent)
+    monkeypatch.setattr("nucseg.quiet.import_module", absent)
     with pytest.raises(MissingExtraError, match=r'pip install "nucseg\[train\]"'):
         import_tensorflow()
