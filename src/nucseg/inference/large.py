@@ -33,7 +33,7 @@ from nucseg.measure import Columns, is_grey, measure_tile, nearest_neighbours
 
 # Side of the parts in which nuclei are measured and written, and maximum number of nuclei in one.
 _PART, _NUCLEI = 2048, 65_536
-# Bytes per pixel for the cache of decoded pixels, out of those for a pixel of an image in memory.
+# Bytes of an image in memory, per pixel, that the cache of decoded pixels may use here.
 _CACHED_BYTES = 30
 # Height in pixels of the bands in which pixels are sampled.
 _BAND = 512
