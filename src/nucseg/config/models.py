@@ -138,7 +138,7 @@ class Watershed(Finding):
 
 
 class Scoring(Frozen):
-    """Logistic regression that predicts the IoU with the true nucleus from features of a nucleus."""
+    """Logistic regression that predicts the IoU with the true nucleus from a nucleus's features."""
 
     weights: tuple[float, ...] = Field(
         min_length=7,
