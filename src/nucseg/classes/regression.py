@@ -79,7 +79,7 @@ def fit_weights(
     options = {"maxiter": 1000, "ftol": 1e-10}
     found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options).x
     slopes, intercepts = found[:size] - found[size : 2 * size], found[2 * size :]
-    # A constant added to all intercepts changes nothing.
+    # A constant added to all intercepts does not change the probabilities.
     return np.concatenate([slopes, intercepts - intercepts.mean()]).reshape(-1, count)
 
 

@@ -164,10 +164,10 @@ class Scoring(Frozen):
 class Scaling(Frozen):
     """Range of nucleus diameters of the network; images with smaller or larger nuclei are resized.
 
-    The factor is the square of the nearest diameter in the range over the diameter of the nuclei.
-    So it is 1 at the limits of the range and changes continuously beyond them, until nuclei are
-    well within the range. A diameter is that of a disc with the area of the nucleus, in pixels; the
-    median over the nuclei of an image is used.
+    The factor is (d / D)², where D is the diameter of the nuclei and d the nearest diameter in the
+    range. So the factor is 1 at the limits of the range and changes continuously beyond them, until
+    nuclei are well within the range. Diameters are those of a disc with the area of the nucleus, in
+    pixels; for an image, their median is used.
     """
 
     smallest: float = Field(12, gt=0, description="Diameter below which images are enlarged.")

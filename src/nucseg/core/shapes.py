@@ -110,7 +110,7 @@ def moments(runs: Runs, boxes: Boxes) -> Moments:
     length, nucleus = runs.length, runs.nucleus
     area = runs.sums(length)
     row = runs.row - boxes.top[nucleus]
-    twice = 2 * (runs.start - boxes.left[nucleus]) + length - 1  # the middle of a run
+    twice = 2 * (runs.start - boxes.left[nucleus]) + length - 1  # twice the centre of a run
     middle_row, middle = runs.sums(length * row) / area, runs.sums(length * twice) / (2 * area)
     down, across = row - middle_row[nucleus], twice / 2 - middle[nucleus]
     return Moments(

@@ -150,7 +150,8 @@ def channels_of(path: str | Path) -> list[str]:
     Returns
     -------
     list of str
-        Names of the channels of the first scene, in their order; empty if the file has no names.
+        Names of the channels of the first scene, in their order. The name is empty if the file has
+        no name for a channel.
 
     Raises
     ------

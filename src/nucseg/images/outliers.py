@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 # All constants were chosen on images of folds 1 to 4 of the 2018 Data Science Bowl with artificial
 # outliers, so that the range of none of its 664 images, as they are and as 16-bit images, changes.
+#
 # If the larger part of the image fills this fraction of the range, the range is not changed.
 _FILLED, _LARGER_PART = 0.35, 88
 # Specks differ from the median of their 3×3 pixels by at least this fraction of the range of the

@@ -21,7 +21,7 @@ from nucseg.images.sampling import sample_step
 FloatImage = npt.NDArray[np.float32]
 Limits = tuple[float, float]
 
-# Largest factor of OpenCV's area averaging.
+# Maximum number of channels for OpenCV's area averaging.
 _OPENCV_CHANNELS = 4
 
 

@@ -14,10 +14,11 @@ from nucseg.images.colours import to_rgb
 from nucseg.images.preprocess import FloatImage
 
 # Limits of `warnings_of`. All were chosen on the 664 training images of the 2018 Data Science Bowl
-# with their annotated nuclei, unchanged and modified. Width of edges over the square root of the
-# diameter: larger nuclei have wider edges, but not in proportion. 1 % of the images, the least
-# focused, are above the limit; 99 % and more of all when blurred with a sigma of 4 pixels; one in
-# ten when enlarged to twice their size.
+# with their annotated nuclei, unchanged and modified.
+#
+# Width of edges over the square root of the diameter: larger nuclei have wider edges, but not in
+# proportion. 1 % of the images, the least focused, are above the limit; 99 % and more of all when
+# blurred with a sigma of 4 pixels; one in ten when enlarged to twice their size.
 WIDEST_EDGES = 0.65
 # Pure noise has 0.5, whatever its kind; unchanged images have 40 and more, with added noise of 30 %
 # of their range 1.5 and more.

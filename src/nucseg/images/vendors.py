@@ -93,7 +93,7 @@ def open_czi(path: Path) -> list[Scene]:
             f"{', '.join(_CZI_PIXELS)}. Export it as OME-TIFF."
         )
     dtype, samples = _CZI_PIXELS[kinds.pop()]
-    # An axis of length 1 has no name here, but still needs an index.
+    # Axes of length 1 are not listed, but still need an index when reading.
     axes = [axis for axis, (start, stop) in spans.items() if stop - start != 1]
     about = file.metadata["ImageDocument"]["Metadata"]
     scenes = dict(file.scenes_bounding_rectangle_no_pyramid)

@@ -13,7 +13,7 @@ from nucseg.measure.nuclei import Columns
 Labels = npt.NDArray[np.integer[Any]]
 Floats = npt.NDArray[np.float64]
 
-# Number of rings, as CellProfiler's default.
+# Number of rings, the default of CellProfiler.
 BINS = 4
 _WEDGES = 8
 

@@ -14,7 +14,7 @@ from nucseg.measure.nuclei import Columns
 Labels = npt.NDArray[np.integer[Any]]
 Floats = npt.NDArray[np.float64]
 
-# Distance in pixels between the pixels of a pair, as CellProfiler's default.
+# Distance in pixels between the pixels of a pair, the default of CellProfiler.
 DISTANCE = 3
 _LEVELS = 256
 # Minimum number of grey levels in all nuclei for reliable texture features.
