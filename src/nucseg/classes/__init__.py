@@ -1,7 +1,7 @@
-"""Classes of nuclei by example: a classifier on measurements, from few nuclei that were marked.
+"""User-defined classes of nuclei: a classifier on measurements, trained on a few marked nuclei.
 
-``fit`` learns classes from marked nuclei, ``Classifier.predict`` gives every nucleus its class,
-``save`` and ``load`` keep the classifier as a JSON file that explains itself.
+``fit`` trains on marked nuclei, ``Classifier.predict`` classifies all nuclei, and ``save`` and
+``load`` write and read the classifier as a self-contained JSON file.
 """
 
 from nucseg.classes.classifier import (

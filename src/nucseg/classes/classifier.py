@@ -1,4 +1,4 @@
-"""What a classifier of nuclei is, and how it is applied."""
+"""A classifier of nuclei and its predictions."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from nucseg.classes.regression import Floats, class_probabilities
 from nucseg.config import Frozen
 from nucseg.errors import InputError
 
-# Marks that a class needs before anything is learned.
+# Minimum number of marked nuclei per class.
 FEWEST_MARKS = 3
-# The median of so many nuclei of an image or more tells whether they are like those of the
-# training: within so many spreads.
+# Minimum number of nuclei in an image for a comparison of its median with the training data, and
+# the maximum difference in spreads.
 _ENOUGH, _ALIKE = 5, 4.0
-# As many colours can be told apart.
+# Maximum number of classes, as many as there are distinguishable colours.
 MOST_CLASSES = 8
 _LONGEST = 40
-# What programs that read tables take for a missing value.
+# Names that table programs interpret as missing values.
 _MISSING = ("na", "n/a", "nan", "none", "null", "<na>")
 
 CLASS, PROBABILITY = "class", "class_probability"
@@ -51,14 +51,14 @@ Count = Annotated[int, Field(ge=0)]
 
 
 class MarkedClass(Frozen):
-    """A class, and how many nuclei were marked as it."""
+    """A class, and its number of marked nuclei."""
 
     name: str = Field(min_length=1, max_length=_LONGEST)
     marks: int = Field(ge=FEWEST_MARKS)
 
 
 class Feature(Frozen):
-    """A measurement with its scale and its weights, one for each class."""
+    """A measurement with its scale and one weight per class."""
 
     name: str
     transform: Transform
@@ -113,12 +113,12 @@ class Accuracy(Frozen):
 
 @dataclass(frozen=True)
 class Predicted:
-    """The classes of nuclei.
+    """Predicted classes of nuclei.
 
     Attributes
     ----------
     names : tuple of str
-        All classes.
+        Names of all classes.
     numbers : ndarray, shape (N,), integer
         Class of each nucleus, counted from 0.
     probabilities : ndarray, shape (N, K), float64
@@ -145,12 +145,12 @@ class Predicted:
 
     @property
     def margin(self) -> Floats:
-        """Difference between the two highest probabilities, shape (N,); near 0 is uncertain."""
+        """Difference between the two highest probabilities, shape (N,); near 0 if uncertain."""
         ordered = np.sort(self.probabilities, axis=1)
         return np.asarray(ordered[:, -1] - ordered[:, -2])
 
     def warnings(self) -> list[str]:
-        """Return a warning if the classes are uncertain, else nothing."""
+        """Return a warning if the classes are uncertain, else an empty list."""
         if not self.unlike:
             return []
         return [
@@ -164,7 +164,7 @@ class Predicted:
         return dict(zip(self.names, found.tolist(), strict=True))
 
     def columns(self) -> dict[str, npt.NDArray[Any]]:
-        """Columns for the table of measurements: ``class`` and ``class_probability``."""
+        """Return the table columns ``class`` and ``class_probability``."""
         return {CLASS: self.classes, PROBABILITY: self.probability}
 
 
@@ -176,11 +176,11 @@ class Classifier(Frozen):
     classes : tuple of MarkedClass
     features : tuple of Feature
     intercepts : tuple of float
-        One for each class.
+        One intercept per class.
     pixel_size : tuple of float or None
         Pixel size in µm along rows and columns to which sizes in pixels refer, if known.
     strength, sparsity : float
-        Of the fit, see `nucseg.classes.regression.fit_weights`.
+        Regularization of the fit, see `nucseg.classes.regression.fit_weights`.
     images, nuclei : int
         Number of images with marked nuclei, and of nuclei used to scale the features.
     accuracy : Accuracy
@@ -268,17 +268,17 @@ class Classifier(Frozen):
 
 
 def scaled(values: Floats, median: Floats, spread: Floats) -> Floats:
-    """Bring features to one scale; what is missing becomes 0, as the median is."""
+    """Standardize features; missing values become 0, like the median."""
     return np.nan_to_num((values - median) / spread, nan=0.0, posinf=0.0, neginf=0.0)
 
 
 def check_names(names: Sequence[str]) -> None:
-    """Refuse names of classes that cannot be told apart or written.
+    """Check that the names of classes are unique and can be written to files.
 
     Raises
     ------
     InputError
-        A name is empty, too long, not printable or there twice, or there are too many.
+        A name is empty, too long, not printable or duplicated, or there are too many names.
     """
     if len(names) > MOST_CLASSES:
         raise InputError(f"Expected at most {MOST_CLASSES} classes, got {len(names)}.")

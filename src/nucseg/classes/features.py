@@ -1,4 +1,4 @@
-"""Which measurements classes are told apart by, brought to scales on which they are alike."""
+"""Features of the classifier: measurements, transformed to comparable scales."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ Table = Mapping[str, npt.NDArray[Any]]
 PixelSize = Sequence[float]
 Transform = Literal["log", "none"]
 
-# Sizes, with the power of a length that each is. Their logarithms are taken: nuclei of twice the
-# size differ as much from the usual ones as those of half the size.
+# Sizes, with their power of length. Their logarithms are used: nuclei twice as large differ as much
+# from typical nuclei as those half as large.
 SIZES = {"area": 2, "perimeter": 1, "major_axis": 1, "minor_axis": 1}
 RATIOS = ("eccentricity", "solidity", "form_factor")
-# Mean and standard deviation of each channel. Other statistics of intensities say nearly the same,
-# and with few examples each further feature costs accuracy.
+# Mean and standard deviation of each channel. Other intensity statistics are nearly redundant, and
+# with few examples each further feature reduces the accuracy.
 _INTENSITY = re.compile(r"intensity_(mean|std)(_\d+)?")
 _MEAN = re.compile(r"intensity_mean(_\d+)?")
 
 
 def feature_names(columns: Iterable[str]) -> list[str]:
-    """Names of the columns that are features: sizes, shapes and intensities.
+    """Return the columns that are features: sizes, shapes and intensities.
 
-    Positions, labels, scores, orientations and what depends on neighbours are none.
+    Positions, labels, scores, orientations and distances to neighbours are not features.
 
     Examples
     --------
@@ -50,7 +50,7 @@ def channels(columns: Iterable[str]) -> int:
 
 
 def transform_of(name: str) -> Transform:
-    """How the values of a feature are changed before they are scaled."""
+    """Return the transform of a feature, which is applied before scaling."""
     return "log" if name in SIZES else "none"
 
 
@@ -61,27 +61,27 @@ def feature_values(
     pixel_size: PixelSize | None = None,
     reference: PixelSize | None = None,
 ) -> Floats:
-    """Read features out of a table of measurements.
+    """Extract features from a table of measurements.
 
     Parameters
     ----------
     table : mapping of str to ndarray, shape (N,)
-        As `nucseg.measure.measure` gives it; sizes in pixels.
+        Measurements, as returned by `nucseg.measure.measure`, with sizes in pixels.
     names : sequence of str
-        Of `feature_names`.
+        Feature names, from `feature_names`.
     pixel_size, reference : sequence of two floats, optional
-        Micrometres from pixel to pixel of this image, and those at which sizes shall be given.
-        Where one is not known, sizes stay in pixels.
+        Pixel size of this image, and pixel size to which sizes are converted, in µm along rows and
+        columns. If either is unknown, sizes stay in pixels.
 
     Returns
     -------
     ndarray, shape (N, F), float64
-        NaN where a value is missing or infinite. Sizes are logarithms.
+        Features. NaN for missing and infinite values. Sizes are logarithms.
 
     Raises
     ------
     InputError
-        The table lacks a feature, or is of an image with another number of channels.
+        The table lacks a feature, or its image has a different number of channels.
 
     Examples
     --------
@@ -125,7 +125,7 @@ def _counted(count: int, *, measured: bool = False) -> str:
 
 
 def _ratio(pixel_size: PixelSize | None, reference: PixelSize | None) -> float:
-    """How many times larger pixels are than those of reference, along a side."""
+    """Return the pixel size relative to the reference, along a side."""
     if pixel_size is None or reference is None:
         return 1.0
     return math.sqrt(math.prod(pixel_size) / math.prod(reference))

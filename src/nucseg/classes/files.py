@@ -1,4 +1,4 @@
-"""Classifiers as JSON files, which explain themselves and hold no code."""
+"""Classifiers as self-contained JSON files without code."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _HOW = "Give a file that nucseg.classes.save or the web app wrote."
 
 
 def to_json(classifier: Classifier) -> str:
-    """Write a classifier as text."""
+    """Convert a classifier to JSON text."""
     return json.dumps(classifier.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"
 
 
@@ -68,7 +68,7 @@ def from_json(text: str, path: str | Path = "The text") -> Classifier:
     ----------
     text : str
     path : str or Path
-        What messages call it.
+        Name of the file in error messages.
 
     Returns
     -------
@@ -77,7 +77,7 @@ def from_json(text: str, path: str | Path = "The text") -> Classifier:
     Raises
     ------
     InputError
-        It is none of a classifier.
+        The text is not that of a classifier.
     """
     try:
         held = json.loads(text)

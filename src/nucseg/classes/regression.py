@@ -1,4 +1,4 @@
-"""Multinomial logistic regression on few examples, and how often it is right."""
+"""Multinomial logistic regression on few examples, and its cross-validated accuracy."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.integer[Any]]
 
-# Up to so many examples are left out one by one; more in so many parts.
+# Maximum number of examples for leave-one-out, and number of folds for more examples.
 LEAVE_ONE_OUT = 30
 PARTS = 10
 
@@ -24,28 +24,29 @@ def fit_weights(
     Parameters
     ----------
     values : ndarray, shape (N, F), float64
-        Features of one scale, without missing values.
+        Features on one scale, without missing values.
     classes : ndarray, shape (N,), integer
-        From 0 to `count` − 1.
+        Classes from 0 to `count` − 1.
     count : int
         Number of classes.
     strength : float
-        How much the examples weigh against small weights, ``C`` of scikit-learn's
-        ``LogisticRegression``: minimised is `strength` times the sum of the negative log
-        likelihoods, plus the penalty. Intercepts are free.
+        Weight of the examples relative to the penalty, ``C`` of scikit-learn's
+        ``LogisticRegression``: the fit minimizes `strength` times the sum of the negative log
+        likelihoods, plus the penalty. Intercepts are not penalized.
     sparsity : float
-        In [0, 1): the share of absolute weights in the penalty, scikit-learn's ``l1_ratio``. They
-        make weights of features 0 that add little; the rest is half the squared weights.
+        Fraction of the L1 norm in the penalty, in [0, 1), ``l1_ratio`` of scikit-learn. The L1
+        norm sets the weights of less useful features to 0. The rest of the penalty is half the
+        squared L2 norm.
 
     Returns
     -------
     ndarray, shape (F + 1, count), float64
-        Weights, and in the last row the intercepts.
+        Weights, and the intercepts in the last row.
 
     Notes
     -----
     Zou and Hastie 2005, doi:10.1111/j.1467-9868.2005.00503.x. Each weight is the difference of two
-    that are not negative, so that the penalty is smooth and L-BFGS-B finds the minimum.
+    non-negative numbers, so that the penalty is smooth and L-BFGS-B finds the minimum.
 
     Examples
     --------
@@ -54,7 +55,7 @@ def fit_weights(
     >>> class_probabilities(np.array([[-3.0], [3.0]]), weights).argmax(axis=1).tolist()
     [0, 1]
     """
-    # Slow to import, so that only what trains pays for it.
+    # Imported here because it is slow to import.
     from scipy.optimize import minimize
 
     with_one = np.column_stack([values, np.ones(len(values))])
@@ -78,23 +79,23 @@ def fit_weights(
     options = {"maxiter": 1000, "ftol": 1e-10}
     found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options).x
     slopes, intercepts = found[:size] - found[size : 2 * size], found[2 * size :]
-    # A constant added to all intercepts changes nothing.
+    # A constant added to all intercepts does not change the probabilities.
     return np.concatenate([slopes, intercepts - intercepts.mean()]).reshape(-1, count)
 
 
 def class_probabilities(values: Floats, weights: Floats) -> Floats:
-    """Probability of each class.
+    """Compute the probability of each class.
 
     Parameters
     ----------
     values : ndarray, shape (N, F), float64
     weights : ndarray, shape (F + 1, K), float64
-        As `fit_weights` gives them.
+        Weights, as returned by `fit_weights`.
 
     Returns
     -------
     ndarray, shape (N, K), float64
-        Rows sum up to 1.
+        Each row sums to 1.
     """
     logits = values @ weights[:-1] + weights[-1]
     shares = np.exp(logits - logits.max(axis=1, keepdims=True))
@@ -102,10 +103,9 @@ def class_probabilities(values: Floats, weights: Floats) -> Floats:
 
 
 def left_out_together(classes: Integers) -> list[npt.NDArray[np.intp]]:
-    """Divide examples for cross-validation.
+    """Divide examples into folds for cross-validation.
 
-    Up to 30 are left out one by one; more in 10 parts, in each of which the classes have about
-    their shares.
+    Up to 30 examples are left out one by one. More are divided into 10 folds, stratified by class.
 
     Examples
     --------
@@ -121,12 +121,12 @@ def left_out_together(classes: Integers) -> list[npt.NDArray[np.intp]]:
 def cross_validated(
     values: Floats, classes: Integers, count: int, *, strength: float, sparsity: float
 ) -> npt.NDArray[np.intp]:
-    """Predict each example by a regression that was fitted without it.
+    """Predict each example with a regression that was fitted without it.
 
     Parameters
     ----------
     values, classes, count, strength, sparsity
-        As for `fit_weights`.
+        See `fit_weights`.
 
     Returns
     -------
@@ -144,7 +144,7 @@ def cross_validated(
 
 
 def wilson_interval(right: int, of: int) -> tuple[float, float]:
-    """95 % interval of a share (Wilson 1927, doi:10.1080/01621459.1927.10502953).
+    """Compute the 95 % interval of a fraction (Wilson 1927, doi:10.1080/01621459.1927.10502953).
 
     Examples
     --------
@@ -158,7 +158,7 @@ def wilson_interval(right: int, of: int) -> tuple[float, float]:
     middle = share + z**2 / (2 * of)
     half = z * math.sqrt(share * (1 - share) / of + z**2 / (4 * of**2))
     scale = 1 + z**2 / of
-    # Rounding must not leave the share itself outside.
+    # Rounding must not exclude the fraction itself.
     return max(min((middle - half) / scale, share), 0.0), min(
         max((middle + half) / scale, share), 1
     )

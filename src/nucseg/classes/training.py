@@ -1,4 +1,4 @@
-"""Learning classes of nuclei from marked ones."""
+"""Train a classifier on marked nuclei."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ from nucseg.classes.regression import (
 )
 from nucseg.errors import InputError
 
-# Set on made-up classes (by area, by intensity) of 16 images of BBBC039 and 4 of the Data Science
-# Bowl, 20 marks each; see benchmarks/classes.py, which is run on other images.
+# Chosen on artificial classes (by area, by intensity) of 16 images of BBBC039 and 4 of the Data
+# Science Bowl, 20 marks each; see benchmarks/classes.py, which uses other images.
 STRENGTH, SPARSITY = 5.0, 0.9
 
 
@@ -51,37 +51,37 @@ def fit(
     classes: Sequence[str] = (),
     pixel_sizes: Sequence[PixelSize | None] = (),
 ) -> Classifier:
-    """Learn classes from marked nuclei.
+    """Train a classifier on marked nuclei.
 
     Parameters
     ----------
     tables : sequence of mapping from str to ndarray, shape (N,)
-        Measurements of all nuclei of each image, see `nucseg.measure.measure`; those that are not
-        marked tell how much features vary.
+        Measurements of all nuclei of each image, see `nucseg.measure.measure`. Nuclei that are not
+        marked are used to scale the features.
     marks : sequence of sequence of str
-        For each image the class of each nucleus, empty where it is not marked.
+        For each image, the class of each nucleus; empty if the nucleus is not marked.
     classes : sequence of str
-        Names of the classes in their order; by default as they first come.
+        Names of the classes in their order. Default: in order of first occurrence.
     pixel_sizes : sequence of (float, float) or None
-        For each image the micrometres from pixel to pixel along rows and columns, where known.
-        Sizes of all are then brought to the first that is known.
+        For each image, the pixel size in µm along rows and columns, if known. Sizes of all images
+        are converted to the first known pixel size.
 
     Returns
     -------
     Classifier
-        With its cross-validated accuracy.
+        Classifier with its cross-validated accuracy.
 
     Raises
     ------
     InputError
-        There are fewer than two classes, a class has fewer than 3 marks, a mark is of no class,
-        marks do not belong to the tables, or images were not measured alike.
+        There are fewer than two classes, a class has fewer than 3 marks, a mark is not a class,
+        the marks do not match the tables, or the images have different measurements.
 
     Notes
     -----
-    Multinomial logistic regression with an elastic net, see
-    `nucseg.classes.regression.fit_weights`. Accuracy is found by leaving out marked nuclei, one by
-    one up to 30 and else in 10 parts.
+    The classifier is a multinomial logistic regression with an elastic net, see
+    `nucseg.classes.regression.fit_weights`. Up to 30 marked nuclei are cross-validated by
+    leave-one-out, more in 10 folds.
 
     Examples
     --------
@@ -135,7 +135,7 @@ def fit(
 
 
 def _counted(names: Sequence[str], told: Sequence[str]) -> Counter[str]:
-    """Count the marks of each class, and refuse what nothing can be learned from."""
+    """Count the marks of each class; raise InputError if they are too few."""
     check_names(names)
     counts = Counter(mark for mark in told if mark)
     unknown = [mark for mark in counts if mark not in names]
@@ -160,7 +160,7 @@ def _features(
     marks: Sequence[Sequence[str]],
     sizes: Sequence[PixelSize | None],
 ) -> tuple[list[str], tuple[float, float] | None, Floats]:
-    """Names of the features, the pixel size that sizes are brought to, and values of all nuclei."""
+    """Return feature names, the reference pixel size, and the features of all nuclei."""
     features = feature_names(tables[0])
     if not features:
         raise InputError(
@@ -182,13 +182,13 @@ def _features(
 
 
 def _scale(raw: Floats) -> tuple[Floats, Floats]:
-    """Median and spread of each feature, which a few odd nuclei do not change."""
+    """Compute the median and spread of each feature, which are robust to outliers."""
     median, spread = np.zeros(raw.shape[1]), np.ones(raw.shape[1])
     for place, values in enumerate(raw.T):
         there: npt.NDArray[Any] = values[np.isfinite(values)]
         if len(there):
             low, median[place], high = np.percentile(there, (16, 50, 84))
-            # What is the same in nearly all nuclei keeps its own scale.
+            # A feature that is nearly constant keeps its scale.
             spread[place] = (high - low) / 2 or there.std() or 1.0
     return median, spread
 

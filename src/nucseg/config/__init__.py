@@ -1,7 +1,7 @@
-"""Every setting of nucseg with its default, bounds and help text.
+"""All settings of nucseg with their defaults, bounds and help texts.
 
-The models are frozen and refuse unknown keys, so that a misspelt setting is an error and never a
-silent default. The command line takes its defaults and help texts from here.
+The models are frozen and reject unknown keys, so that a misspelt setting raises an error. The
+command line takes its defaults and help texts from here.
 """
 
 from nucseg.config.base import Frozen

@@ -1,4 +1,4 @@
-"""What all settings are made of."""
+"""Base class and helpers of all settings."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 
 class Frozen(BaseModel):
-    """A settings group: immutable, no unknown keys."""
+    """A group of settings: immutable, without unknown keys."""
 
-    # Built when first used: most commands use few of them.
+    # Validators are built on first use, because most commands use few of them.
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 def _none(value: Any) -> Any:
-    """TOML has no null, so settings files say "none"."""
+    """Convert "none" to None, because TOML has no null."""
     return None if value == "none" else value
 
 
@@ -23,7 +23,7 @@ OrNone = BeforeValidator(_none)
 
 
 def pairs(value: Any) -> Any:
-    """Take NAME=NUMBER, as the command line gives them, for a mapping."""
+    """Convert NAME=NUMBER arguments of the command line to a mapping."""
     if not isinstance(value, list | tuple):
         return value
     pairs = [str(each).rpartition("=") for each in value]

@@ -1,4 +1,4 @@
-"""Settings of what is measured."""
+"""Settings of measurements."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ class Length(Frozen):
     unit: Literal["um", "pixels"]
 
     def __str__(self) -> str:
-        """Say it as the command line takes it."""
+        """Return the length as on the command line."""
         return f"{self.value:g}um" if self.unit == "um" else f"{self.value:g}"
 
 
 def _length(value: Any) -> Any:
-    """Take 2um or 8, as the command line gives them, for a length."""
+    """Convert 2um or 8, as on the command line, to a length."""
     if not isinstance(value, str):
         return value
     found = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*(um|µm|μm|px|pixels)?\s*", value)
@@ -33,12 +33,12 @@ def _length(value: Any) -> Any:
 
 
 def _split(value: Any) -> Any:
-    """Take A,B,C, as the command line gives them, for a sequence."""
+    """Convert A,B,C, as on the command line, to a sequence."""
     return tuple(each.strip() for each in value.split(",")) if isinstance(value, str) else value
 
 
 def _thresholds(value: Any) -> Any:
-    """Take three numbers with commas between them, or auto."""
+    """Convert three comma-separated numbers to a sequence, or return "auto"."""
     return value if value == "auto" else _split(value)
 
 
@@ -49,7 +49,7 @@ LengthOrNone = Annotated[Length | None, BeforeValidator(_length)]
 
 
 class Measuring(Frozen):
-    """What is measured besides position, shape and the intensity of what was read."""
+    """Measurements besides position, shape and the intensity of the segmented channels."""
 
     measure: Annotated[tuple[str, ...], BeforeValidator(_split)] = Field(
         (),
@@ -118,7 +118,7 @@ class Measuring(Frozen):
 
     @property
     def any(self) -> bool:
-        """Whether anything is asked for."""
+        """Return whether any of these measurements is requested."""
         asked = (self.measure, self.ring, self.expand, self.texture, self.radial, self.dab)
         more = (self.granularity, self.dna, self.candidates, self.flat_field != "off")
         return any(map(bool, asked + more))

@@ -1,4 +1,4 @@
-"""Settings of a model: what its network sees, what it is, and how nuclei come from its maps."""
+"""Settings of a model: preprocessing, network, postprocessing, scale and scores."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pydantic import Field, model_validator
 from nucseg.config.base import Frozen, OrNone
 
 OFFSET_MAPS = ("row_offset", "column_offset")
-# What a network of the instance recipe gives; see `nucseg.training.targets.instance_maps`.
+# Maps of a network of the instance recipe; see `nucseg.training.targets.instance_maps`.
 INSTANCE_MAPS = ("nucleus", "border", "distance", *OFFSET_MAPS)
-# Pixels to a nucleus's centre, along an axis, that a map can say; it is 0.5 where there are none.
+# Largest centre offset along an axis, in pixels, that a map can represent; 0.5 means no offset.
 OFFSET_RANGE = 64
 
 
 class Preprocessing(Frozen):
-    """From the pixels of a file to the input of the network."""
+    """Conversion of pixels to the input of the network."""
 
     size: Annotated[tuple[int, int] | None, OrNone] = Field(
         (128, 128), description="Height and width that each image is resized to, in pixels."
@@ -39,7 +39,7 @@ class Preprocessing(Frozen):
 
 
 class UNet(Frozen):
-    """The network: a U-Net with a MobileNetV2 encoder."""
+    """Architecture of the network: a U-Net with a MobileNetV2 encoder."""
 
     alpha: float = Field(1.0, gt=0, le=2, description="Width multiplier of the encoder.")
     decoder: tuple[int, ...] = Field(
@@ -68,7 +68,7 @@ class UNet(Frozen):
 
 
 class Filtering(Frozen):
-    """Which of the nuclei that are found are kept."""
+    """Filters that decide which nuclei are kept."""
 
     min_score: float = Field(
         0.0,
@@ -90,7 +90,7 @@ class Filtering(Frozen):
 
 
 class Finding(Filtering):
-    """From the maps of a network to nuclei, by any method."""
+    """Settings of any method that computes nuclei from the maps of the network."""
 
     threshold: float = Field(
         0.5,
@@ -102,16 +102,16 @@ class Finding(Filtering):
 
 
 class ConnectedComponents(Finding):
-    """From a probability map to a label image: connected pixels above a threshold."""
+    """Label image from a probability map: connected pixels above a threshold."""
 
     method: Literal["connected-components"] = "connected-components"
 
 
 class Watershed(Finding):
-    """From maps of nucleus, touching border and distance to a label image.
+    """Label image from the maps of nucleus, touching border and distance.
 
-    Seeds are where the distance map is high and no border is; they grow over the foreground.
-    Pieces of one nucleus are joined by the votes of their pixels for its centre.
+    Seeds are regions with a high distance map and a low border map. They grow over the foreground.
+    Fragments of a nucleus are joined by the votes of their pixels for its centre.
     """
 
     method: Literal["watershed"] = "watershed"
@@ -138,7 +138,7 @@ class Watershed(Finding):
 
 
 class Scoring(Frozen):
-    """How features of a nucleus predict its IoU with the true one, by logistic regression."""
+    """Logistic regression that predicts the IoU with the true nucleus from a nucleus's features."""
 
     weights: tuple[float, ...] = Field(
         min_length=7,
@@ -162,11 +162,12 @@ class Scoring(Frozen):
 
 
 class Scaling(Frozen):
-    """Which images are resized for the network: those with smaller or larger nuclei than it likes.
+    """Range of nucleus diameters of the network; images with smaller or larger nuclei are resized.
 
-    By the square of the nearest diameter that it likes over that of the nuclei: not at all at its
-    limits, so that no image jumps, and beyond them until nuclei are well within. Diameters are
-    those of a disc of a nucleus's area, in pixels; an image goes by their median.
+    The factor is (d / D)², where D is the diameter of the nuclei and d the nearest diameter in the
+    range. So the factor is 1 at the limits of the range and changes continuously beyond them, until
+    nuclei are well within the range. Diameters are those of a disc with the area of the nucleus, in
+    pixels; for an image, their median is used.
     """
 
     smallest: float = Field(12, gt=0, description="Diameter below which images are enlarged.")

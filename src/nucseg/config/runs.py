@@ -1,4 +1,4 @@
-"""Settings of runs: what is read, how it is segmented, and the web app."""
+"""Settings of runs: reading, segmentation, and the web app."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from pydantic import Field
 from nucseg.config.base import Frozen
 from nucseg.config.measuring import Measuring
 
-# What a network can run on, and the numbers that it works with there.
+# Devices and precisions of a network.
 Device = Literal["auto", "cpu", "cuda", "coreml", "directml", "openvino"]
 Precision = Literal["auto", "f32", "bf16", "int8"]
 DEVICES, PRECISIONS = get_args(Device)[1:], get_args(Precision)[1:]
 
-# Micrometres from pixel to pixel of light microscope images in which nuclei can be seen.
+# Range of pixel sizes in µm of light microscope images that show nuclei.
 PIXEL_SIZES = (0.01, 10.0)
 
 
 class Reading(Frozen):
-    """What of an image file is read."""
+    """Parts of an image file that are read."""
 
     channel: str | None = Field(
         None,
@@ -50,7 +50,7 @@ class Reading(Frozen):
 
 
 class Segmenting(Reading):
-    """A run of ``nucseg segment``."""
+    """Settings of ``nucseg segment``."""
 
     model: str = Field(
         "nuclei", description="Name of a bundled model, or a folder of a trained model."
@@ -125,7 +125,7 @@ class Segmenting(Reading):
 
 
 class App(Frozen):
-    """The web app, ``nucseg app``."""
+    """Settings of the web app, ``nucseg app``."""
 
     host: str = Field(
         "127.0.0.1",

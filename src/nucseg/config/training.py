@@ -18,7 +18,7 @@ from nucseg.config.models import (
 
 
 class Augmentation(Frozen):
-    """Random changes of training images; ranges are symmetric unless two values are given."""
+    """Random augmentation of training images; ranges are symmetric unless two values are given."""
 
     flips: bool = Field(True, description="Mirror along either axis.")
     quarter_turns: bool = Field(True, description="Rotate by multiples of 90 degrees.")
@@ -41,7 +41,7 @@ class Augmentation(Frozen):
 
 
 class Crops(Frozen):
-    """Random crops of images at their own resolution, in place of whole images made small."""
+    """Random crops of images at full resolution, instead of whole images resized."""
 
     size: int = Field(256, ge=32, multiple_of=32, description="Side of the crops, in pixels.")
     per_epoch: int = Field(960, ge=1, description="Crops that make up an epoch.")
@@ -114,7 +114,7 @@ class Crops(Frozen):
 
 
 class Training(Frozen):
-    """A training run; its fields begin as the semantic recipe has them, see `RECIPES`."""
+    """Settings of a training run; defaults are those of the semantic recipe, see `RECIPES`."""
 
     recipe: Literal["semantic", "instance"] = Field(
         "semantic",
@@ -233,7 +233,7 @@ RECIPES = {
 
 DEFAULT_RECIPE = "instance"
 
-# What differs where a trained model goes on: small steps, so that it forgets little.
+# Settings that differ for fine-tuning: a low learning rate, so that the model forgets little.
 FINE_TUNING: dict[str, Any] = {"epochs": 20, "learning_rate": 2e-4, "patience": 10}
-# Crops of an epoch then: a few images hold no more.
+# Crops per epoch in fine-tuning; a few images do not provide more.
 FINE_TUNING_CROPS = 240

@@ -1,1 +1,1 @@
-"""What all else is built on: label images, outlines, shapes, filters of nuclei."""
+"""Foundations of the package: label images, outlines, shapes, filters of nuclei."""

@@ -1,4 +1,4 @@
-"""Which of the nuclei that were found are kept."""
+"""Filters that decide which nuclei are kept."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ FloatImage = npt.NDArray[np.float32]
 def kept_nuclei(
     labels: Labels, scores: FloatImage, settings: Filtering
 ) -> tuple[Labels, FloatImage]:
-    """Drop nuclei of a low score, that are large, or that touch the edge of the image.
+    """Drop nuclei that have a low score, are too large, or touch the edge of the image.
 
     Parameters
     ----------
     labels : ndarray, shape (H, W), int32
-        0 background, 1…N nuclei, every number used, without those under the minimum area.
+        0 background, 1…N nuclei, without gaps and without nuclei below the minimum area.
     scores : ndarray, shape (N,), float32
     settings : Filtering
-        Its ``min_area`` is applied where nuclei are found, before they have a score.
+        ``min_area`` is not used here: it is applied before nuclei have a score.
 
     Returns
     -------
     labels : ndarray, shape (H, W), int32
-        0 background, 1…M nuclei that are kept, in the order that they had.
+        0 background, 1…M kept nuclei, in the same order.
     scores : ndarray, shape (M,), float32
 
     Examples
@@ -55,14 +55,14 @@ def keep_nuclei(
     scores: FloatImage,
     settings: Filtering,
 ) -> npt.NDArray[np.bool_]:
-    """Tell which nuclei `kept_nuclei` keeps.
+    """Return which nuclei `kept_nuclei` keeps.
 
     Parameters
     ----------
     areas : ndarray, shape (N,), int64
-        In pixels.
+        Areas in pixels.
     at_edge : ndarray, shape (N,), bool
-        Which touch the edge of the image.
+        Whether each nucleus touches the edge of the image.
     scores : ndarray, shape (N,), float32
     settings : Filtering
 
@@ -79,13 +79,13 @@ def keep_nuclei(
 
 
 def renumbered(labels: Labels, keep: npt.NDArray[np.bool_]) -> Labels:
-    """Give the labels to keep new numbers from 1 on, in their order; the others become 0.
+    """Renumber the kept labels from 1 on, in their order; the other labels become 0.
 
     Parameters
     ----------
     labels : ndarray, shape (H, W), int32
     keep : ndarray, shape (N + 1,), bool
-        For each label, the background's first, which stays 0.
+        Whether to keep each label. The first is that of the background, which stays 0.
     """
     keep = keep.copy()
     keep[0] = False

@@ -1,4 +1,4 @@
-"""What the pixels of a label image mean, and which images are none: masks, classes, grey levels."""
+"""Interpret and check label images: masks, class images and grey-level images."""
 
 from __future__ import annotations
 
@@ -19,37 +19,37 @@ DoubtKind = Literal[
     "mask instead of labels", "mask turned over", "labels in pieces", "background in doubt"
 ]
 
-# In label images for training: nobody has said what is there, so nothing is learned from it.
+# Label of pixels that are not annotated; they are ignored in training.
 UNKNOWN = -1
-# The largest number of a nucleus in training; one more stands for what is not known.
+# Largest label in training; the next number stands for `UNKNOWN`.
 MOST_LABELS = 65_534
 
 _LARGEST = 2**32 - 1
 _LOSSY = frozenset({".jpg", ".jpeg"})
-# Of fewer rows or columns there is no telling what is background.
+# Minimum number of rows and columns for recognizing the background.
 _SMALLEST = 8
-# Numbers of classes come in so many pieces each, on average; those of nuclei in one.
+# Numbers of classes have at least this many components on average; those of nuclei have one.
 _PIECES_OF_CLASSES = 2
-# Smaller parts of the largest piece of a number are crumbs of drawing.
+# Components smaller than this fraction of the largest of a number are drawing artefacts.
 _CRUMB = 0.1
-# Grey levels come again around each nucleus, numbers of nuclei do not.
+# Grey levels recur around each nucleus, labels of nuclei do not.
 _FEWEST_RIMS, _REPEATED = 3, 1.15
 _NAMED = 3
-# Rows and columns in which pieces are looked for: those of a slide would need its size in memory.
+# Maximum rows and columns that are checked; a whole slide would not fit in memory.
 _MIDDLE = 8192
 
 
 @dataclass(frozen=True)
 class Doubt:
-    """Something to know about how a label image was read.
+    """A warning about the interpretation of a label image.
 
     Attributes
     ----------
     kind : str
-        One of a few fixed names, to count by.
+        One of a few fixed names, for counting.
     message : str
-        What was found and how it is read; a sentence that begins with the name of the file, which
-        is left to the caller.
+        What was found and how it is interpreted: a sentence without its beginning, to which the
+        caller adds the name of the file.
     """
 
     kind: DoubtKind
@@ -58,7 +58,7 @@ class Doubt:
 
 @dataclass(frozen=True)
 class _Pieces:
-    """The connected pieces of all numbers above 0."""
+    """The connected components of equal numbers above 0."""
 
     image: npt.NDArray[np.integer]
     numbers: Numbers
@@ -66,28 +66,28 @@ class _Pieces:
 
 
 def read_labels(values: Numbers, name: str = "") -> tuple[Numbers, tuple[Doubt, ...]]:
-    """Tell what the pixels of a label image mean; every command asks here.
+    """Interpret the pixels of a label image; used by all commands.
 
     Parameters
     ----------
     values : ndarray, shape (H, W) or (H, W, C)
-        Pixels as `nucseg.images` reads them with ``as_labels``. Colours have to be equal.
+        Pixels, as read by `nucseg.images` with ``as_labels``. All colour channels must be equal.
     name : str
-        Name of the file; that of a JPEG file says that the numbers have changed.
+        Name of the file. A JPEG suffix means that the numbers have changed.
 
     Returns
     -------
     labels : ndarray, shape (H, W), whole numbers
-        0 background, each other number a nucleus. The numbers are those of `values`, but for a
-        mask, whose connected pieces are counted from 1.
+        0 background, every other number a nucleus. The numbers are those of `values`. In a mask,
+        the connected components are numbered from 1.
     doubts : tuple of Doubt
-        What had to be guessed.
+        Warnings about assumptions that were made.
 
     Raises
     ------
     InputError
         The image has colours, fractions, negative numbers, grey levels along the edges of nuclei,
-        classes in place of nuclei, or a background other than 0.
+        classes instead of nuclei, or a background other than 0.
 
     Examples
     --------
@@ -128,7 +128,9 @@ def read_labels(values: Numbers, name: str = "") -> tuple[Numbers, tuple[Doubt, 
 
 
 def whole_numbers(values: Numbers) -> Numbers:
-    """Take one whole number from 0 per pixel; equal colours are one, and alpha is dropped.
+    """Return one non-negative whole number per pixel.
+
+    Equal colour channels are reduced to one, and alpha is dropped.
 
     Parameters
     ----------
@@ -141,8 +143,8 @@ def whole_numbers(values: Numbers) -> Numbers:
     Raises
     ------
     InputError
-        The values are colours, fractions, negative or too large, or only their alpha shows
-        anything.
+        The values are colours, fractions, negative or too large, or only the alpha channel is not
+        constant.
     """
     grey = _without_colours(values) if values.ndim == 3 else values
     if grey.ndim != 2:
@@ -164,7 +166,7 @@ def whole_numbers(values: Numbers) -> Numbers:
 
 
 def is_background(mask: Mask) -> bool:
-    """Tell whether what a mask marks is the background and not nuclei.
+    """Return whether the foreground of a mask is the background of the image, not nuclei.
 
     Parameters
     ----------
@@ -173,8 +175,8 @@ def is_background(mask: Mask) -> bool:
     Returns
     -------
     bool
-        Whether it covers more than half of the image and more than half of its border. False for
-        images of fewer than 8 rows or columns.
+        True if the mask covers more than half of the image and more than half of its border.
+        False for images with fewer than 8 rows or columns.
 
     Examples
     --------
@@ -190,7 +192,7 @@ def is_background(mask: Mask) -> bool:
 
 
 def has_grey_edges(numbers: Numbers) -> bool:
-    """Tell whether numbers are grey levels: interpolated, anti-aliased or compressed with loss.
+    """Return whether numbers are grey levels: interpolated, anti-aliased or lossily compressed.
 
     Parameters
     ----------
@@ -199,15 +201,15 @@ def has_grey_edges(numbers: Numbers) -> bool:
     Returns
     -------
     bool
-        Whether most of the connected pieces of equal numbers are rims: nowhere three pixels wide,
-        and touching a larger number. Very small nuclei that touch are such, too, but no number
-        comes twice, and there is none that is larger in area as well.
+        True if most connected components of equal numbers are rims: less than three pixels wide
+        everywhere, and touching a larger number. Very small touching nuclei also match this, but
+        none of their numbers occurs twice, and the largest number is not that of a wider component.
     """
     return _has_rims(numbers, _pieces(numbers))
 
 
 def _without_colours(values: Numbers) -> Numbers:
-    """Take the grey of equal colours."""
+    """Reduce equal colour channels to one grey channel."""
     channels = values.shape[2]
     colours = values[..., : 1 if channels == 2 else 3]
     if channels not in (1, 2, 3, 4) or not (colours == colours[..., :1]).all():
@@ -247,12 +249,12 @@ def _pieces(numbers: Numbers) -> _Pieces:
 
 
 def _is_mask(numbers: Numbers) -> bool:
-    """Tell whether there is at most one number above 0."""
+    """Return whether there is at most one number above 0."""
     return not numbers.size or bool(((numbers == 0) | (numbers == numbers.max())).all())
 
 
 def _seen(numbers: Numbers) -> Numbers:
-    """Take the middle of a very large image, which tells as much as the whole does."""
+    """Crop a very large image to its centre, which is representative."""
     if numbers.size <= _MIDDLE**2:
         return numbers
     starts = [max(0, (length - _MIDDLE) // 2) for length in numbers.shape]
@@ -260,7 +262,7 @@ def _seen(numbers: Numbers) -> Numbers:
 
 
 def _check_background(numbers: Numbers) -> list[Doubt]:
-    """Refuse a background other than 0, such as that of an inverted mask."""
+    """Reject a background other than 0, such as that of an inverted mask."""
     if not numbers.size:
         return []
     border = _border(numbers)
@@ -283,14 +285,14 @@ def _check_background(numbers: Numbers) -> list[Doubt]:
 
 
 def _encloses(ground: Mask) -> bool:
-    """Tell whether pieces of what may be background lie inside, as nuclei of an inverted mask."""
+    """Return whether components of possible background are inside, as in an inverted mask."""
     count, pieces = cv2.connectedComponents(ground.astype(np.uint8), connectivity=4)
     at_border = np.unique(np.append(_border(np.asarray(pieces)), 0))
     return count > len(at_border)
 
 
 def _check_levels(numbers: Numbers, pieces: _Pieces, name: str) -> None:
-    """Refuse numbers that came about by compression or interpolation."""
+    """Reject numbers that result from compression or interpolation."""
     lossy = PurePath(name).suffix.lower() in _LOSSY
     if not lossy and not _has_rims(numbers, pieces):
         return
@@ -324,12 +326,12 @@ def _has_rims(numbers: Numbers, pieces: _Pieces) -> bool:
         return False
     if count > _REPEATED * len(np.unique(pieces.numbers)):
         return bool(rims > 0.5 * count)
-    # The rims of a single nucleus, whose own number is the largest.
+    # Rims of a single nucleus, which has the largest number.
     return bool(rims >= 0.8 * count and not thin[of_piece.argmax()])
 
 
 def _inside(image: npt.NDArray[np.integer]) -> npt.NDArray[np.integer]:
-    """Give the pieces of pixels whose eight neighbours belong to the same."""
+    """Return the components of pixels whose eight neighbours are in the same component."""
     same = image[:, :-2] == image[:, 1:-1]
     same &= image[:, 2:] == image[:, 1:-1]
     centre = image[1:-1, 1:-1]
@@ -351,7 +353,7 @@ def _neighbours(
 
 
 def _check_pieces(pieces: _Pieces) -> list[Doubt]:
-    """Refuse numbers of classes, and count the nuclei that are in several pieces."""
+    """Reject numbers of classes, and count the nuclei with several components."""
     present = np.unique(pieces.numbers)
     if len(present) < 2:
         return []
@@ -380,16 +382,16 @@ def _check_pieces(pieces: _Pieces) -> list[Doubt]:
 
 
 def to_unsigned(labels: npt.NDArray[np.integer]) -> npt.NDArray[np.uint16]:
-    """Hold a label image for training in 16 bits.
+    """Convert a label image for training to 16 bits.
 
     Parameters
     ----------
     labels : ndarray, shape (H, W), integer
-        Up to `MOST_LABELS`, or `UNKNOWN`, which becomes the number after that.
+        Labels up to `MOST_LABELS`, or `UNKNOWN`, which becomes `MOST_LABELS` + 1.
     """
     return np.where(labels < 0, MOST_LABELS + 1, labels).astype(np.uint16)
 
 
 def from_unsigned(labels: npt.NDArray[np.generic]) -> npt.NDArray[np.int32]:
-    """Undo `to_unsigned`; gives shape (H, W), int32."""
+    """Undo `to_unsigned`; return shape (H, W), int32."""
     return np.where(labels == MOST_LABELS + 1, UNKNOWN, labels.astype(np.int32))

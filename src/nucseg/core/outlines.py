@@ -1,4 +1,4 @@
-"""Outlines of nuclei as polygons along the edges of pixels, which give back the same pixels."""
+"""Outlines of nuclei as polygons along pixel edges, from which the same pixels can be restored."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from nucseg.errors import InputError
 Labels = npt.NDArray[np.integer[Any]]
 Ring = npt.NDArray[np.int32]
 Polygon = list[Ring]
-# Of corners and of places: half the memory of what NumPy counts with, and enough.
+# Indices of corners and vertices; int32 is sufficient and takes half the memory of intp.
 _Indices = npt.NDArray[np.int32]
 _Starts = npt.NDArray[np.intp]
 _Flags = npt.NDArray[np.bool_]
 
-# Rows that are looked at in one go, which bounds the memory for images of any height.
+# Number of rows processed at once, which limits the memory for images of any height.
 _BAND = 512
-# Corners of a pixel, clockwise from the upper left one: where the pixel diagonal to it lies. The
-# sides of a pixel are counted likewise, from the upper one, so that side k begins in corner k.
+# Position of the diagonal pixel at each corner of a pixel, clockwise from the upper left corner.
+# Sides are numbered likewise from the upper one, so side k starts at corner k.
 _DIAGONALS = ((-1, -1), (-1, 1), (1, 1), (1, -1))
 
 
@@ -39,17 +39,17 @@ def outlines(
     labels : ndarray, shape (H, W), integer
         0 background, other numbers nuclei; negative numbers are background too.
     origin : tuple of int
-        Row and column of the upper left pixel, where the labels are a part of an image.
+        Row and column of the upper left pixel, if the labels are a part of an image.
 
     Yields
     ------
     label : int
         Nuclei in the order of their labels.
     polygons : list of list of ndarray, shape (K, 2), int32
-        One polygon for each piece of the nucleus whose pixels share edges. A polygon is a list of
-        rings: first its outline, then those of its holes. A ring holds the places (x, y) where it
-        turns, by 90° each time, without repeating the first at the end. What a nucleus gives does
-        not depend on what else is in the image.
+        One polygon for each 4-connected component of the nucleus. A polygon is a list of rings:
+        the outline, then its holes. A ring contains the vertices (x, y), where it turns by 90°; the
+        first vertex is not repeated at the end. The polygons of a nucleus do not depend on the
+        other nuclei of the image.
 
     Raises
     ------
@@ -60,16 +60,16 @@ def outlines(
     -----
     The pixel in row r and column c is the square from (x, y) = (c, r) to (c + 1, r + 1), as in
     QuPath, in ImageJ's area selections and in shapely; its centre is (c + 0.5, r + 0.5). A pixel
-    belongs to a nucleus if and only if its centre lies in one of the polygons.
+    belongs to a nucleus if and only if its centre is inside one of the polygons.
 
-    Outlines go clockwise on the screen, where y points down, and holes the other way, which is what
-    GeoJSON asks for. No ring touches itself: pixels that meet in no more than a corner are separate
-    pieces, and where the outline of one piece comes back to a corner, a hole begins there. So the
-    polygons are valid in the sense of OGC's simple features.
+    Outlines are clockwise on the screen, where y points down, and holes are anticlockwise, as
+    GeoJSON requires. No ring touches itself: pixels that share only a corner are separate
+    components, and if the outline of a component returns to a corner, a hole starts there. So the
+    polygons are valid simple features in the sense of OGC.
 
-    Outlines turn at corners of pixels only. These are found by comparing the label image with
-    itself shifted by a pixel, linked along the edges by sorting, and strung together as cycles of a
-    graph, so that the work is done by NumPy and SciPy for all nuclei at once.
+    Outlines turn at pixel corners only. The corners are found by comparing the label image with
+    shifted copies of itself, linked along the edges by sorting, and ordered as cycles of a graph.
+    So NumPy and SciPy process all nuclei at once.
 
     Examples
     --------
@@ -92,10 +92,10 @@ def outlines(
 class _Corners:
     """Corners of pixels at which outlines turn, in the order of the pixels, row by row.
 
-    `rows` and `columns` are those of a pixel of the nucleus, `sides` which of its corners it is. At
-    a convex corner the outline goes round the pixel; at a concave one (`concave`) both pixels
-    beside it belong to the nucleus and the one between them, diagonal to it, does not. `touching`
-    are convex corners behind which a pixel of the same nucleus lies diagonally.
+    `rows` and `columns` are the position of a pixel of the nucleus, `sides` is the index of the
+    corner of this pixel. At a convex corner, the outline goes around the pixel. At a concave corner
+    (`concave`), both adjacent pixels belong to the nucleus and the diagonal one between them does
+    not. `touching` marks convex corners whose diagonal pixel belongs to the same nucleus.
     """
 
     rows: _Indices
@@ -117,7 +117,7 @@ def _find_corners(labels: Labels) -> _Corners:
     height, width = labels.shape
     bands = []
     for start in range(0, max(height, 1), _BAND):
-        # The band with a frame of one pixel: the neighbouring rows, background beyond the image.
+        # The band with a frame of one pixel: adjacent rows, or background beyond the image.
         rows = min(_BAND, height - start)
         band = np.zeros((rows + 2, width + 2), labels.dtype)
         above = min(start, 1)
@@ -138,7 +138,7 @@ def _find_corners(labels: Labels) -> _Corners:
 
 
 def _corners_in(band: Labels) -> Iterator[tuple[int, bool, _Starts, _Flags]]:
-    """Give the corners of each kind in a framed band, as flat indices of pixels without frame."""
+    """Yield the corners of each kind in a framed band, as flat indices of pixels without frame."""
     height, width = band.shape
     pixels = band[1:-1, 1:-1]
     nucleus = pixels > 0
@@ -156,31 +156,31 @@ def _corners_in(band: Labels) -> Iterator[tuple[int, bool, _Starts, _Flags]]:
 
 
 def _following(corners: _Corners) -> _Indices:
-    """Find the corner that comes after each, with the nucleus on the right hand."""
+    """Find the next corner of each corner, with the nucleus on the right-hand side."""
     x, y = corners.x, corners.y
     before = (corners.sides - 1) % 4
     begins = np.where(corners.concave, before, corners.sides)
     ends = np.where(corners.concave, corners.sides, before)
     following = np.empty(len(x), np.int32)
     for side in range(4):
-        # Straight parts along one side do not overlap, so that in the order of lines, and of
-        # places along a line, each begins and ends before the next one does.
+        # Straight edges along one side do not overlap. So, sorted by line and position, each starts
+        # and ends before the next one does.
         line, place = (y, x) if side % 2 == 0 else (x, y)
         order = line * (np.int64(place.max()) + 1) + place
         first, last = np.flatnonzero(begins == side), np.flatnonzero(ends == side)
         first = first[np.argsort(order[first], kind="stable")]
         last = last[np.argsort(order[last], kind="stable")]
-        # Clockwise the upper side goes right and the right one down, the other two go back.
+        # Clockwise, the upper side goes right and the right side down; the other two go back.
         following[first] = last
     return following
 
 
 def _untouch(corners: _Corners, following: _Indices) -> None:
-    """Divide rings that touch themselves, each at all these places, in place.
+    """Split rings that touch themselves, at all these points, in place.
 
-    Such a ring comes to a place twice, round two pixels that lie there diagonally. Going on with
-    what follows in the other visit makes two rings of one. Visits to different places are never
-    interleaved: that would divide the piece, whose pixels share edges.
+    Such a ring passes a point twice, around two diagonal pixels. Swapping the successors of the two
+    visits turns one ring into two. Visits of different points are never interleaved: that would
+    divide the component, whose pixels share edges.
     """
     ring = _cycles(following)
     place = corners.y * (np.int64(corners.x.max()) + 1) + corners.x
@@ -201,13 +201,13 @@ def _graph(following: _Indices) -> csr_array:
 
 
 def _cycles(following: _Indices) -> npt.NDArray[np.int32]:
-    """Tell for each place which cycle of the permutation it is in."""
+    """Return the cycle of the permutation that each element belongs to."""
     _, cycle = connected_components(_graph(following), connection="weak")
     return np.asarray(cycle)
 
 
 def _rings(following: _Indices) -> tuple[_Indices, _Starts]:
-    """Put the corners in the order of rings, and tell where each ring starts among them."""
+    """Sort the corners by ring, and return where each ring starts."""
     ring = _cycles(following)
     size = len(following)
     corners = np.arange(size, dtype=np.int32)
@@ -215,7 +215,7 @@ def _rings(following: _Indices) -> tuple[_Indices, _Starts]:
     np.minimum.at(heads, ring, corners)
     before = np.empty_like(following)
     before[following] = corners
-    # All rings, opened and strung on one: SciPy then walks along it in compiled code.
+    # All rings are opened and concatenated to one, which SciPy traverses in compiled code.
     string = following.copy()
     string[before[heads]] = np.roll(heads, -1)
     order = breadth_first_order(_graph(string), heads[0], return_predecessors=False)
@@ -254,8 +254,8 @@ def _polygons(
 def _areas(
     corners: _Corners, following: _Indices, order: _Indices, starts: _Starts
 ) -> npt.NDArray[np.int64]:
-    """Areas in rings, in pixels; negative in those of holes."""
-    # What lies left of a part that goes down, less what lies left of a part that goes up.
+    """Compute the areas of rings in pixels; areas of holes are negative."""
+    # Area left of edges that go down, minus area left of edges that go up.
     left = corners.x * (corners.y[following] - corners.y).astype(np.int64)
     return np.asarray(np.add.reduceat(left[order], starts))
 
@@ -268,13 +268,13 @@ def _pieces(
     columns: _Indices,
     starts: _Starts,
 ) -> npt.NDArray[np.intp]:
-    """Tell for each ring to which piece of its nucleus it belongs, by a number for each piece."""
+    """Return the number of the component of its nucleus that each ring belongs to."""
     piece = np.arange(len(label))
     outer = np.flatnonzero(~hole)
     outer = outer[np.argsort(label[outer], kind="stable")]
     first = np.searchsorted(label[outer], label[hole])
     piece[hole] = outer[first]
-    # Holes in a nucleus of several pieces: the pixel at which a ring begins tells its piece.
+    # If a nucleus with holes has several components, the first pixel of a ring gives its component.
     several = np.append(label[outer][1:] == label[outer][:-1], False)[first]
     boxes = [
         reduce(places, starts)

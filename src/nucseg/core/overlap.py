@@ -1,4 +1,4 @@
-"""Which nuclei of two label images share pixels: the table behind every comparison of the two."""
+"""Pixel overlap of the nuclei of two label images: the table behind every comparison of the two."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ Indices = npt.NDArray[np.intp]
 
 @dataclass(frozen=True)
 class Overlap:
-    """Which true nuclei share pixels with which predicted ones; made by `overlap`.
+    """Pixel overlap of true and predicted nuclei, as returned by `overlap`.
 
     Attributes
     ----------
     true_labels, predicted_labels : ndarray, shape (T,) and (P,), int64
-        The labels in rising order.
+        Labels in ascending order.
     true_areas, predicted_areas : ndarray, shape (T,) and (P,), int64
-        Their areas in pixels.
+        Areas in pixels.
     rows, columns : ndarray, shape (K,)
-        The pairs that overlap, as indices into the true and the predicted labels; by rows, then
-        columns.
+        Overlapping pairs, as indices into the true and the predicted labels, sorted by row and
+        column.
     pixels : ndarray, shape (K,), int64
-        The pixels that each pair shares.
+        Number of pixels that each pair shares.
     """
 
     true_labels: npt.NDArray[np.int64]
@@ -42,7 +42,7 @@ class Overlap:
 
     @property
     def unions(self) -> npt.NDArray[np.int64]:
-        """Pixels that either nucleus of a pair covers, shape (K,)."""
+        """Number of pixels in the union of each pair, shape (K,)."""
         return self.true_areas[self.rows] + self.predicted_areas[self.columns] - self.pixels
 
     @property
@@ -52,12 +52,12 @@ class Overlap:
 
     @property
     def count_error(self) -> int:
-        """Predicted nuclei minus true ones: above 0 where too many are found."""
+        """Number of predicted minus number of true nuclei; above 0 if too many are found."""
         return self.predicted_labels.size - self.true_labels.size
 
 
 class Errors(NamedTuple):
-    """Labels of the nuclei that are wrong, by the kind of error; each array is in rising order."""
+    """Labels of incorrect nuclei by kind of error; each array is in ascending order."""
 
     missed: npt.NDArray[np.int64]
     """True nuclei without a prediction that fits."""
@@ -78,7 +78,7 @@ def overlap(truth: Labels, prediction: Labels) -> Overlap:
     Parameters
     ----------
     truth, prediction : ndarray, same shape, integer
-        Label images: 0 background, any other value a nucleus; gaps between labels do not matter.
+        Label images: 0 background, any other value a nucleus. Labels may have gaps.
 
     Raises
     ------
@@ -96,7 +96,7 @@ def overlap(truth: Labels, prediction: Labels) -> Overlap:
     true_labels, true_areas, true_places = _compact(truth)
     predicted_labels, predicted_areas, predicted_places = _compact(prediction)
     both = (true_places > 0) & (predicted_places > 0)
-    # Building the compressed matrix adds up equal pairs, faster than sorting the pixels would.
+    # Building the compressed matrix sums equal pairs, which is faster than sorting the pixels.
     table = sparse.coo_array(
         (
             np.ones(np.count_nonzero(both), np.int64),
@@ -118,11 +118,11 @@ def overlap(truth: Labels, prediction: Labels) -> Overlap:
 
 
 def find_errors(table: Overlap) -> Errors:
-    """Sort the nuclei that are wrong into missed, extra, merged and split ones.
+    """Classify incorrect nuclei as missed, extra, merged or split.
 
-    A predicted nucleus that covers more than half of each of two true ones merges them; a true
-    nucleus that holds more than half of each of two predicted ones is split by them. Of the others,
-    those without a partner of IoU above 0.5 are missed (true) or extra (predicted).
+    A predicted nucleus that covers more than half of each of two true nuclei merges them. A true
+    nucleus that contains more than half of each of two predicted nuclei is split. All other nuclei
+    without a partner of IoU above 0.5 are missed (true nuclei) or extra (predicted nuclei).
 
     Examples
     --------
@@ -166,7 +166,7 @@ def check_labels(truth: npt.NDArray[np.generic], prediction: npt.NDArray[np.gene
 
 
 def _compact(labels: Labels) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Indices]:
-    """Labels, their areas, and per pixel the 1-based place among the labels, 0 in background."""
+    """Return labels, areas, and per pixel the 1-based index of its label, 0 for background."""
     flat = labels.ravel()
     if flat.size and int(flat.max()) <= flat.size:
         flat = flat.astype(np.intp, copy=False)

@@ -1,4 +1,4 @@
-"""The nuclei of an image, in memory or not: what is measured, drawn and written of them."""
+"""Interfaces of segmented images, in memory or not, for measuring, drawing and writing."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ import numpy.typing as npt
 
 @dataclass(frozen=True)
 class Place:
-    """Where a plane is in its file, counted from 0.
+    """Position of a plane in its file, counted from 0.
 
     Attributes
     ----------
     channel : int or None
-        The one that was read; None where there is one, or all were.
+        Channel that was read. None if the file has one channel, or all were read.
     z, t : int or None
-        Slice and time point; None where there is one, or slices were projected. `t` counts planes
-        of which the file does not say what they are, as Bio-Formats does, which QuPath reads by.
+        z-slice and time point. None if there is only one, or slices were projected. `t` also counts
+        planes along unnamed axes, as Bio-Formats does, with which QuPath reads files.
     single : bool
-        Whether the file has one of these axes alone, so that ImageJ opens it as a plain stack.
+        Whether the file has only one of these axes, so that ImageJ opens it as a plain stack.
     """
 
     channel: int | None = None
@@ -32,32 +32,32 @@ class Place:
 
 
 class Windowed(Protocol):
-    """Pixels that are read by windows: an array, or an image that is not in memory."""
+    """Pixels that are read in windows: an array, or an image that is not in memory."""
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """(H, W) or (H, W, C)."""
+        """Shape (H, W) or (H, W, C)."""
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Of the pixels."""
+        """Data type of the pixels."""
 
     def __getitem__(self, window: tuple[slice, slice], /) -> npt.NDArray[Any]:
-        """Pixels of some rows and columns."""
+        """Return the pixels of a range of rows and columns."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """Some nuclei of an image, whole, in the part of it where they are.
+    """Some complete nuclei of an image, in the part of the image that contains them.
 
     Attributes
     ----------
     labels : ndarray, shape (h, w), unsigned integer
-        Their labels; 0 elsewhere, where other nuclei are too.
+        Labels of these nuclei, 0 elsewhere, also in other nuclei.
     origin : tuple of int
-        Row and column of the part's upper left pixel in the image.
+        Row and column of the upper left pixel of the part in the image.
     first : int
-        How many nuclei come before, in the order of the labels.
+        Number of nuclei before these, in the order of the labels.
     """
 
     labels: npt.NDArray[np.unsignedinteger[Any]]
@@ -66,28 +66,28 @@ class Part:
 
 
 class InMemory:
-    """A label image in memory, for those that are `Segmented`: all its nuclei are one part."""
+    """Base class for `Segmented` images in memory: all nuclei are one part."""
 
     labels: npt.NDArray[np.unsignedinteger[Any]]
     place: Place | None = None
 
     @property
     def highest(self) -> int:
-        """The highest label, 0 where there are no nuclei."""
+        """Highest label, 0 without nuclei."""
         return int(self.labels.max(initial=0))
 
     @property
     def class_numbers(self) -> npt.NDArray[np.intp] | None:
-        """None: nuclei have no classes."""
+        """None, because nuclei have no classes."""
         return None
 
     def parts(self) -> Iterator[Part]:
-        """Give all nuclei at once."""
+        """Yield all nuclei at once."""
         yield Part(self.labels)
 
 
 class Segmented(Protocol):
-    """What a format may write of an image; `nucseg.Segmentation` is one, `LabelImage` another."""
+    """Interface for writing formats; implemented by `nucseg.Segmentation` and `LabelImage`."""
 
     @property
     def image(self) -> Windowed:
@@ -99,30 +99,30 @@ class Segmented(Protocol):
 
     @property
     def place(self) -> Place | None:
-        """Where the plane is in its file, where that is a stack."""
+        """Position of the plane in its file, if the file is a stack."""
 
     @property
     def highest(self) -> int:
-        """The highest label, 0 where there are no nuclei."""
+        """Highest label, 0 without nuclei."""
 
     def parts(self) -> Iterator[Part]:
-        """All nuclei in the order of their labels, in one or more parts that fit in memory."""
+        """Iterate over all nuclei in the order of their labels, in parts that fit in memory."""
 
     @property
     def scores(self) -> npt.NDArray[np.floating[Any]] | None:
-        """How sure the model is of each nucleus, in the order of the labels, where known."""
+        """Score of each nucleus, in the order of the labels, if known."""
 
     @property
     def probability(self) -> Windowed:
-        """Of each pixel to lie in a nucleus, shape (H, W), float32, in [0, 1]."""
+        """Probability that each pixel is in a nucleus, shape (H, W), float32, in [0, 1]."""
 
     @property
     def pixel_size(self) -> tuple[float, float] | None:
-        """Micrometres from pixel to pixel along rows and columns, where known."""
+        """Pixel size in µm along rows and columns, if known."""
 
     @property
     def class_numbers(self) -> npt.NDArray[np.intp] | None:
-        """Class of each nucleus, counted from 0, in the order of the labels; None without."""
+        """Class of each nucleus from 0 on, in the order of the labels; None without classes."""
 
     def measurements(self) -> Mapping[str, npt.NDArray[Any]]:
-        """Columns of a table with a row per nucleus, in the order of the labels, or none."""
+        """Return a table with one row per nucleus, in the order of the labels; it may be empty."""

@@ -1,7 +1,7 @@
-"""The geometry of all nuclei of a label image at once, from their runs.
+"""Geometry of all nuclei of a label image at once, from their runs.
 
-A run is what lies side by side in a row of one nucleus. There are some twenty times fewer runs
-than pixels, and sums over the pixels of a nucleus follow from those over its runs.
+A run is a sequence of adjacent pixels of one nucleus in a row. There are about twenty times fewer
+runs than pixels. Sums over the pixels of a nucleus are computed from sums over its runs.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Runs:
-    """The R runs of N nuclei, in the order of nucleus, row and column.
+    """The R runs of N nuclei, sorted by nucleus, row and column.
 
     Attributes
     ----------
     numbers : ndarray, shape (N,), integer
-        Labels of the nuclei, rising.
+        Labels of the nuclei, in ascending order.
     first, count : ndarray, shape (N,), intp
-        Index of the first run of each nucleus, and how many it has.
+        Index of the first run of each nucleus, and its number of runs.
     nucleus : ndarray, shape (R,), intp
-        Which nucleus a run is of, from 0 to N − 1.
+        Index of the nucleus of each run, from 0 to N − 1.
     row, start, length : ndarray, shape (R,), intp
-        Row, first column and number of pixels of a run.
+        Row, first column and number of pixels of each run.
     """
 
     numbers: npt.NDArray[np.integer[Any]]
@@ -41,7 +41,7 @@ class Runs:
     length: Indices
 
     def sums(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Sum values of runs, shape (R,), over the runs of each nucleus, shape (N,)."""
+        """Sum values of runs, shape (R,), for each nucleus, shape (N,)."""
         return np.asarray(np.add.reduceat(values, self.first))
 
 
@@ -55,7 +55,7 @@ class Boxes(NamedTuple):
 
 
 class Moments(NamedTuple):
-    """Area, centroid counted from the box's first pixel, variances and covariance of the pixels."""
+    """Area, centroid relative to the first pixel of the box, variances and covariance of pixels."""
 
     area: Indices
     row: Floats
@@ -71,12 +71,12 @@ def find_runs(framed: npt.NDArray[np.integer[Any]]) -> Runs:
     Parameters
     ----------
     framed : ndarray, shape (H + 2, W + 2), integer
-        Labels, nuclei above 0, in a frame of background, without which rows would join.
+        Label image, nuclei above 0, in a frame of background that separates the rows.
 
     Returns
     -------
     Runs
-        Their rows and columns are counted without the frame.
+        Rows and columns are counted without the frame.
 
     Examples
     --------
@@ -98,7 +98,7 @@ def find_runs(framed: npt.NDArray[np.integer[Any]]) -> Runs:
 
 
 def bounding_boxes(runs: Runs) -> Boxes:
-    """Find the smallest upright box around each nucleus."""
+    """Compute the axis-aligned bounding box of each nucleus."""
     top, left = runs.row[runs.first], np.minimum.reduceat(runs.start, runs.first)
     bottom = runs.row[runs.first + runs.count - 1] + 1
     right = np.maximum.reduceat(runs.start + runs.length, runs.first)
@@ -106,11 +106,11 @@ def bounding_boxes(runs: Runs) -> Boxes:
 
 
 def moments(runs: Runs, boxes: Boxes) -> Moments:
-    """Sum up the places of pixels; about the centroid, so that no digits are lost."""
+    """Compute moments of pixel positions, relative to the centroid for numerical accuracy."""
     length, nucleus = runs.length, runs.nucleus
     area = runs.sums(length)
     row = runs.row - boxes.top[nucleus]
-    twice = 2 * (runs.start - boxes.left[nucleus]) + length - 1  # the middle of a run
+    twice = 2 * (runs.start - boxes.left[nucleus]) + length - 1  # twice the centre of a run
     middle_row, middle = runs.sums(length * row) / area, runs.sums(length * twice) / (2 * area)
     down, across = row - middle_row[nucleus], twice / 2 - middle[nucleus]
     return Moments(
@@ -124,24 +124,25 @@ def moments(runs: Runs, boxes: Boxes) -> Moments:
 
 
 def ellipse_axes(rows: Floats, columns: Floats, both: Floats) -> tuple[Floats, Floats]:
-    """Major and minor axes of the ellipses with these variances and this covariance."""
+    """Compute the major and minor axes of ellipses from variances and covariances."""
     mean, half = (rows + columns) / 2, np.hypot((rows - columns) / 2, both)
     return 4 * np.sqrt(mean + half), 4 * np.sqrt(np.maximum(mean - half, 0))
 
 
 def perimeters(framed: npt.NDArray[np.integer[Any]], runs: Runs) -> Floats:
-    """Estimate perimeters by Crofton's formula: how often straight lines enter the nucleus.
+    """Estimate perimeters with Crofton's formula, from how often straight lines enter a nucleus.
 
     Parameters
     ----------
     framed : ndarray, shape (H + 2, W + 2), integer
+        Label image in a frame of background.
     runs : Runs
-        Those of `framed`.
+        Runs of `framed`.
 
     Returns
     -------
     ndarray, shape (N,), float64
-        In pixels, from lines in four directions through all pixels.
+        Perimeters in pixels, from lines in four directions through all pixels.
     """
     flat, width = framed.ravel(), framed.shape[1]
     inside = flat > 0
@@ -151,30 +152,30 @@ def perimeters(framed: npt.NDArray[np.integer[Any]], runs: Runs) -> Floats:
         nucleus = np.searchsorted(runs.numbers, flat[pixels])
         entered.append(np.bincount(nucleus, minlength=len(runs.numbers)))
     down, diagonal, other_diagonal = entered
-    # Diagonal lines lie closer together, by the square root of 2.
+    # Diagonal lines are closer together, by a factor of the square root of 2.
     lines = runs.count + down + (diagonal + other_diagonal) / np.sqrt(2)
     return np.asarray(np.pi / 4 * lines)
 
 
 def hull_areas(runs: Runs, boxes: Boxes) -> Indices:
-    """Count the pixels in the convex hull of each nucleus, in exact whole numbers.
+    """Count the pixels in the convex hull of each nucleus, in exact integer arithmetic.
 
     Parameters
     ----------
     runs : Runs
     boxes : Boxes
-        Those of `runs`.
+        Bounding boxes of `runs`.
 
     Returns
     -------
     ndarray, shape (N,), intp
-        Pixels whose centres lie in or on the hull of the middles of the pixels' sides.
+        Number of pixels whose centres are in or on the hull of the midpoints of the pixel sides.
 
     Notes
     -----
-    That hull is the one of the pixels' centres, widened by a diamond of half a pixel. In a row it
-    begins at the least of three: where the hull of the centres begins, less one half, and where
-    that begins half a row above and half a row below.
+    That hull is the hull of the pixel centres, dilated by a diamond of half a pixel. In each row it
+    starts at the smallest of three values: the start of the hull of the centres minus one half, and
+    its starts half a row above and half a row below.
 
     Examples
     --------
@@ -190,7 +191,7 @@ def hull_areas(runs: Runs, boxes: Boxes) -> Indices:
     count, nucleus = len(runs.numbers), nucleus[first]
     row, left = runs.row[first] - boxes.top[nucleus], runs.start[first] - boxes.left[nucleus]
     right = (runs.start + runs.length)[last] - 1 - boxes.left[nucleus]
-    # The right sides, mirrored, are left sides too.
+    # Mirrored right sides are processed as left sides.
     side, row, column = _corners(
         np.concatenate([nucleus, nucleus + count]),
         np.concatenate([row, row]),
@@ -202,10 +203,10 @@ def hull_areas(runs: Runs, boxes: Boxes) -> Indices:
 
 
 def _corners(side: Indices, row: Indices, column: Indices) -> tuple[Indices, Indices, Indices]:
-    """Keep those points of left sides, each from top to bottom, that are corners of the hull."""
+    """Keep the points of left sides, each from top to bottom, that are corners of the hull."""
     while True:
-        # A point that is not left of the line from the one above to the one below is no corner,
-        # and corners never go, so that many points can go at a time.
+        # A point that is not left of the line between its neighbours is not a corner. Corners are
+        # never removed, so many points can be removed at once.
         down, whole = row[1:-1] - row[:-2], row[2:] - row[:-2]
         gone = (column[1:-1] - column[:-2]) * whole >= (column[2:] - column[:-2]) * down
         gone &= side[2:] == side[:-2]
@@ -217,8 +218,8 @@ def _corners(side: Indices, row: Indices, column: Indices) -> tuple[Indices, Ind
 
 
 def _begins(side: Indices, row: Indices, column: Indices) -> Indices:
-    """First column of the widened hull in each row of each side, from the corners of the sides."""
-    # The last corner of a side has no line to a next one: it stands for its row alone.
+    """Compute the first column of the dilated hull in each row of each side, from its corners."""
+    # The last corner of a side has no line to a next corner: it covers only its row.
     ends = np.diff(side, append=-1) != 0
     down = np.where(ends, 1, np.diff(row, append=0))
     across = np.where(ends, 0, np.diff(column, append=0))

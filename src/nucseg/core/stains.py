@@ -1,6 +1,6 @@
-"""Optical densities of stains, which add up where stains mix.
+"""Optical densities of stains, which are additive in mixtures of stains.
 
-Stains are unmixed by the vectors of Ruifrok & Johnston 2001, "Quantification of histochemical
+Stains are unmixed with the vectors of Ruifrok & Johnston 2001, "Quantification of histochemical
 staining by color deconvolution", Anal Quant Cytol Histol 23:291-299.
 """
 
@@ -11,11 +11,11 @@ import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float32]
 
-# Optical density in red, green and blue that a stain gives.
+# Optical density of each stain in red, green and blue.
 HAEMATOXYLIN = (0.650, 0.704, 0.286)
 EOSIN = (0.072, 0.990, 0.105)
 DAB = (0.268, 0.570, 0.776)
-# The least light: an optical density of 5.5.
+# Lower limit of the light: an optical density of 5.5.
 DARKEST = np.float32(1 / 255)
 
 
@@ -34,12 +34,12 @@ def densities(image: FloatArray) -> FloatArray:
 
 
 def light(density: FloatArray) -> FloatArray:
-    """Compute the light that optical densities let through, in [0, 1]."""
+    """Compute the fraction of light transmitted at given optical densities, in [0, 1]."""
     return np.asarray(np.exp(-np.maximum(density, 0)), np.float32)
 
 
 def stain_matrix(*vectors: tuple[float, float, float]) -> npt.NDArray[np.float64]:
-    """Give stain vectors of length 1, one a row; a third is at right angles to the first two."""
+    """Return unit stain vectors, one per row; a third is orthogonal to the first two."""
     rows = [np.array(vector) / np.linalg.norm(vector) for vector in vectors]
     if len(rows) == 2:
         rest = np.cross(rows[0], rows[1])
@@ -48,17 +48,17 @@ def stain_matrix(*vectors: tuple[float, float, float]) -> npt.NDArray[np.float64
 
 
 def unmix(image: FloatArray, vectors: npt.NDArray[np.float64]) -> FloatArray:
-    """Compute how much of each stain lies where.
+    """Compute the amount of each stain in each pixel.
 
     Parameters
     ----------
     image : ndarray, shape (H, W, 3), float32, in [0, 1]
     vectors : ndarray, shape (3, 3)
-        As `stain_matrix` gives them.
+        Stain vectors, as returned by `stain_matrix`.
 
     Returns
     -------
     ndarray, shape (H, W, 3), float32
-        One stain after the other; below 0 where colours are none of their mixtures.
+        Amounts of the three stains. They are below 0 for colours that are not mixtures.
     """
     return np.asarray(densities(image) @ np.linalg.inv(vectors).astype(np.float32), np.float32)

@@ -1,4 +1,4 @@
-"""From an image file to its pixels and their size, whole or window by window."""
+"""Read image files: pixels and pixel size, as a whole or window by window."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ __all__ = [
     "read_plane",
 ]
 
-# What `decode_image` reads too, and what data sets are made of.
+# Suffixes that `decode_image` and data sets support too.
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
-# Files in a folder that are taken for images to open; folders by `is_zarr`.
+# Suffixes of image files in a folder; image folders are recognized by `is_zarr`.
 INPUT_SUFFIXES = (
     IMAGE_SUFFIXES
     | frozenset({".tf2", ".tf8", ".btf", ".svs", ".ndpi", ".scn", ".bif"})
@@ -61,18 +61,17 @@ _MAX_PIXELS = 2**30
 
 @dataclass(frozen=True)
 class Image:
-    """An image as it lies in its file.
+    """An image as stored in its file.
 
     Attributes
     ----------
     pixels : ndarray, shape (H, W) or (H, W, C)
-        In the data type of the file, colours in the order red, green, blue and, where there is
-        one, alpha.
+        Pixels in the data type of the file. Colours are in the order red, green, blue and
+        optionally alpha.
     pixel_size : tuple of float or None
-        Micrometres from one pixel to the next along rows (downwards) and columns; None where the
-        file does not tell.
+        Pixel size in µm along rows (downwards) and columns. None if the file has no pixel size.
     path : Path
-        The file.
+        Path of the file.
     """
 
     pixels: Pixels
@@ -87,38 +86,39 @@ def open_image(
     project: Projection = "none",
     as_labels: bool = False,
 ) -> list[Source]:
-    """Open an image file of any kind, to be read by windows.
+    """Open an image file of any supported format, to read it in windows.
 
-    The format is told from the content, that of slides without a TIFF in them and of OME-Zarr from
-    the name. PNG, JPEG and BMP have no pixel size: what they say about resolution is meant for
-    screens and printers. JPEG files are read as stored, without turning them by their orientation
-    tag, so that labels lie on the pixels of the file.
+    The format is recognized by the content of the file; that of whole-slide images other than TIFF
+    and of OME-Zarr, by the name. PNG, JPEG and BMP have no pixel size: their resolution refers to
+    screens and printers. JPEG files are read as stored, without rotation by their orientation tag,
+    so that labels match the pixels of the file.
 
     Parameters
     ----------
     path : str or Path
-        PNG, JPEG, BMP, TIFF, BigTIFF, or with the ``formats`` extra OME-Zarr (a folder), a whole
-        slide, CZI, ND2 or LIF.
+        PNG, JPEG, BMP, TIFF, BigTIFF, or with the ``formats`` extra OME-Zarr (a folder), a
+        whole-slide image, CZI, ND2 or LIF.
     channel : str, int or None
-        Name or number (from 0) of the channel to read; by default the one whose name says that
-        it shows nuclei (see `nuclear_channel`), else all, which may be 4. Of colours, their name.
+        Name or number (from 0) of the channel to read. Default: the channel with the name of a
+        nuclear stain (see `nuclear_channel`), otherwise all channels, of which there may be 4. For
+        colours, the name of the colour.
     project : {"none", "max"}
-        Whether the slices of a z-stack become one plane, their largest values.
+        Whether to project the slices of a z-stack to one plane, their maximum.
     as_labels : bool
-        Whether the pixels are numbers, as of a label image: of a palette the numbers, not the
-        colours, and of TIFF files what is stored, although they say that 0 is white. TIFF files of
-        1 bit give bool.
+        Whether the pixels are numbers, as in a label image. If so, a palette image gives indices,
+        not colours, a TIFF file gives the stored values even if it declares that 0 is white, and a
+        TIFF file of 1 bit gives bool.
 
     Returns
     -------
     list of Source
-        The planes: one for each scene, time point and slice.
+        The planes: one for each scene, time point and z-slice.
 
     Raises
     ------
     InputError
-        The file is missing, not readable, not an image or damaged, or has no such channel, or
-        more than 4 none of which is called as nuclei are.
+        The file is missing, not readable, not an image or damaged. Or the channel does not exist,
+        or the file has more than 4 channels without the name of a nuclear stain.
     MissingExtraError
         The file needs the ``formats`` extra.
 
@@ -140,22 +140,23 @@ def open_image(
 
 
 def channels_of(path: str | Path) -> list[str]:
-    """Name the channels of a file, or its colours, to choose one of for `open_image`.
+    """List the channels of a file, or its colours, to choose one for `open_image`.
 
     Parameters
     ----------
     path : str or Path
-        A file as for `open_image`.
+        A file as in `open_image`.
 
     Returns
     -------
     list of str
-        Those of its first scene, in their order; empty names where the file has none.
+        Names of the channels of the first scene, in their order. The name is empty if the file has
+        no name for a channel.
 
     Raises
     ------
     InputError, MissingExtraError
-        As `open_image`.
+        See `open_image`.
 
     Examples
     --------
@@ -169,16 +170,16 @@ def channels_of(path: str | Path) -> list[str]:
 
 
 def read_image(path: str | Path, *, channel: Channel = None, as_labels: bool = False) -> Image:
-    """Read an image file of one plane.
+    """Read an image file with one plane.
 
     Parameters
     ----------
     path : str or Path
-        A file as for `open_image`.
+        A file as in `open_image`.
     channel : str, int or None
-        As for `open_image`.
+        See `open_image`.
     as_labels : bool
-        As for `open_image`.
+        See `open_image`.
 
     Returns
     -------
@@ -187,8 +188,7 @@ def read_image(path: str | Path, *, channel: Channel = None, as_labels: bool = F
     Raises
     ------
     InputError
-        As `open_image`, and where the file has more than one plane, or too many pixels to be read
-        at once.
+        As in `open_image`, or the file has more than one plane or too many pixels to read at once.
     MissingExtraError
         The file needs the ``formats`` extra.
     """
@@ -197,12 +197,12 @@ def read_image(path: str | Path, *, channel: Channel = None, as_labels: bool = F
 
 
 def read_plane(source: Source) -> Image:
-    """Read all of a plane.
+    """Read a whole plane.
 
     Raises
     ------
     InputError
-        As `Source`, and where the plane has too many pixels to be read at once.
+        As in `Source`, or the plane has too many pixels to read at once.
     """
     rows, columns = source.shape[:2]
     if rows * columns > _MAX_PIXELS:
@@ -214,16 +214,16 @@ def read_plane(source: Source) -> Image:
 
 
 def decode_image(data: bytes, name: str, *, as_labels: bool = False) -> Pixels:
-    """Pixels of an image whose file is in memory, such as a member of a zip archive.
+    """Decode an image whose file is in memory, such as a member of a zip archive.
 
     Parameters
     ----------
     data : bytes
-        Content of a PNG, JPEG, BMP or TIFF file of one plane.
+        Content of a PNG, JPEG, BMP or TIFF file with one plane.
     name : str
-        What error messages call it.
+        Name of the file in error messages.
     as_labels : bool
-        As for `open_image`.
+        See `open_image`.
 
     Returns
     -------
@@ -233,7 +233,7 @@ def decode_image(data: bytes, name: str, *, as_labels: bool = False) -> Pixels:
     Raises
     ------
     InputError, MissingExtraError
-        As `read_image`.
+        See `read_image`.
     """
     with quiet(name), reading(name):
         scenes = _decodable(lambda: io.BytesIO(data), name, as_labels=as_labels)
@@ -241,18 +241,18 @@ def decode_image(data: bytes, name: str, *, as_labels: bool = False) -> Pixels:
 
 
 def files_of(path: Path) -> list[Path]:
-    """List all files that an image consists of, sorted.
+    """List all files of an image, sorted.
 
     Parameters
     ----------
     path : Path
-        As for `open_image`.
+        A file as in `open_image`.
 
     Returns
     -------
     list of Path
-        The file itself, for most formats; all in the folder of an OME-Zarr image, or in that beside
-        a MIRAX slide too.
+        For most formats the file itself; all files in the folder of an OME-Zarr image; for a MIRAX
+        slide, the file and all files in the folder beside it.
     """
     if path.is_dir():
         return sorted(each for each in path.rglob("*") if each.is_file())
@@ -269,7 +269,7 @@ def _scenes(path: Path, *, as_labels: bool = False) -> list[Scene]:
                 return open_zarr(path)
             raise InputError(f"{path} is a folder, not an image. Give a file in it.")
         if path.exists() and not path.is_file():
-            # To open a pipe that nobody writes to would take for ever.
+            # Opening a pipe without a writer would block forever.
             raise InputError(f"{path} is no file but a pipe or a device. Give an image file.")
         with path.open("rb") as file:
             start = file.read(16)
@@ -281,7 +281,7 @@ def _scenes(path: Path, *, as_labels: bool = False) -> list[Scene]:
 
 
 def _decodable(open_file: Opener, name: str, *, as_labels: bool) -> list[Scene]:
-    """Scenes of a TIFF, PNG, JPEG or BMP file."""
+    """Return the scenes of a TIFF, PNG, JPEG or BMP file."""
     with open_file() as file:
         start = file.read(4)
     if not start:

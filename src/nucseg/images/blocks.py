@@ -1,4 +1,4 @@
-"""Windows of pixels that lie one after the other in a file, as they are."""
+"""Read windows of uncompressed, contiguous pixels of a file."""
 
 from __future__ import annotations
 
@@ -18,35 +18,35 @@ def read_block(
 ) -> Pixels:
     """Read a window of an array in C order.
 
-    Not through a memory map: where a file is cut short by others while it is read, a map ends the
-    program.
+    This function does not use a memory map: if another program truncates the file during reading, a
+    memory map would crash the process.
 
     Parameters
     ----------
     file : binary file
     offset : int
-        Where the array begins, in bytes.
+        Start of the array in the file, in bytes.
     dtype : dtype
-        Of the array, with its byte order.
+        Data type of the array, with its byte order.
     shape : (height, width, samples)
-        Of the array.
+        Shape of the array.
     window : (rows, columns)
-        With start and stop, inside the array.
+        Slices with start and stop, inside the array.
 
     Returns
     -------
     ndarray, shape (h, w, samples)
-        In the byte order of this computer.
+        Pixels in the byte order of this computer.
 
     Raises
     ------
     EOFError
-        The file ends before the window does.
+        The file ends before the window.
     """
     (rows, columns), (_, width, samples) = window, shape
     pixels = np.empty((rows.stop - rows.start, columns.stop - columns.start, samples), dtype)
     pixel_bytes = samples * dtype.itemsize
-    # Rows of full width lie together.
+    # Rows of full width are contiguous.
     parts = [pixels] if pixels.shape[1] == width else list(pixels)
     step = len(pixels) if pixels.shape[1] == width else 1
     for number, part in enumerate(parts):

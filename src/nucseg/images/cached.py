@@ -1,4 +1,4 @@
-"""Images that are read by windows, of which decoded rows are kept for the next window."""
+"""Images that are read in windows, with a cache of decoded rows."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import numpy.typing as npt
 
 from nucseg.core.segmented import Windowed
 
-# Rows that are decoded at once; the tiles of most files are as high, or a part of it.
+# Number of rows decoded at once, a multiple of the tile height of most files.
 _BAND = 512
 
 
 class Cached:
-    """An image in bands of rows, the last of which are kept in memory: a `Windowed`.
+    """An image in bands of rows, with the last bands in memory; implements `Windowed`.
 
     Parameters
     ----------
     image : Windowed, shape (H, W) or (H, W, C)
     max_bytes : int
-        Memory for the bands; the one read last is kept whatever it takes.
+        Memory for the bands. The last band is always kept.
     """
 
     def __init__(self, image: Windowed, max_bytes: int) -> None:
@@ -57,15 +57,15 @@ class Cached:
 
 
 def row_bytes(image: Windowed) -> int:
-    """Bytes of a row of pixels."""
+    """Return the number of bytes of a row of pixels."""
     return int(math.prod(image.shape[1:]) * image.dtype.itemsize)
 
 
 def cached(image: Windowed, max_bytes: int, rows: int) -> Windowed:
-    """Keep decoded rows of an image, where windows of so many rows fit in memory.
+    """Cache decoded rows of an image, if windows of a given height fit in memory.
 
-    Windows overlap, and an image is read several times: to see its range, to segment, to measure
-    and to draw it. Each would decode it again.
+    Windows overlap, and an image is read several times: to find its intensity limits, to segment,
+    measure and draw it. Without a cache, it would be decoded each time.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ def cached(image: Windowed, max_bytes: int, rows: int) -> Windowed:
     Returns
     -------
     Windowed
-        The image itself where it is in memory anyway, or so wide that its rows do not fit.
+        The image itself if it is in memory, or if its rows are too wide for the cache.
     """
     in_memory = isinstance(image, np.ndarray) or not getattr(image, "lazy", True)
     if in_memory or (rows + _BAND) * row_bytes(image) > max_bytes:

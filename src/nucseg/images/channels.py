@@ -1,4 +1,4 @@
-"""Several channels of a plane, each by itself."""
+"""Read several channels of a plane, one by one."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ def read_channels(
     Parameters
     ----------
     path : Path
-        A file as for `open_image`.
+        A file as in `open_image`.
     plane : str
-        Which plane, see `nucseg.images.Source`; empty where the file has one.
+        Name of the plane, see `nucseg.images.Source`; empty if the file has one plane.
     channels : sequence of str
-        Names or numbers (from 0) of channels or colours, or ``all``, which leaves out alpha.
+        Names or numbers (from 0) of channels or colours, or ``all``, which excludes alpha.
     project : {"none", "max"}
-        As for `open_image`.
+        See `open_image`.
 
     Returns
     -------
     dict of str to ndarray, shape (H, W)
-        In the data type of the file, by name, by number where a channel has no name of its own, or
-        by the empty name where the file has one channel.
+        Channels in the data type of the file, by name. A channel without a unique name has its
+        number as name; the only channel of a file has an empty name.
 
     Raises
     ------
     InputError
-        There is no such channel or plane, a channel has colours of its own, or as `open_image`.
+        The channel or plane does not exist, a channel has several colours, or as in `open_image`.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Channels and colours of an image: what three channels it has, and how it is stained."""
+"""Channels and colours of an image: conversion to three channels, and kind of microscopy."""
 
 from __future__ import annotations
 
@@ -8,22 +8,23 @@ import numpy.typing as npt
 from nucseg.errors import InputError
 from nucseg.images.sampling import sample_step
 
-# Mean difference of channels from which an image is stained, as a share of its brightness.
+# Minimum colourfulness of a stained image, see `image_kind`.
 COLOURFUL = 0.05
 
 
-# Backgrounds are bright above this: of grey images and of stained ones. The 664 images of the 2018
-# Data Science Bowl have up to .5 in fluorescence, from .67 in tissue and .84 in brightfield.
+# Backgrounds are bright above these values, for grey and for stained images. In the 664 images of
+# the 2018 Data Science Bowl, fluorescence is at most 0.5, tissue at least 0.67 and brightfield at
+# least 0.84.
 _BRIGHT_GREY, _BRIGHT_STAINED = 0.6, 0.4
 
 
 def to_rgb(image: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
-    """Bring an image to three channels: grey is repeated, alpha is dropped.
+    """Convert an image to three channels: grey is repeated, alpha is dropped.
 
     Parameters
     ----------
     image : ndarray, shape (H, W) or (H, W, C), any real dtype
-        C of 1 or 2 is grey without or with alpha, 3 or 4 colour without or with alpha.
+        With C of 1 or 2, grey without or with alpha; with 3 or 4, colour without or with alpha.
 
     Returns
     -------
@@ -56,21 +57,22 @@ def to_rgb(image: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
 
 
 def image_kind(image: npt.NDArray[np.generic]) -> tuple[float, float]:
-    """Measure how an image was taken: the brightness of its background, and how colourful it is.
+    """Measure the brightness of the background of an image, and its colourfulness.
 
     Parameters
     ----------
     image : ndarray, shape (H, W) or (H, W, C), any real dtype
-        Some thousand pixels of it are looked at.
+        A sample of some thousand pixels is used.
 
     Returns
     -------
     background : float
-        Where the median brightness lies between the percentiles .5 and 99.5, in [0, 1]: near 0 in
-        fluorescence, above .5 where light goes through. 0 where all is alike. Of colourful images,
-        where it lies between 0 and the latter: crowded tissue has hardly any background.
+        Position of the median brightness between the percentiles 0.5 and 99.5, in [0, 1]: near 0
+        for fluorescence, above 0.5 for transmitted light, 0 for a constant image. For colourful
+        images, the position between 0 and percentile 99.5, because crowded tissue has hardly any
+        background.
     colour : float
-        Mean difference of the largest and smallest channel, as a share of the largest brightness
+        Mean difference of the largest and smallest channel, relative to the maximum brightness
         (percentile 99.5), from 0.
 
     Examples
@@ -98,12 +100,12 @@ def image_kind(image: npt.NDArray[np.generic]) -> tuple[float, float]:
 
 
 def has_bright_background(image: npt.NDArray[np.generic]) -> bool:
-    """Tell whether light went through what an image shows: stained tissue or brightfield.
+    """Return whether an image shows transmitted light: stained tissue or brightfield.
 
     Parameters
     ----------
     image : ndarray, shape (H, W) or (H, W, C), any real dtype
-        As `image_kind` looks at it.
+        See `image_kind`.
 
     Examples
     --------
@@ -113,9 +115,9 @@ def has_bright_background(image: npt.NDArray[np.generic]) -> bool:
     >>> has_bright_background(image), has_bright_background(255 - image)
     (True, False)
     """
-    # Of the same pixels whether the image is in memory or not.
+    # The same pixels are used whether the image is in memory or not.
     step = sample_step(image.shape)
     background, colour = image_kind(image[::step, ::step])
-    # Crowded tissue has hardly any background, but colours; crowded fluorescence has neither.
+    # Crowded tissue has colours but hardly any background; crowded fluorescence has neither.
     stained = min(colour / COLOURFUL, 1.0)
     return background > stained * _BRIGHT_STAINED + (1 - stained) * _BRIGHT_GREY

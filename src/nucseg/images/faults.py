@@ -1,4 +1,4 @@
-"""From what decoders raise on bad files to errors that a user can act on."""
+"""Convert exceptions of decoders on damaged files to errors that users can act on."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from xml.parsers.expat import ExpatError
 
 from nucseg.errors import InputError
 
-# What the decoders raise on files that are cut short or damaged.
+# Exceptions that decoders raise on truncated or damaged files.
 DAMAGE = (
     ArithmeticError,
     AssertionError,
@@ -34,12 +34,12 @@ DAMAGE = (
 
 logger = logging.getLogger(__name__)
 
-# How warnings are shown is one for all threads, and most decoders are not made for several.
+# Warning filters are shared by all threads, and most decoders are not thread-safe.
 _ONE_AT_A_TIME = threading.RLock()
 
 
 def damaged(name: str, error: BaseException | str) -> InputError:
-    """Error that says that a file is damaged, and what to do."""
+    """Return an error for a damaged file, with what to do about it."""
     return InputError(
         f"{name} is damaged or cut short ({error}). Copy it again from its source, or open and "
         "save it in an image editor to see what is left of it."
@@ -48,12 +48,12 @@ def damaged(name: str, error: BaseException | str) -> InputError:
 
 @contextmanager
 def reading(name: str) -> Iterator[None]:
-    """Turn what decoders and the file system raise in the block into errors of nucseg's.
+    """Convert exceptions of decoders and of the file system in the block to nucseg errors.
 
     Parameters
     ----------
     name : str
-        What the errors call the file.
+        Name of the file in error messages.
 
     Raises
     ------
@@ -69,7 +69,7 @@ def reading(name: str) -> Iterator[None]:
     except FileNotFoundError as error:
         raise InputError(f"There is no file {name}. Check its name and folder.") from error
     except DAMAGE as error:
-        # Only the operating system numbers its errors; decoders raise them without.
+        # Only errors of the operating system have an errno; those of decoders do not.
         if isinstance(error, OSError) and error.errno is not None:
             raise InputError(f"Cannot read {name}: {error.strerror}.") from error
         raise damaged(name, error) from error
@@ -77,9 +77,9 @@ def reading(name: str) -> Iterator[None]:
 
 @contextmanager
 def quiet(name: str) -> Iterator[None]:
-    """Log the warnings of decoders: they are about matters that a user cannot change.
+    """Log the warnings of decoders, which are about matters that users cannot change.
 
-    One thread at a time is in such a block.
+    Only one thread at a time can be in such a block.
     """
     with _ONE_AT_A_TIME, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

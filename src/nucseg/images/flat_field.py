@@ -1,4 +1,4 @@
-"""Uneven illumination: estimated over many images, and taken out of one before it is measured."""
+"""Flat-field correction: estimate uneven illumination from many images, and divide images by it."""
 
 from __future__ import annotations
 
@@ -13,32 +13,34 @@ from nucseg.errors import InputError
 
 FloatImage = npt.NDArray[np.float32]
 
-# Fewer images would leave their nuclei in the median.
+# Minimum number of images; with fewer, nuclei remain in the median.
 LEAST_IMAGES = 10
-# Longest side at which illumination is estimated, and the degree of the polynomial that smooths it.
+# Longest side of reduced images for the estimate, and degree of the smoothing polynomial.
 _SIDE, _DEGREE = 128, 4
 
 
 def estimate_flat_field(images: Iterable[npt.NDArray[Any]]) -> FloatImage:
-    """Estimate the illumination that images of one microscope share.
+    """Estimate the illumination shared by images of one microscope.
 
     Parameters
     ----------
     images : iterable of ndarray, shape (H, W) or (H, W, C), any real dtype
-        Of one shape, `LEAST_IMAGES` or more, such as all fields of a plate; looked at one by one.
+        At least `LEAST_IMAGES` images of the same shape, such as all fields of view of a plate.
+        They are processed one by one.
 
     Returns
     -------
     ndarray, shape (H, W) or (H, W, C), float32
-        Around 1 and above 0: the median over the images, each over its own mean, smoothed by
-        a polynomial of degree 4, which bends no edges as a filter does. The
-        background must not be 0, and nuclei have to lie elsewhere in most of them; an offset of
-        the camera that is not taken off makes the illumination look more even than it is.
+        Illumination, above 0, with a mean of 1. It is the median over the images, each divided by
+        its mean, smoothed with a polynomial of degree 4, which does not bend the edges as a filter
+        does. The background must not be 0, and nuclei must be at different positions in most
+        images. A camera offset that is not subtracted makes the illumination appear more even than
+        it is.
 
     Raises
     ------
     InputError
-        There are too few images, they differ in shape, or most of what they show is 0.
+        There are too few images, their shapes differ, or most of their pixels are 0.
     """
     reduced: list[FloatImage] = []
     shape: tuple[int, ...] | None = None
@@ -73,17 +75,17 @@ def flattened(image: npt.NDArray[Any], field: FloatImage) -> FloatImage:
     ----------
     image : ndarray, shape (H, W) or (H, W, C), any real dtype
     field : ndarray, of the same shape, float32
-        Of `estimate_flat_field`.
+        Illumination, as returned by `estimate_flat_field`.
 
     Returns
     -------
     ndarray, of the same shape, float32
-        To be measured; segmentation needs it not.
+        Corrected image, for measurements; segmentation does not need it.
 
     Raises
     ------
     InputError
-        They differ in shape, or the field is not above 0 everywhere.
+        The shapes differ, or the illumination is not above 0 everywhere.
     """
     if image.shape != field.shape:
         raise InputError(

@@ -1,4 +1,4 @@
-"""OME-Zarr 0.4 and 0.5 (and older ones as far as they say the same), through zarr."""
+"""Reader for OME-Zarr 0.4 and 0.5 (and older versions with the same metadata), with zarr."""
 
 from __future__ import annotations
 
@@ -19,37 +19,37 @@ from nucseg.images.units import PixelSize, micrometres, pixel_size
 if TYPE_CHECKING:
     import zarr
 
-# Files that tell of an array.
+# Metadata files of an array.
 _ABOUT = frozenset({"zarr.json", ".zarray", ".zattrs", ".zgroup", ".zmetadata"})
-# Axes of versions that do not name them.
+# Axes of versions without axis names.
 _OLD_AXES = ("t", "c", "z", "y", "x")
-# No axis of an image is longer; along one that damage makes so, zarr would go for ever.
+# Maximum length of an axis; with longer ones in damaged files, zarr would not terminate.
 _LONGEST = 2**31
 
 
 def is_zarr(path: Path) -> bool:
-    """Whether a folder is named as those of Zarr are: ``.zarr``."""
+    """Return whether the name of a folder ends in ``.zarr``."""
     return path.suffix.lower() == ".zarr"
 
 
 def open_zarr(path: Path) -> list[Scene]:
-    """Read the structure of an OME-Zarr folder; its pixels follow chunk by chunk.
+    """Read the structure of an OME-Zarr folder. Pixels are read later, chunk by chunk.
 
     Parameters
     ----------
     path : Path
-        A folder of an image, of several as bioformats2raw writes them, or of a plate, whose
-        fields are called by well and number.
+        Folder of an image, of several images written by bioformats2raw, or of a plate, whose
+        fields of view are named by well and number.
 
     Returns
     -------
     list of Scene
-        One per image, at full resolution.
+        One scene per image, at full resolution.
 
     Raises
     ------
     InputError
-        It is no OME-Zarr image.
+        The folder is not an OME-Zarr image.
     MissingExtraError
         zarr is not installed.
     """
@@ -58,7 +58,7 @@ def open_zarr(path: Path) -> list[Scene]:
     except ImportError as error:
         raise MissingExtraError(f"{path} is an OME-Zarr image. Reading it", "formats") from error
     try:
-        # Not consolidated: some writers leave the summary behind the metadata it sums up.
+        # Consolidated metadata is not used: some writers do not update it.
         root = zarr.open_group(path, mode="r", use_consolidated=False)
     except (FileNotFoundError, zarr.errors.ContainsArrayError) as error:
         raise _not_an_image(path) from error
@@ -76,14 +76,14 @@ def _not_an_image(path: Path) -> InputError:
 
 
 def _metadata(group: Any) -> Mapping[str, Any]:
-    """Attributes of a group that are OME-Zarr's, which since 0.5 have a place of their own."""
+    """Return the OME-Zarr attributes of a group, which since 0.5 are under their own key."""
     attributes: Mapping[str, Any] = group.attrs.asdict()
     found = attributes.get("ome", attributes)
     return found if isinstance(found, Mapping) else {}
 
 
 def _images(root: Any) -> Iterator[tuple[str, Any]]:
-    """Find the groups that are images, with their names."""
+    """Iterate over the groups that are images, with their names."""
     about = _metadata(root)
     if "multiscales" in about:
         yield "", root
@@ -139,7 +139,7 @@ def _letter(name: str) -> str:
 
 
 def _check_chunks(folder: Path) -> None:
-    """Refuse an array of which nothing was copied but what tells of it; it would be all black."""
+    """Reject an array that has metadata but no chunks; it would be read as all black."""
     files = (file for file in folder.rglob("*") if file.is_file())
     if all(file.name in _ABOUT for file in files):
         raise EOFError("it has no chunks of pixels")
@@ -148,7 +148,7 @@ def _check_chunks(folder: Path) -> None:
 def _reader(
     array: zarr.Array[Any], folder: Path, others: Sequence[int]
 ) -> Callable[[tuple[int, ...], slice, slice], Pixels]:
-    # Those in shards have lengths that are checked.
+    # zarr checks the lengths of chunks in shards.
     blosc = array.shards is None and any(
         "Blosc" in type(each).__name__ for each in array.compressors
     )
@@ -168,7 +168,7 @@ def _reader(
 
 
 def _chunk_keys(array: zarr.Array[Any], window: Sequence[int | slice]) -> Iterator[str]:
-    """Names of the chunks that a window touches."""
+    """Iterate over the names of the chunks that a window overlaps."""
     spans = []
     for each, length in zip(window, array.chunks, strict=True):
         start, stop = (each.start, each.stop) if isinstance(each, slice) else (each, each + 1)
@@ -178,12 +178,12 @@ def _chunk_keys(array: zarr.Array[Any], window: Sequence[int | slice]) -> Iterat
 
 
 def _check_blosc(chunk: Path) -> None:
-    """Refuse a chunk that is shorter than it says: Blosc would go on with what lies behind it."""
+    """Reject a chunk shorter than its declared size; Blosc would read beyond its end."""
     try:
         with chunk.open("rb") as file:
             header, size = file.read(16), file.seek(0, io.SEEK_END)
     except FileNotFoundError:
-        return  # It is empty.
+        return  # The chunk is empty.
     if size < max(16, int.from_bytes(header[12:16], "little")):
         raise EOFError("a chunk of it ends before its pixels do")
 
@@ -191,7 +191,7 @@ def _check_blosc(chunk: Path) -> None:
 def _pixel_size(
     axes: Sequence[Mapping[str, Any]], places: Sequence[Mapping[str, Any]]
 ) -> PixelSize | None:
-    """Pixel size by the unit of the axes, and the scales of the resolution and of all of them."""
+    """Compute the pixel size from the unit of the axes and all scale transformations."""
     sizes = []
     for axis in (-2, -1):
         size = micrometres(axes[axis].get("unit"))

@@ -1,8 +1,8 @@
-"""Pixels much brighter than all nuclei: hot pixels, dust, fibres, burnt nuclei.
+"""Pixels that are much brighter than all nuclei: hot pixels, dust, fibres, burnt nuclei.
 
-They must not take the range of intensities from the rest. A median filter shows isolated ones;
-larger ones are shown by what is left without them and their surroundings: another image with
-nuclei, in a small part of the range. A few nuclei on a plain background are no outliers.
+They must not compress the intensity range of the rest. A median filter detects isolated pixels.
+Larger outliers are detected by what remains without them and their surroundings: another image
+with nuclei, in a small part of the range. A few nuclei on a plain background are not outliers.
 """
 
 from __future__ import annotations
@@ -14,32 +14,33 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-# All was set on images of folds 1 to 4 of the 2018 Data Science Bowl with made-up outliers, so that
-# the range of none of its 664 images, as they are and as 16-bit images, changes.
+# All constants were chosen on images of folds 1 to 4 of the 2018 Data Science Bowl with artificial
+# outliers, so that the range of none of its 664 images, as they are and as 16-bit images, changes.
 #
-# Where the larger part of the image fills this share of the range there is nothing to gain.
+# If the larger part of the image fills this fraction of the range, the range is not changed.
 _FILLED, _LARGER_PART = 0.35, 88
-# Specks differ from the median of their 3×3 pixels by so much of the range of the medians, and by
-# so many times what 95 % of the pixels differ by at most, which is noise. An image has specks if so
-# many of its pixels also stand out from each pixel around them, as corners of sharp things do not.
+# Specks differ from the median of their 3×3 pixels by at least this fraction of the range of the
+# medians, and by this multiple of the difference that 95 % of the pixels do not exceed, which is
+# noise. An image has specks if at least this fraction of its pixels also differs from each adjacent
+# pixel, unlike corners of sharp objects.
 _SPECK_RANGE, _SPECK_NOISE, _FEWEST_SPECKS = 0.5, 4.0, 0.0005
-# Outliers are above this share of the range, cover at most so much of the image, and so many pixels
-# around them are left out too, for their halo.
+# Outliers are above this fraction of the range and cover at most this fraction of the image. This
+# width in pixels around them is excluded too, for their halo.
 _ABOVE, _MOST_COVERED, _HALO = 0.25, 0.08, 25
-# The rest is squeezed into less than this share of the range ...
+# The rest is compressed into less than this fraction of the range ...
 _SQUEEZED = 0.2
-# ... stands out from its background by so many standard deviations and steps of intensity ...
+# ... exceeds its background by this many standard deviations and steps of intensity ...
 _STANDS_OUT, _STEPS = 8.0, 8
-# ... and covers so much of the image, and so much of what the outliers cover.
+# ... and covers at least this fraction of the image, and of the area of the outliers.
 _LEAST_COVERED, _OF_OUTLIERS = 0.005, 0.5
-# Larger outliers are so far above the range, as a share of it.
+# Larger outliers exceed the range by this fraction of it.
 _FAR = 0.5
-# An image of fewer pixels has too few to say which are outliers.
+# Minimum number of pixels for the detection of specks.
 _FEWEST_PIXELS = 1024
-# Of an image of more pixels, windows of this side are looked at, in so many rows and columns.
-# Others are read in bands of so many rows.
+# Images with more pixels are sampled in windows of this side, in this number of rows and columns.
+# Others are read in bands of this number of rows.
 _WHOLE_PIXELS, _SIDE, _WINDOWS, _BAND = 2**22, 512, 4, 256
-# Of a Gaussian, sigma over the median absolute deviation; every so manieth value tells the step.
+# Sigma of a Gaussian over the median absolute deviation; stride of the sampled values.
 _SIGMA, _EVERY = 1.4826, 7
 
 Percentiles = tuple[float, float]
@@ -47,16 +48,17 @@ Pixels = npt.NDArray[Any]
 
 
 class SeenRange(NamedTuple):
-    """Intensities that become 0 and 1 for the network.
+    """Intensities that become 0 and 1 in the input of the network.
 
     Attributes
     ----------
     low, high : float
+        Intensities that become 0 and 1.
     outliers : float
-        Share of the pixels that are outliers and were left out, in [0, 1].
+        Fraction of pixels that are outliers and were excluded, in [0, 1].
     speck : float
-        Single pixels that differ from the median around them by more are specks, to be filtered;
-        infinite where there are none.
+        Single pixels that differ from the median around them by more than this are specks, which
+        are filtered. Infinite without specks.
     bright : bool
         Whether the background is bright, see `nucseg.images.colours.has_bright_background`.
     """
@@ -69,18 +71,18 @@ class SeenRange(NamedTuple):
 
 
 class Windowed(Protocol):
-    """An array, or an image that is read by windows."""
+    """An array, or an image that is read in windows."""
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """(H, W) or (H, W, C)."""
+        """Shape (H, W) or (H, W, C)."""
 
     def __getitem__(self, window: tuple[slice, slice], /) -> Pixels:
-        """Pixels of some rows and columns."""
+        """Return the pixels of a range of rows and columns."""
 
 
 def range_windows(image: Windowed) -> list[Pixels]:
-    """Read the parts of an image in which outliers are looked for.
+    """Read the parts of an image that are searched for outliers.
 
     Parameters
     ----------
@@ -89,8 +91,8 @@ def range_windows(image: Windowed) -> list[Pixels]:
     Returns
     -------
     list of ndarray
-        All of the image in bands of 256 rows or, of more than four million pixels, 16 windows of
-        512 by 512, evenly spaced.
+        The whole image in bands of 256 rows or, if it has more than four million pixels, 16 evenly
+        spaced windows of 512 by 512 pixels.
     """
     height, width = image.shape[:2]
     if height * width <= _WHOLE_PIXELS:
@@ -101,7 +103,7 @@ def range_windows(image: Windowed) -> list[Pixels]:
         places = [(slice(r, r + _SIDE), slice(c, c + _SIDE)) for r in rows for c in columns]
     if isinstance(image, np.ndarray):
         return [image[place] for place in places]
-    # Copies, since a window may be a view of more that was read.
+    # Copies, because a window may be a view of a larger array.
     return [image[place].copy() for place in places]
 
 
@@ -113,21 +115,21 @@ def _starts(length: int) -> list[int]:
 def without_outliers(
     windows: list[Pixels], limits: tuple[float, float], percentiles: Percentiles
 ) -> SeenRange:
-    """Find the range of intensities that is not taken by a few much brighter pixels.
+    """Compute the intensity range of an image without a few much brighter pixels.
 
     Parameters
     ----------
     windows : list of ndarray, shape (h, w) or (h, w, C), real
-        As `range_windows` gives them.
+        Windows, as returned by `range_windows`.
     limits : (low, high)
-        Percentiles of the image.
+        Intensities at the percentiles of the image.
     percentiles : (low, high)
-        Which.
+        The percentiles.
 
     Returns
     -------
     SeenRange
-        With `limits` where there are no outliers.
+        The range `limits` if there are no outliers.
 
     Examples
     --------
@@ -163,7 +165,7 @@ def without_outliers(
 def _specks(
     windows: list[Pixels], smooth: list[Pixels], limits: tuple[float, float]
 ) -> tuple[float, float]:
-    """By how much specks differ from the median around them, infinite without any; their share."""
+    """Return the threshold of specks, infinite without specks, and the fraction of specks."""
     step = _SPECK_RANGE * (limits[1] - limits[0])
     differences = [_difference(window, each) for window, each in zip(windows, smooth, strict=True)]
     total = _size(windows)
@@ -180,17 +182,17 @@ def _specks(
 
 
 def _stands_out(window: Pixels) -> Pixels:
-    """By how much each value is above the largest, or below the smallest, of those around it."""
+    """Return by how much each value exceeds the maximum, or is below the minimum, around it."""
     values = _filterable(window)
     ring = np.ones((3, 3), np.uint8)
     ring[1, 1] = 0
     above, below = cv2.dilate(values, ring), cv2.erode(values, ring)
-    # Of unsigned types differences below 0 become 0.
+    # For unsigned types, OpenCV clips negative differences to 0.
     return np.asarray(cv2.max(cv2.subtract(values, above), cv2.subtract(below, values)))
 
 
 def _difference(window: Pixels, smooth: Pixels) -> Pixels:
-    """Difference of each value to the median around it."""
+    """Return the absolute difference of each value from the median around it."""
     return np.asarray(cv2.absdiff(_filterable(window), smooth))
 
 
@@ -205,7 +207,7 @@ def despeckled(image: Pixels, seen: SeenRange) -> Pixels:
     Returns
     -------
     ndarray, same shape
-        The image itself where there are none, else a copy.
+        The image itself if there are no specks, otherwise a copy.
     """
     smooth = _median(image).reshape(image.shape)
     rows = len(image)
@@ -215,7 +217,7 @@ def despeckled(image: Pixels, seen: SeenRange) -> Pixels:
 
 
 def _one_channel(window: Pixels) -> Pixels:
-    """Grey that was saved as colour, once."""
+    """Reduce a grey image saved as colour to one channel."""
     if window.ndim == 2:
         return window
     first = window[..., 0]
@@ -224,7 +226,7 @@ def _one_channel(window: Pixels) -> Pixels:
 
 
 def _filled(windows: list[Pixels], low: float, high: float) -> bool:
-    """Whether the larger part of the image fills the range, as it nearly always does."""
+    """Return whether the larger part of the image fills the range, as in nearly all images."""
     up_to = low + _FILLED * (high - low)
     some = [window[::_EVERY] for window in windows]
     above = sum(np.count_nonzero(window > up_to) for window in some)
@@ -232,13 +234,13 @@ def _filled(windows: list[Pixels], low: float, high: float) -> bool:
 
 
 def _filterable(image: Pixels) -> Pixels:
-    """Pixels of a type that OpenCV filters."""
+    """Convert pixels to a type that OpenCV can filter."""
     dtype = image.dtype if image.dtype in (np.uint8, np.uint16) else np.float32
     return np.ascontiguousarray(image, dtype)
 
 
 def _median(image: Pixels) -> Pixels:
-    """Median of 3 by 3 pixels."""
+    """Filter with the median of 3 by 3 pixels."""
     return np.asarray(cv2.medianBlur(_filterable(image), 3))
 
 
@@ -250,7 +252,7 @@ def _range(values: Pixels, percentiles: Percentiles) -> tuple[float, float]:
 def _rest(
     windows: list[Pixels], low: float, high: float, percentiles: Percentiles
 ) -> tuple[float, float] | None:
-    """Range of what is left without outliers, where that is an image of nuclei by itself."""
+    """Return the intensity range without outliers, if the rest is an image of nuclei by itself."""
     kept, covered, size = [], 0, 0
     for window in windows:
         bright = (_brightest(window) > low + _ABOVE * (high - low)).astype(np.uint8)
@@ -282,5 +284,5 @@ def _size(windows: list[Pixels]) -> int:
 
 
 def _brightest(window: Pixels) -> Pixels:
-    """Largest channel of each pixel."""
+    """Return the largest channel of each pixel."""
     return window if window.ndim == 2 else np.asarray(window.max(axis=2))

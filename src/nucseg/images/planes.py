@@ -1,4 +1,4 @@
-"""From the axes of a file to planes: which channels, which slices, and what they are called."""
+"""Planes of a file from its axes: choice of channels and slices, and names of planes."""
 
 from __future__ import annotations
 
@@ -24,43 +24,43 @@ Opener = Callable[[], BinaryIO]
 Channel = str | int | None
 Projection = Literal["none", "max"]
 
-# The network takes colours with alpha, or as many channels.
+# Maximum number of channels: colours with alpha, or as many channels.
 MAX_CHANNELS = 4
-# No microscope takes more; a damaged header may tell of any number, and each takes a kilobyte.
+# Maximum number of planes; a damaged header may declare any number, at a kilobyte each.
 _MAX_PLANES = 2**17
 COLOURS = ("red", "green", "blue", "alpha")
-# Axes of which files do not say what they are; a stack without any is often one of slices.
+# Axes without a declared meaning; they are often z-slices.
 _UNKNOWN = "IQ"
 
 
 @dataclass(frozen=True)
 class Scene:
-    """What a reader says of an image in a file: its axes, and how to read them.
+    """An image in a file, as described by a reader: its axes, and how to read them.
 
     Attributes
     ----------
     axes : str
-        A letter for each axis but rows, columns and colours; ``C`` are channels.
+        One letter for each axis except rows, columns and colours; ``C`` is channels.
     lengths : tuple of int
-        Of these axes.
+        Lengths of these axes.
     size : tuple of int
         Height and width.
     samples : int
-        Colours that belong together in each pixel; 1 where there are none.
+        Number of colours in each pixel; 1 without colours.
     dtype : dtype
     pixel_size : tuple of float or None
     read : callable
-        ``read(index, rows, columns)``, the index one number for each axis, gives pixels of shape
-        (h, w), or (h, w, samples) where there are more than one.
+        ``read(index, rows, columns)``, with an index of one number per axis, returns pixels of
+        shape (h, w), or (h, w, samples) if there is more than one sample.
     channels : tuple of str
-        Names of the channels, empty where not known. A file without an axis ``C`` may name its
-        one channel.
+        Names of the channels, empty if unknown. A file without an axis ``C`` may name its only
+        channel.
     lazy : bool
         See `Source`.
     name : str
-        What the file calls it among others.
+        Name of the scene in the file.
     holds : callable
-        ``holds(index)``, the index as for `read`, tells whether the file holds the pixels.
+        ``holds(index)``, with an index as for `read`, returns whether the file contains the pixels.
     """
 
     axes: str
@@ -77,18 +77,18 @@ class Scene:
 
     @property
     def count(self) -> int:
-        """Number of channels, colours not counted."""
+        """Number of channels, without colours."""
         return math.prod(n for axis, n in zip(self.axes, self.lengths, strict=True) if axis == "C")
 
 
 def kept(pixels: Pixels) -> Pixels:
-    """Lock pixels that a reader keeps for the next window, so that nobody changes them."""
+    """Make pixels read-only that a reader caches for the next window."""
     pixels.setflags(write=False)
     return pixels
 
 
 def check_planes(lengths: Sequence[int], name: str) -> None:
-    """Refuse a file that tells of more planes and channels than any has."""
+    """Reject a file that declares more planes and channels than any microscope records."""
     if math.prod(lengths) > _MAX_PLANES:
         raise damaged(name, f"it tells of {math.prod(lengths)} planes")
 
@@ -103,25 +103,25 @@ def sources(
     path : Path
     scenes : sequence of Scene
     channel : str, int or None
-        Name or number (from 0) of a channel; by default that of `nuclear_channel`, else all.
+        Name or number (from 0) of a channel. Default: that of `nuclear_channel`, otherwise all.
     project : {"none", "max"}
-        Whether slices become one plane: their largest values. Slices are axis Z, or where there
-        is none, axes of which the file does not say what they are.
+        Whether to project slices to one plane, their maximum. Slices are along axis Z or, without
+        it, along unnamed axes.
 
     Returns
     -------
     list of Source
-        By scene, then time, other axes, and slices.
+        Planes, sorted by scene, time, other axes, and slice.
 
     Raises
     ------
     InputError
-        There is no such channel; there are more than 4 and none is called as nuclei are; there
-        are no pixels, or their numbers are none.
+        The channel does not exist, there are more than 4 channels without the name of a nuclear
+        stain, there are no pixels, or their data type is not numeric.
 
     Notes
     -----
-    Planes are called by scenes and axes that are longer than 1: ``s1_t003_z012``.
+    Planes are named by scenes and axes that are longer than 1: ``s1_t003_z012``.
     """
     found = []
     names = _scene_names(scenes)
@@ -139,7 +139,7 @@ def sources(
 
 
 def describe(scenes: Sequence[Scene]) -> str:
-    """Say which axes make a file more than one plane, such as ``T: 2, Z: 5``."""
+    """Describe the axes that give a file more than one plane, such as ``T: 2, Z: 5``."""
     if len(scenes) > 1:
         return f"scenes: {len(scenes)}"
     return ", ".join(
@@ -148,7 +148,7 @@ def describe(scenes: Sequence[Scene]) -> str:
 
 
 def _scene_names(scenes: Sequence[Scene]) -> list[list[str]]:
-    """Part of the planes' names that tells scenes apart; nothing where there is one."""
+    """Return the part of the names of planes that identifies the scene; empty for one scene."""
     if len(scenes) == 1:
         return [[]]
     names = [re.sub(r"[^\w-]+", "-", scene.name) for scene in scenes]
@@ -160,7 +160,7 @@ def _scene_names(scenes: Sequence[Scene]) -> list[list[str]]:
 
 @dataclass(frozen=True)
 class _Choice:
-    """Channels to read, or of colours the one to keep, and what is said of it."""
+    """Channels to read, or the one colour to keep, and their description."""
 
     channels: tuple[int, ...]
     colour: int | None
@@ -168,7 +168,7 @@ class _Choice:
 
 
 def channel_names(scene: Scene) -> list[str]:
-    """Name the channels to choose from, or the colours; empty where the file has no name for one.
+    """List the names of channels or colours; empty strings for channels without a name.
 
     Parameters
     ----------
@@ -224,16 +224,16 @@ def _listing(names: Sequence[str]) -> str:
     return ", ".join(f"{i} ({name})" if name else str(i) for i, name in enumerate(names))
 
 
-# A plane's index along each axis: one number, or all those to project.
+# Index of a plane along each axis: one number, or all numbers to project.
 _Index = list[range]
 
 
 def _indices(scene: Scene, project: Projection) -> Iterator[tuple[list[str], _Index]]:
-    """Names and indices of the planes of a scene."""
+    """Iterate over names and indices of the planes of a scene."""
     axes = list(enumerate(zip(scene.axes, scene.lengths, strict=True)))
     slices = "Z" if "Z" in scene.axes else _UNKNOWN
     projected = {i for i, (axis, _) in axes if project == "max" and axis in slices}
-    # Time first and slices last, whatever the order in the file.
+    # Time first and slices last, independent of the order in the file.
     order = sorted(
         (i for i, (axis, _) in axes if axis != "C" and i not in projected),
         key=lambda i: (scene.axes[i] == "Z", scene.axes[i] != "T"),
@@ -257,7 +257,7 @@ def _source(path: Path, scene: Scene, chosen: _Choice, plane: str, index: _Index
     slices = math.prod(map(len, index))
 
     def places(channel: int) -> list[tuple[int, ...]]:
-        """List indices over the projected axes, of pixels that the file holds."""
+        """List the indices over the projected axes whose pixels the file contains."""
         spans = [
             range(channel, channel + 1) if axis == "C" else span
             for axis, span in zip(scene.axes, index, strict=True)
@@ -266,7 +266,7 @@ def _source(path: Path, scene: Scene, chosen: _Choice, plane: str, index: _Index
         return [place for place in found if scene.holds(place)]
 
     def one_channel(channel: int, rows: slice, columns: slice) -> Pixels:
-        """Largest values over the projected axes."""
+        """Compute the maximum over the projected axes."""
         result: Pixels | None = None
         for place in places(channel):
             pixels = scene.read(place, rows, columns)
@@ -296,7 +296,7 @@ def _source(path: Path, scene: Scene, chosen: _Choice, plane: str, index: _Index
 
 
 def _lacking(slices: int, held: int) -> list[str]:
-    """Warn of a projection of fewer slices than the file states."""
+    """Warn if a projection has fewer slices than the file declares."""
     if held in (0, slices):
         return []
     return [
@@ -306,9 +306,9 @@ def _lacking(slices: int, held: int) -> list[str]:
 
 
 def _place(scene: Scene, chosen: Chosen, index: _Index) -> Place | None:
-    """Where a plane is in its file."""
+    """Return the position of a plane in its file."""
     spans = list(zip(scene.axes, scene.lengths, index, strict=True))
-    # Of axes without a name the pages are counted, whatever they are.
+    # Unnamed axes are counted as time points.
     kinds = {"Z": "Z", "T": "T"} if {"Z", "T"} & {*scene.axes} else {"T": _UNKNOWN}
     along = {
         kind: [(n, span) for axis, n, span in spans if axis in letters and n > 1]

@@ -1,4 +1,4 @@
-"""From the pixels of any image to what a network reads; training and inference share it."""
+"""Convert the pixels of any image to the input of a network, for training and inference."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from nucseg.images.sampling import sample_step
 FloatImage = npt.NDArray[np.float32]
 Limits = tuple[float, float]
 
-# OpenCV averages areas of no more.
+# Maximum number of channels for OpenCV's area averaging.
 _OPENCV_CHANNELS = 4
 
 
@@ -37,17 +37,17 @@ def stretch(
     ----------
     image : ndarray, any shape, real dtype
     percentiles : (low, high) or None
-        The percentiles, over all pixels and channels, that become 0 and 1; what lies outside is
-        clipped. Without them integers are divided by the largest value of their type and
-        floating-point values are clipped.
+        Percentiles, over all pixels and channels, that become 0 and 1; values outside are clipped.
+        If None, integers are divided by the largest value of their type, and floating-point values
+        are clipped.
     limits : (low, high), optional
-        In place of the percentiles: the intensities that become 0 and 1, as `intensity_limits`
-        gave them for the image that this is a part of.
+        Intensities that become 0 and 1, instead of percentiles: those of the image that contains
+        this part, as returned by `intensity_limits`.
 
     Returns
     -------
     ndarray, same shape, float32, in [0, 1]
-        All 0 where the image is constant.
+        All 0 if the image is constant.
 
     Raises
     ------
@@ -62,7 +62,7 @@ def stretch(
     """
     limits = limits or intensity_limits(image, percentiles)
     if image.dtype == np.uint8 and image.ndim in (2, 3):
-        # Of 256 values each is worked out but once.
+        # Each of the 256 values is computed only once.
         table = _stretched(np.arange(256, dtype=np.float32), limits)
         scaled = cv2.LUT(np.ascontiguousarray(image), table)
         return np.asarray(scaled, np.float32).reshape(image.shape)
@@ -82,24 +82,24 @@ def _stretched(values: FloatImage, limits: Limits) -> FloatImage:
 def intensity_limits(
     image: npt.NDArray[np.generic], percentiles: tuple[float, float] | None
 ) -> Limits:
-    """Find the intensities that `stretch` turns to 0 and 1.
+    """Compute the intensities that `stretch` converts to 0 and 1.
 
     Parameters
     ----------
     image : ndarray, shape (H, W) or (H, W, C), real dtype
-        Of more than four million pixels, so many of them, evenly spaced, are looked at.
+        Images with more than four million pixels are sampled to about that number, evenly spaced.
     percentiles : (low, high) or None
         See `stretch`.
 
     Returns
     -------
     (low, high) : floats
-        Equal where the image is constant.
+        Equal if the image is constant.
 
     Raises
     ------
     InputError
-        There are NaN or infinite values among those looked at.
+        There are NaN or infinite values in the sample.
 
     Examples
     --------
@@ -119,7 +119,7 @@ def intensity_limits(
 
 
 def displayed_limits(image: npt.NDArray[np.generic], percentiles: tuple[float, float]) -> Limits:
-    """Find the intensities that become black and white in a picture, outliers left out.
+    """Compute the intensities that become black and white on the screen, without outliers.
 
     Parameters
     ----------
@@ -136,7 +136,7 @@ def displayed_limits(image: npt.NDArray[np.generic], percentiles: tuple[float, f
 
 
 def _counted_limits(values: npt.NDArray[Any], percentiles: tuple[float, float]) -> Limits:
-    """Do as `intensity_limits` with whole numbers: to count them is faster than to sort them."""
+    """Compute `intensity_limits` of whole numbers by counting, which is faster than sorting."""
     number = np.iinfo(values.dtype).max + 1
     flat = np.ascontiguousarray(values).reshape(1, -1)
     counts = cv2.calcHist([flat], [0], None, [number], [0, number])
@@ -151,7 +151,7 @@ def _counted_limits(values: npt.NDArray[Any], percentiles: tuple[float, float]) 
 
 
 def _finite(image: npt.NDArray[np.generic]) -> FloatImage:
-    with np.errstate(over="ignore"):  # what is beyond float32 counts as infinite below
+    with np.errstate(over="ignore"):  # values beyond float32 are treated as infinite below
         values = image.astype(np.float32)
     bad = int(values.size - np.count_nonzero(np.isfinite(values)))
     if bad:
@@ -163,7 +163,7 @@ def _finite(image: npt.NDArray[np.generic]) -> FloatImage:
 
 
 def resize_image(image: FloatImage, size: tuple[int, int]) -> FloatImage:
-    """Resize by area averaging where it shrinks, bilinearly where it grows.
+    """Resize by area averaging to a smaller size, or bilinearly to a larger size.
 
     Parameters
     ----------
@@ -173,7 +173,7 @@ def resize_image(image: FloatImage, size: tuple[int, int]) -> FloatImage:
     Returns
     -------
     ndarray, shape (height, width) or (height, width, C), float32
-        The image itself where it has that size.
+        The image itself if it already has that size.
     """
     if image.shape[:2] == size:
         return image
@@ -181,7 +181,7 @@ def resize_image(image: FloatImage, size: tuple[int, int]) -> FloatImage:
         channels = [resize_image(channel, size) for channel in np.moveaxis(image, 2, 0)]
         return np.stack(channels, axis=-1)
     shrink_rows, shrink_columns = size[0] < image.shape[0], size[1] < image.shape[1]
-    # Each axis by itself, so that an image that shrinks along one alone is treated right.
+    # Axis by axis, for images that shrink along one axis only.
     for shrinks, (height, width) in (
         (shrink_rows, (size[0], image.shape[1])),
         (shrink_columns, size),
@@ -193,7 +193,7 @@ def resize_image(image: FloatImage, size: tuple[int, int]) -> FloatImage:
 
 
 def resize_labels(labels: npt.NDArray[np.integer], size: tuple[int, int]) -> npt.NDArray[np.int32]:
-    """Resize a label image or mask by its nearest pixels.
+    """Resize a label image or mask with nearest-neighbour interpolation.
 
     Parameters
     ----------
@@ -219,25 +219,25 @@ def resize_labels(labels: npt.NDArray[np.integer], size: tuple[int, int]) -> npt
 def prepare(
     image: npt.NDArray[np.generic], settings: Preprocessing, *, limits: SeenRange | None = None
 ) -> FloatImage:
-    """Turn the pixels of an image into the input of a network.
+    """Convert the pixels of an image to the input of a network.
 
     Parameters
     ----------
     image : ndarray, shape (H, W) or (H, W, C), any real dtype
     settings : Preprocessing
     limits : SeenRange, optional
-        The intensities that become 0 and 1, for a part of an image: as `prepared_limits` gave them
-        for the image.
+        Intensities that become 0 and 1. Required for a part of an image: those of the image, as
+        returned by `prepared_limits`.
 
     Returns
     -------
     ndarray, shape (height, width, 3), float32, in [0, 1]
-        Resized where `settings.size` is given, else of the image's own size.
+        Resized to `settings.size` if it is set, otherwise in the size of the image.
 
     Raises
     ------
     InputError
-        The array is no image of finite real numbers.
+        The array is not an image of finite real numbers.
 
     Examples
     --------
@@ -263,17 +263,17 @@ def prepared_limits(
     *,
     windows: list[npt.NDArray[Any]] | None = None,
 ) -> SeenRange:
-    """Find the intensities that `prepare` turns to 0 and 1, to prepare parts of the image alike.
+    """Compute the intensities that `prepare` converts to 0 and 1, for all parts of an image.
 
-    Percentiles of the image, unless a few much brighter pixels take the range from the rest: see
-    `nucseg.images.outliers`.
+    They are percentiles of the image, unless a few much brighter pixels compress the range of the
+    rest: see `nucseg.images.outliers`.
 
     Parameters
     ----------
     image : ndarray, shape (H, W) or (H, W, C), any real dtype
     settings : Preprocessing
     windows : list of ndarray, optional
-        Where `image` is a sample of one that is not in memory: `range_windows` of that.
+        `range_windows` of the image that is not in memory, if `image` is a sample of it.
 
     Returns
     -------
@@ -282,7 +282,7 @@ def prepared_limits(
     Raises
     ------
     InputError
-        The array is no image of finite real numbers.
+        The array is not an image of finite real numbers.
     """
     seen = _seen_channels(image)
     limits = intensity_limits(seen, settings.percentiles)
@@ -295,6 +295,6 @@ def prepared_limits(
 
 
 def _seen_channels(image: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
-    """Channels that the network sees; grey once, which is three times less to sort and scale."""
+    """Return the channels for the network; one channel for grey, which is three times faster."""
     grey = image.ndim == 2 or image.shape[2:] in ((1,), (2,))
     return to_rgb(image)[:, :, :1] if grey else to_rgb(image)

@@ -1,4 +1,4 @@
-"""What tells that something is wrong with an image: focus, contrast, saturation, scale."""
+"""Image quality: focus, contrast, saturation, scale."""
 
 from __future__ import annotations
 
@@ -13,54 +13,54 @@ import numpy.typing as npt
 from nucseg.images.colours import to_rgb
 from nucseg.images.preprocess import FloatImage
 
-# From where on `warnings_of` warns. All was set on the 664 training images of the 2018 Data Science
-# Bowl with their nuclei as drawn by hand, as they are and changed.
+# Limits of `warnings_of`. All were chosen on the 664 training images of the 2018 Data Science Bowl
+# with their annotated nuclei, unchanged and modified.
 #
-# Width of edges over the square root of the diameter, since larger nuclei have wider ones, but not
-# as much. Above are 1 % of the images, those least in focus, and 99 % and more of all when blurred
-# by a sigma of 4 pixels; one in ten when enlarged to twice their size.
+# Width of edges over the square root of the diameter: larger nuclei have wider edges, but not in
+# proportion. 1 % of the images, the least focused, are above the limit; 99 % and more of all when
+# blurred with a sigma of 4 pixels; one in ten when enlarged to twice their size.
 WIDEST_EDGES = 0.65
-# Noise alone gives 0.5, whatever its kind; images as they are 40 and more, with added noise of
-# 30 % of their range 1.5 and more.
+# Pure noise has 0.5, whatever its kind; unchanged images have 40 and more, with added noise of 30 %
+# of their range 1.5 and more.
 LEAST_CONTRAST = 1.2
-# Images as they are give 0.13 at most.
+# Unchanged images have at most 0.13.
 MOST_SATURATED = 0.2
-# Medians per image lie between 7 and 94 pixels (single nuclei between 5 and 120).
+# Medians per image are between 7 and 94 pixels (single nuclei between 5 and 120).
 SMALLEST_DIAMETER, LARGEST_DIAMETER = 6.0, 100.0
-# Micrometres; outside, the pixel size is wrong rather than the nuclei unusual.
+# In µm; outside this range, the pixel size is probably wrong.
 SMALLEST_UM, LARGEST_UM = 2.0, 60.0
-# Times that pixels are longer along one axis than along the other. Binning gives 2 or 4.
+# Maximum aspect ratio of pixels. Binning gives 2 or 4.
 MOST_OBLONG = 5.0
 
-# An image of more pixels is judged by windows of it, in so many rows and columns.
+# Images with more pixels are sampled in windows, in this number of rows and columns.
 _WHOLE_PIXELS, _WINDOWS, _WINDOW_SIDE = 200_000, 4, 112
-# Larger nuclei are looked at smaller, so that their edges still fit the filters.
+# Images with larger nuclei are reduced, so that their edges fit the filters.
 _LARGEST_SEEN, _MOST_SHRUNK = 50, 4
-# Sigmas of the two Gaussians under which the change across edges is compared.
+# Sigmas of the two Gaussians for the comparison of gradients.
 _FINE, _COARSE = 1.0, 3.0
-# Share of the pixels that are taken for edges where there are no nuclei, and the largest.
+# Fraction of pixels treated as edges if there are no nuclei, and maximum fraction.
 _EDGES, _MOST_EDGES = 0.01, 0.05
-# So wide are edges that cannot be told from none at all.
+# Width of edges that cannot be distinguished from no edges.
 _NO_EDGES = 20.0
-# Any contrast above is as good; nor is there less noise, of which the whole range is 1.
+# Upper limit of the contrast, and lower limit of the noise relative to the range.
 _MOST_CONTRAST, _LEAST_NOISE = 1000.0, 1e-6
-# Every so manieth value is enough for a percentile.
+# Stride of the sampled values for percentiles.
 _EVERY = 7
-# Of a Gaussian, the median absolute deviation over sigma.
+# Median absolute deviation over sigma of a Gaussian.
 _MAD = 0.6745
-# Sees noise and no edges (Immerkær 1996, doi:10.1006/cviu.1996.0060); of norm 1.
+# Filter of norm 1 for noise without edges (Immerkær 1996, doi:10.1006/cviu.1996.0060).
 _NOISE = (np.outer((1, -2, 1), (1, -2, 1)) / 6).astype(np.float32)
 
 
 class Pixels(Protocol):
-    """An array, or an image that is read by windows."""
+    """An array, or an image that is read in windows."""
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """(H, W) or (H, W, C)."""
+        """Shape (H, W) or (H, W, C)."""
 
     def __getitem__(self, window: tuple[slice, slice], /) -> npt.NDArray[Any]:
-        """Pixels of some rows and columns."""
+        """Return the pixels of a range of rows and columns."""
 
 
 def image_quality(
@@ -68,37 +68,37 @@ def image_quality(
     areas: npt.NDArray[np.number[Any]],
     levels: npt.NDArray[np.number[Any]] | None = None,
 ) -> dict[str, float]:
-    """Measure what tells that something is wrong with an image.
+    """Measure the quality of an image.
 
     Parameters
     ----------
     image : ndarray, shape (H, W) or (H, W, C), any real dtype
-        Or one that is read by windows. Of more than 200,000 pixels as many, in up to 16
-        windows, are looked at.
+        Image in memory or read in windows. Images with more than 200,000 pixels are sampled to
+        about that number, in up to 16 windows.
     areas : ndarray, shape (N,)
-        Pixels of each nucleus that was found in it.
+        Area in pixels of each nucleus found in the image.
     levels : ndarray, shape (N,), optional
-        Mean intensity of each, over channels too.
+        Mean intensity of each nucleus, over all channels.
 
     Returns
     -------
     dict of str to float
-        - ``edge_width``: how blurred the strongest edges are, as the sigma in pixels of a Gaussian,
-          at most 80; 20 and more also where there are no edges. Found from how much less
-          intensities change across them under a Gaussian of 3 pixels than under one of 1 pixel
-          (after Zhuo and Sim 2011, doi:10.1016/j.patcog.2011.03.009), along the gradient under
-          the former, so that noise cancels out;
+        - ``edge_width``: blur of the strongest edges, as the sigma in pixels of a Gaussian, at most
+          80; 20 and more also if there are no edges. It is computed from how much smaller the
+          gradient across edges is under a Gaussian of 3 pixels than under one of 1 pixel (after
+          Zhuo and Sim 2011, doi:10.1016/j.patcog.2011.03.009), along the gradient under the
+          former, so that noise cancels out;
         - ``contrast``: range of the smoothed intensities (percentiles 1 to 99.8) over the standard
-          deviation of the noise, at most 1000; that of the nuclei to the background, where it is
-          larger: a few nuclei are not in that range;
+          deviation of the noise, at most 1000; or that of the nuclei to the background, if it is
+          larger: a few nuclei are outside that range;
         - ``saturated``: area of the pixels of the largest value over that of the nuclei, in [0, 1];
-          0 unless they pile up there, and where the background is bright;
+          0 unless they accumulate there, and for bright backgrounds;
         - ``diameter``: of a circle with the median area of the nuclei, in pixels; 0 without nuclei.
 
     Raises
     ------
     InputError
-        The array is no image of real numbers.
+        The array is not an image of real numbers.
 
     Examples
     --------
@@ -111,7 +111,7 @@ def image_quality(
     diameter = 2 * math.sqrt(float(np.median(areas)) / math.pi) if len(areas) else 0.0
     covered = min(float(np.sum(areas)) / (height * width), 1.0)
     factor = min(max(1, int(diameter / _LARGEST_SEEN)), _MOST_SHRUNK)
-    # Outlines of circles, about two pixels wide.
+    # Area of the outlines of circles, about two pixels wide.
     outlines = 4 * math.sqrt(math.pi) * float(np.sum(np.sqrt(areas))) * factor / (height * width)
     edges = min(outlines, _MOST_EDGES) if len(areas) else _EDGES
 
@@ -131,19 +131,19 @@ def image_quality(
 def warnings_of(
     quality: Mapping[str, float], *, pixel_size: Sequence[float] | None = None
 ) -> list[str]:
-    """Say in words what looks wrong with an image.
+    """Return warnings about the quality of an image.
 
     Parameters
     ----------
     quality : mapping of str to float
-        As `image_quality` gives it.
+        Quality, as returned by `image_quality`.
     pixel_size : sequence of two floats, optional
-        Micrometres from pixel to pixel along rows and columns.
+        Pixel size in µm along rows and columns.
 
     Returns
     -------
     list of str
-        A sentence for each matter, the gravest first; empty where nothing looks wrong.
+        One sentence per problem, the most serious first; empty without problems.
 
     Examples
     --------
@@ -156,7 +156,7 @@ def warnings_of(
     found = []
     if contrast < LEAST_CONTRAST:
         found.append("Empty or low contrast: hardly anything stands out from the noise.")
-    # The edges of noise tell nothing, and without nuclei there are none to be sharp.
+    # Edges of noise are not informative, and without nuclei no edges have to be sharp.
     elif diameter and width > WIDEST_EDGES * math.sqrt(diameter):
         found.append(f"Out of focus: edges are blurred by about {width:.0f} pixels.")
     if saturated > MOST_SATURATED:
@@ -174,7 +174,7 @@ def warnings_of(
 
 
 def _pixel_size_warnings(diameter: float, pixel_size: Sequence[float] | None) -> list[str]:
-    """Say that nuclei are too small or too large for what they are in micrometres."""
+    """Warn if the diameter in µm is too small or too large for nuclei, or pixels are elongated."""
     if not diameter or pixel_size is None:
         return []
     found = []
@@ -195,7 +195,7 @@ def _pixel_size_warnings(diameter: float, pixel_size: Sequence[float] | None) ->
 
 
 def _windows(shape: tuple[int, int], factor: int) -> list[tuple[slice, slice]]:
-    """Choose the whole image or, of a large one, evenly spread parts of bounded size."""
+    """Return the whole image or, for a large one, evenly spaced windows of bounded size."""
     if shape[0] * shape[1] <= _WHOLE_PIXELS:
         return [(slice(0, shape[0]), slice(0, shape[1]))]
     side, count = _WINDOW_SIDE * factor, _WINDOWS // factor
@@ -206,22 +206,22 @@ def _windows(shape: tuple[int, int], factor: int) -> list[tuple[slice, slice]]:
 
 
 def _starts(last: int, count: int) -> list[int]:
-    """Places of equal distance to each other and to the ends."""
+    """Return evenly spaced start positions."""
     return [int(last * (place + 0.5) / count) for place in range(count)] if last > 0 else [0]
 
 
 def _in_grey(
     parts: Sequence[npt.NDArray[Any]], levels: npt.NDArray[Any] | None
 ) -> tuple[list[FloatImage], float, npt.NDArray[Any]]:
-    """Bring parts of an image to [0, 1] in grey.
+    """Convert parts of an image to grey in [0, 1].
 
     Returns
     -------
     parts : list of ndarray, shape (h, w), float32
     step : float
-        From one intensity to the next; 0 of floating-point images.
+        Difference between adjacent intensities; 0 for floating-point images.
     levels : ndarray, shape (N,)
-        Intensities of nuclei, brought to the same range.
+        Intensities of nuclei, scaled to the same range.
     """
     levels = np.zeros(0) if levels is None else np.asarray(levels, np.float64)
     grey = [_grey(part) for part in parts]
@@ -235,7 +235,7 @@ def _in_grey(
 
 
 def _grey(part: npt.NDArray[Any]) -> FloatImage:
-    """Mean of the channels."""
+    """Compute the mean of the channels."""
     colour = to_rgb(part)
     if part.ndim == 2 or part.shape[2] < 3:
         return colour[:, :, 0].astype(np.float32)
@@ -255,7 +255,7 @@ def _smoothed(window: FloatImage, sigma: float) -> FloatImage:
 
 
 def _edge_width(windows: Sequence[FloatImage], coarse: Sequence[FloatImage], share: float) -> float:
-    """Width of the strongest edges, which cover a share of the pixels."""
+    """Compute the width of the strongest edges, which cover a fraction of the pixels."""
     squares, products = [], []
     for window, smooth in zip(windows, coarse, strict=True):
         gradient, sharper = _gradient(smooth), _gradient(_smoothed(window, _FINE))
@@ -264,7 +264,7 @@ def _edge_width(windows: Sequence[FloatImage], coarse: Sequence[FloatImage], sha
     square, product = np.concatenate(squares), np.concatenate(products)
     strong = square >= np.quantile(square[::_EVERY], 1 - share)
     changes = float(square[strong].sum()), float(product[strong].sum())
-    # An edge of width s changes by 1 / sqrt(s² + sigma²) under a Gaussian of sigma.
+    # The gradient of an edge of width s under a Gaussian is 1 / sqrt(s² + sigma²).
     ratio = changes[1] / changes[0] if changes[0] else 0.0
     if ratio <= 1:
         return _NO_EDGES
@@ -289,7 +289,7 @@ def _contrast(
     low, high = np.percentile(values, (1, 99.8))
     residue = [cv2.filter2D(each, cv2.CV_32F, _NOISE).ravel()[::_EVERY] for each in windows]
     noise = float(np.median(np.abs(np.concatenate(residue)))) / _MAD
-    # The steps of intensity are noise too.
+    # Quantization is noise too.
     noise = max(noise, step / math.sqrt(12))
     reach = float(high - low)
     if len(levels):
@@ -298,12 +298,12 @@ def _contrast(
 
 
 def _saturated(windows: Sequence[FloatImage], step: float, covered: float) -> float:
-    """Area at the top of the range over a share of the image that nuclei cover."""
+    """Compute the area at the top of the range over the fraction of the image covered by nuclei."""
     values = np.concatenate([window.ravel() for window in windows])
     low, background, high = np.quantile(values[::_EVERY], (0.01, (1 - covered) / 2, 0.998))
     if not covered or background - low > (high - low) / 2:
         return 0.0
     top = float(np.mean(values > 1 - 1 / 128))
-    # As many again in the next values, seven times as wide, are no pile.
+    # There is no accumulation if the next range, seven times as wide, has as many pixels.
     below = float(np.mean(values > 1 - max(1 / 16, 8 * step))) - top
     return min(top / covered, 1.0) if top > below else 0.0

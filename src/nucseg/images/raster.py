@@ -1,4 +1,4 @@
-"""PNG, JPEG and BMP, through Pillow."""
+"""Reader for PNG, JPEG and BMP, with Pillow."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from nucseg.images.source import Pixels
 
 KINDS = "a PNG, JPEG, BMP or TIFF image"
 
-# Data type and number of samples of Pillow's modes; all others become RGB.
+# Data type and number of samples of Pillow's modes; other modes are converted to RGB.
 _MODES: dict[str, tuple[str, int]] = {
     "1": ("u1", 1),
     "L": ("u1", 1),
@@ -28,26 +28,26 @@ _MODES: dict[str, tuple[str, int]] = {
 
 
 def open_raster(open_file: Opener, name: str, *, as_labels: bool = False) -> list[Scene]:
-    """Read the header of a PNG, JPEG or BMP file; its pixels follow with the first window.
+    """Read the header of a PNG, JPEG or BMP file. Pixels are read with the first window.
 
     Parameters
     ----------
     open_file : callable
-        Gives the file, opened for reading.
+        Returns the file, opened for reading.
     name : str
-        What errors call it.
+        Name of the file in error messages.
     as_labels : bool
-        Whether to give the numbers of a palette and not its colours.
+        Whether to return the indices of a palette instead of its colours.
 
     Returns
     -------
     list of Scene
-        One.
+        One scene.
 
     Raises
     ------
     InputError
-        It is none of these, or too large to be true.
+        The file has another format, or its declared size is too large.
     """
     with open_file() as file:
         head = file.read(26)
@@ -56,7 +56,7 @@ def open_raster(open_file: Opener, name: str, *, as_labels: bool = False) -> lis
         indexed = as_labels and picture.mode == "P"
         mode, (width, height) = "L" if indexed else _mode(picture), picture.size
     if head.startswith(b"\x89PNG") and head[24] == 16 and head[25] != 0:
-        # Pillow keeps 8 of the 16 bits of each colour.
+        # Pillow keeps only 8 of the 16 bits of each colour.
         decode, dtype, samples = _decode_deep_png, "u2", 3 if head[25] == 2 else 4
     else:
         decode = _decode_numbers if indexed else _decode
@@ -110,7 +110,7 @@ def _decode(open_file: Opener, name: str) -> Pixels:
 
 
 def _decode_numbers(open_file: Opener, name: str) -> Pixels:
-    """Give the numbers of the colours in a palette."""
+    """Return the indices of the colours in a palette."""
     with quiet(name), open_file() as file:
         _check_png(file, name)
         picture = _open(file, name)
@@ -119,10 +119,10 @@ def _decode_numbers(open_file: Opener, name: str) -> Pixels:
 
 
 def _check_png(file: BinaryIO, name: str) -> None:
-    """Refuse a PNG file that is not whole.
+    """Reject an incomplete or corrupt PNG file.
 
-    Decoders go on with what they have, so that one wrong bit could give other pixels unnoticed; and
-    they make room for a part of any length before they see that the file is shorter.
+    Decoders continue with the data they have, so one wrong bit could change pixels unnoticed. They
+    also allocate memory for a chunk of any length before they notice that the file is shorter.
     """
     is_png = file.read(4) == b"\x89PNG"
     file.seek(0)
@@ -140,7 +140,7 @@ def _decode_deep_png(open_file: Opener, name: str) -> Pixels:
 
 
 def _mode(picture: Any) -> str:
-    """Mode that `to_pixels` brings a Pillow image to."""
+    """Return the mode that `to_pixels` converts a Pillow image to."""
     if picture.mode == "1":
         return "L"
     if picture.mode in ("P", "PA"):
@@ -149,7 +149,7 @@ def _mode(picture: Any) -> str:
 
 
 def to_pixels(picture: Any) -> Pixels:
-    """Pixels of a Pillow image, in an order and a data type that others understand."""
+    """Convert a Pillow image to an array with a common channel order and data type."""
     mode = _mode(picture)
     pixels = np.array(picture if picture.mode == mode else picture.convert(mode))
     return pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
@@ -158,7 +158,7 @@ def to_pixels(picture: Any) -> Pixels:
 def _unknown_content(file: BinaryIO, name: str) -> InputError:
     file.seek(0)
     start = file.read(512)
-    # A multi-byte character may be cut at the end, which is no sign against text.
+    # A multi-byte character may be cut at the end of text, so the last characters are ignored.
     text = b"\0" not in start and "\ufffd" not in start.decode(errors="replace")[:-3]
     looks = " It holds text." if text else ""
     return InputError(
@@ -168,7 +168,7 @@ def _unknown_content(file: BinaryIO, name: str) -> InputError:
 
 
 def decode_with_opencv(data: bytes, name: str) -> Pixels:
-    """Pixels of a PNG or TIFF file of 16-bit colours."""
+    """Decode the pixels of a PNG or TIFF file of 16-bit colours."""
     import cv2
 
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)

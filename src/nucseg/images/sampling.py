@@ -1,13 +1,13 @@
-"""Of large images, every so many pixels."""
+"""Sampling of large images at evenly spaced pixels."""
 
 from __future__ import annotations
 
 import math
 
-# Of so many pixels the percentiles are as good as those of all.
+# This many pixels are enough for accurate percentiles.
 SAMPLED_PIXELS = 2**22
 
 
 def sample_step(shape: tuple[int, ...]) -> int:
-    """Every how many rows and columns of an image are looked at for its range of intensities."""
+    """Return the step between the rows and columns that are sampled for the intensity range."""
     return math.ceil(math.sqrt(math.prod(shape[:2]) / SAMPLED_PIXELS))

@@ -1,4 +1,4 @@
-"""Whole slides that are no TIFF files, such as MIRAX, through OpenSlide."""
+"""Reader for whole-slide images other than TIFF, such as MIRAX, with OpenSlide."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from nucseg.images.units import pixel_size
 if TYPE_CHECKING:
     import openslide
 
-# Slides that are TIFF files (SVS, NDPI, SCN, BIF) are read as such.
+# Slides that are TIFF files (SVS, NDPI, SCN, BIF) are read as TIFF.
 SLIDE_SUFFIXES = frozenset({".mrxs", ".vms", ".vmu", ".svslide"})
 
 
 def open_slide(path: Path) -> list[Scene]:
-    """Read the structure of a slide; its pixels follow tile by tile.
+    """Read the structure of a whole-slide image. Pixels are read later, tile by tile.
 
     Parameters
     ----------
     path : Path
-        Its main file; others lie beside it.
+        Main file of the slide; other files are beside it.
 
     Returns
     -------
     list of Scene
-        One, at full resolution, RGB. Where the scanner took nothing, it has the background colour
-        that the file names, or white.
+        One scene, at full resolution, RGB. Areas that were not scanned have the background colour
+        declared in the file, or white.
 
     Raises
     ------
     InputError
-        It is no slide that OpenSlide reads, or files of it are missing.
+        OpenSlide does not support the slide, or files of it are missing.
     MissingExtraError
         OpenSlide is not installed.
     """

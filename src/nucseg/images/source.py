@@ -1,4 +1,4 @@
-"""A plane of an image file, read by windows."""
+"""A plane of an image file, read in windows."""
 
 from __future__ import annotations
 
@@ -26,20 +26,21 @@ Reason = Literal["only", "name", "asked", "first", "all", "colours"]
 
 @dataclass(frozen=True)
 class Chosen:
-    """Which channel of a file was read, and why.
+    """The channel that is read, and the reason.
 
     Attributes
     ----------
     name : str
-        Its name, its number counted from 0, or ``all``.
+        Name of the channel, its number counted from 0, or ``all``.
     number : int or None
-        Its number, counted from 0; None of all.
+        Number of the channel, counted from 0; None for all.
     of : int
-        Channels or colours of the file.
+        Number of channels or colours in the file.
     by : {"only", "name", "asked", "first", "all", "colours"}
-        It is the only one, its name is that of a nuclear stain, or it was asked for. Else all were
-        read: no name says which shows nuclei, and the model sees the ``first`` of 2, the first 3
-        of 4, or ``all`` 3; or they are ``colours``, which belong together.
+        ``only``: it is the only channel. ``name``: it has the name of a nuclear stain. ``asked``:
+        the user chose it. Otherwise all channels are read, because no name is that of a nuclear
+        stain: the model uses the ``first`` of 2, the first 3 of 4, or ``all`` 3; or they are
+        ``colours``, which belong together.
     """
 
     name: str = "all"
@@ -50,36 +51,37 @@ class Chosen:
 
 @dataclass(frozen=True)
 class Source:
-    """A plane of an image file, read by windows.
+    """A plane of an image file, read in windows.
 
     ``source[top:bottom, left:right]`` reads pixels, shape (h, w) or (h, w, C); ``source[:, :]``
-    reads all. Several threads may read at once.
+    reads the whole plane. Several threads may read at once.
 
     Attributes
     ----------
     path : Path
-        The file.
+        Path of the file.
     plane : str
-        What tells the plane from others of the file, such as ``t003_z012`` (counted from 0);
-        empty where the file has one.
+        Name of the plane in the file, such as ``t003_z012`` (counted from 0); empty if the file has
+        one plane.
     shape : tuple of int
         (H, W) or (H, W, C), C at most 4.
     dtype : dtype
-        Of the file, in the byte order of this computer.
+        Data type of the file, in the byte order of this computer.
     pixel_size : tuple of float or None
-        Micrometres from one pixel to the next along rows (downwards) and columns; None where the
-        file does not state one that is plausible.
+        Pixel size in µm along rows (downwards) and columns. None if the file has no plausible
+        pixel size.
     chosen : Chosen
-        What was chosen of the file's channels, and why.
+        The chosen channel, and the reason.
     lazy : bool
-        Whether a window costs about as much memory as it has pixels. Else the first one decodes
-        the whole plane, which stays in memory, as the format has no smaller parts.
+        Whether a window takes about as much memory as its pixels. If not, the first window decodes
+        the whole plane, which stays in memory, because the format has no smaller parts.
     warnings : tuple of str
-        What the file states and is not used, in sentences.
+        Sentences about metadata of the file that are not used.
     place : Place or None
-        Where the plane is in its file; None where that has no slices or time points.
+        Position of the plane in its file; None if the file has no slices or time points.
     missing : bool
-        Whether the file states the plane, but does not hold its pixels; to read it is an error.
+        Whether the plane is missing: the file declares it but does not contain its pixels. Reading
+        it raises an error.
     """
 
     path: Path
@@ -96,7 +98,7 @@ class Source:
 
     @property
     def channel(self) -> str:
-        """Name of the channel that was chosen, its number, or ``all``."""
+        """Name of the chosen channel, its number, or ``all``."""
         return self.chosen.name
 
     def __getitem__(self, window: Window) -> Pixels:
@@ -105,7 +107,7 @@ class Source:
         Parameters
         ----------
         window : tuple of two slices
-            Rows and columns, without steps; what lies outside is left out, as NumPy does.
+            Rows and columns, without steps. As in NumPy, parts outside the plane are ignored.
 
         Returns
         -------
@@ -114,7 +116,7 @@ class Source:
         Raises
         ------
         InputError
-            The file is gone, not readable any more, or damaged.
+            The file no longer exists, is no longer readable, or is damaged.
         ValueError
             A slice has a step.
         """
@@ -134,5 +136,5 @@ class Source:
         if (pixels.shape, pixels.dtype) != (shape, self.dtype):
             raise damaged(str(self.path), "it has changed since it was opened")
         pixels = np.ascontiguousarray(pixels)
-        # What a reader keeps for the next window, it has locked.
+        # Pixels that a reader caches for the next window are read-only.
         return pixels if pixels.flags.writeable else pixels.copy()

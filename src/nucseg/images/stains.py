@@ -1,4 +1,4 @@
-"""Which channel shows nuclei, by the names that people give stains and channels."""
+"""Find the channel that shows nuclei, by common names of stains and channels."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import re
 from collections.abc import Sequence
 
 _DYES = r"(?:alexa|fluor|af|cf|dylight|atto|coralite)"
-# Stains and words that name a channel of nuclei, the surest first; whole words alone, in which
-# spaces, hyphens and underscores are alike.
+# Stains and words that indicate a nuclear channel, the most reliable first. Only whole words match;
+# spaces, hyphens and underscores are equivalent.
 _NUCLEAR = tuple(
     re.compile(rf"\b(?:{pattern})\b", re.IGNORECASE)
     for pattern in (
@@ -18,11 +18,11 @@ _NUCLEAR = tuple(
         r"nuc(?:lear)? ?(?:mask|stain|red|green|light|fix|id)|nuc ?\d*|nucle(?:us|i|ar|o)s? ?\d*"
         r"|ha?ematoxylin|sytox\w*|syto ?\d+|chromatin",
         r"h2b\w*|h2av?|histone ?\w*|propidium(?: iodide)?|pi(?! ?3|\()|7 ?aad|nls",
-        # A laser line; that of a dye is one of antibodies.
+        # A laser line; with the name of a dye it belongs to an antibody.
         rf"(?P<dye>{_DYES} ?)?(?:ex|ch|csu|laser)? ?405 ?(?:nm)?",
     )
 )
-# Before or behind such a word, these say that the channel does not show nuclei.
+# Before or after such a word, these mean that the channel does not show nuclei.
 _NOT = re.compile(
     r"\b(?:no|non|not|without|w o|minus|lacking|excluding|except|mito\w*|mt)"
     r"(?: (?:the|any|of|stained))*[ (]*$",
@@ -36,7 +36,7 @@ _NOT_BEHIND = re.compile(
 
 
 def nuclear_channel(names: Sequence[str]) -> int | None:
-    """Find the channel whose name says that it shows nuclei.
+    """Find the channel that shows nuclei, by its name.
 
     Parameters
     ----------
@@ -45,8 +45,8 @@ def nuclear_channel(names: Sequence[str]) -> int | None:
     Returns
     -------
     int or None
-        The first of those with the surest name; None where none says so, or all alike, as where
-        the name of the file stands in each.
+        The first channel with the most reliable kind of name. None if no name indicates nuclei, or
+        if all do, for example because each contains the name of the file.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""TIFF and BigTIFF, whoever wrote them: stacks, hyperstacks, pyramids, slides."""
+"""Reader for TIFF and BigTIFF of any origin: stacks, hyperstacks, pyramids, whole-slide images."""
 
 from __future__ import annotations
 
@@ -33,25 +33,25 @@ if TYPE_CHECKING:
 
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
-# Pictures that scanners of slides put beside the slide.
+# Names of additional images that slide scanners store.
 _BESIDE = frozenset({"Thumbnail", "Label", "Macro", "Map", "Overview", "Preview"})
-# An array of (height, width, channels) that is written without a word on its axes comes out as a
-# stack of images of this width, which nobody takes.
+# An array of (height, width, channels) written without axes metadata is read as a stack of images
+# of this width, which is never intended.
 _MAX_CHANNELS_LAST = 4
-# Planes of at most this width are hardly planes, where there are more of them than that.
+# Planes of at most this width are implausible if there are more planes than this.
 _MOST_CHANNELS_LAST = 16
-# A plane of more pixels has a byte for so many of them, even where tiles that are empty are left
-# out; less, and the file lacks most of what it tells of.
+# A larger plane needs at least one byte of the file for this many pixels, even if empty tiles are
+# not stored. Otherwise most of the declared data is missing.
 _LARGE, _MOST_PIXELS_PER_BYTE = 2**28, 2**16
 
 _MINISWHITE, _MINISBLACK, _PALETTE = 0, 1, 3
-# Tags for width, height, depth and samples; types of numbers with a sign, which these never are.
+# Tags for width, height, depth and samples; signed number types, which these tags never have.
 _SIZES, _SIGNED = frozenset({256, 257, 277, 32997}), frozenset({6, 8, 9, 17})
 
 
 @dataclass(frozen=True)
 class _Axes:
-    """Axes of a series; `rows` is where rows and columns are, `colours` where colours, if any."""
+    """Axes of a series: `rows` is the index of the rows axis, `colours` of the colours, if any."""
 
     names: str
     lengths: tuple[int, ...]
@@ -60,13 +60,13 @@ class _Axes:
 
     @property
     def others(self) -> list[int]:
-        """Axes, longer than 1, that choose among planes and channels."""
+        """Axes longer than 1 that select planes and channels."""
         image = (self.rows, self.rows + 1, self.colours)
         return [i for i, n in enumerate(self.lengths) if n != 1 and i not in image]
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
-        """Planes, height, width, and samples that lie together in a pixel."""
+        """Number of planes, height, width, and samples stored together in a pixel."""
         lengths, rows = self.lengths, self.rows
         height, width = lengths[rows : rows + 2]
         return math.prod(lengths[:rows]), height, width, math.prod(lengths[rows + 2 :])
@@ -74,43 +74,43 @@ class _Axes:
 
 @dataclass(frozen=True)
 class _Decoded:
-    """Windows of a series, and whether their pixels are stored ones, still to be finished."""
+    """Windows of a series, and whether they return stored pixels that need conversion."""
 
     window: Window
     lazy: bool
     stored: bool = True
-    # Pages that are stated and of which the file holds no pixel, and planes in each page.
+    # Missing pages, and number of planes per page.
     lacking: frozenset[int] = frozenset()
     per_page: int = 1
 
 
 def open_tiff(open_file: Opener, name: str, *, as_labels: bool = False) -> list[Scene]:
-    """Read the structure of a TIFF file; its pixels follow window by window.
+    """Read the structure of a TIFF file. Pixels are read later, window by window.
 
     Parameters
     ----------
     open_file : callable
-        Gives the file, opened for reading.
+        Returns the file, opened for reading.
     name : str
-        What errors call it.
+        Name of the file in error messages.
     as_labels : bool
-        Whether to give the numbers that are stored, without regard to a palette or to what is
-        white; of 1 bit, bool.
+        Whether to return the stored numbers, independent of a palette and of which value is
+        white; bool for 1 bit.
 
     Returns
     -------
     list of Scene
-        One per image of the file, at full resolution: the smaller copies of a pyramid, and the
-        label and overview of a slide, are left out.
+        One scene per image of the file, at full resolution. The lower levels of a pyramid, and the
+        label and overview of a slide, are excluded.
 
     Raises
     ------
     InputError
-        The file holds no image, is damaged or cut short, or has no rows and columns.
+        The file contains no image, is damaged or truncated, or has no rows and columns.
     """
     import tifffile
 
-    # Each file of a set that OME-XML ties together is an input of its own.
+    # Files of a multi-file OME-TIFF are separate inputs.
     with open_file() as file, tifffile.TiffFile(file, _multifile=False) as tiff:
         _check_pages(tiff, file, name)
         series = [each for each in tiff.series if each.shape]
@@ -122,7 +122,7 @@ def open_tiff(open_file: Opener, name: str, *, as_labels: bool = False) -> list[
 
 
 def _check_pages(tiff: tifffile.TiffFile, file: BinaryIO, name: str) -> None:
-    """Refuse pages that lead in a circle or may be of negative size: tifffile would go for ever."""
+    """Reject circular pages and pages of negative size, for which tifffile would not terminate."""
     form, seen = tiff.tiff, set()
     kinds = struct.Struct(f"{form.byteorder}HH{form.tagsize - 4}x")
     offset = tiff.pages.first.offset if tiff.pages else 0
@@ -138,7 +138,7 @@ def _check_pages(tiff: tifffile.TiffFile, file: BinaryIO, name: str) -> None:
                 raise damaged(name, "it has a size with a sign")
             (offset,) = struct.unpack(form.offsetformat, file.read(form.offsetsize))
         except struct.error:
-            return  # The last page tells of one behind the end; those before it are whole.
+            return  # The last page refers to one beyond the end; the pages before are complete.
 
 
 def _is_beside(series: tifffile.TiffPageSeries) -> bool:
@@ -181,7 +181,7 @@ def _scene(
 
 
 def _plane(axes: _Axes, index: tuple[int, ...]) -> int:
-    """Find the number of the plane of the file at a place along the axes of a scene."""
+    """Return the number of the plane in the file for an index along the axes of a scene."""
     place = [0] * len(axes.lengths)
     for axis, number in zip(axes.others, index, strict=True):
         place[axis] = number
@@ -189,7 +189,7 @@ def _plane(axes: _Axes, index: tuple[int, ...]) -> int:
 
 
 def _check_axes(names: str, lengths: Sequence[int], rows: int, name: str) -> None:
-    """Refuse planes that are narrow strips where nothing says that they are planes."""
+    """Reject planes that are narrow strips if the file does not declare them as planes."""
     height, width = lengths[rows : rows + 2]
     planes = math.prod(lengths[:rows])
     if set(names[:rows]) & set("QI") and width <= _MOST_CHANNELS_LAST < min(height, planes):
@@ -217,7 +217,7 @@ def _axes(series: tifffile.TiffPageSeries, name: str) -> _Axes:
         3 <= lengths[colours] <= len(COLOURS)
         and series.keyframe.photometric not in (_MINISBLACK, _MINISWHITE)
     ):
-        # Samples of grey are channels, whatever they are called.
+        # Samples of grey images are channels, whatever their axis is called.
         if "C" not in (axis for axis, n in zip(names, lengths, strict=True) if n > 1):
             names = names.replace("C", "-").replace("S", "C")
         colours = -1
@@ -264,17 +264,17 @@ def _decoded(
 
 
 def _pages(series: tifffile.TiffPageSeries, axes: _Axes) -> Pages:
-    """Pages of a series, None for those that are stated and not there."""
+    """Return the pages of a series, None for missing pages."""
     pages = [series[i] for i in range(len(series))]
     if series.kind != "imagej":
         return pages
-    # Of ImageJ's files tifffile gives no more pages than there are.
+    # For ImageJ files, tifffile returns only the existing pages.
     stated = axes.shape[0] // math.prod(series.keyframe.shaped[:2])
     return [*pages, *[None] * (stated - len(pages))]
 
 
 def _is_empty(page: tifffile.TiffPage | tifffile.TiffFrame | None) -> bool:
-    """Whether no pixel of a page was written; single tiles may be left out."""
+    """Return whether no pixel of a page was written; single tiles may be missing."""
     return page is None or not (any(page.dataoffsets) and any(page.databytecounts))
 
 
@@ -284,17 +284,17 @@ def _check_end(end: int, size: int, name: str) -> None:
 
 
 def _has_palette(series: tifffile.TiffPageSeries, axes: _Axes) -> bool:
-    """Whether pixels are numbers of colours; of several channels, a palette only shows them."""
+    """Return whether pixels are indices of colours; a palette of several channels is ignored."""
     page = series.keyframe
     channels = "C" in (axes.names[i] for i in axes.others)
     return page.photometric == _PALETTE and page.colormap is not None and not channels
 
 
 def _finisher(series: tifffile.TiffPageSeries, axes: _Axes) -> Callable[[Pixels], Pixels]:
-    """From pixels as stored to pixels as meant."""
+    """Return a function that converts stored pixels to displayed ones."""
     page = series.keyframe
     if _has_palette(series, axes):
-        # A colour map has 16 bits, even where it tells no more than 8.
+        # A colour map has 16 bits, even if only 8 are used.
         colours = np.moveaxis(np.asarray(page.colormap), 0, -1)
         table = (colours >> 8).astype(np.uint8) if page.bitspersample <= 8 else colours
         return lambda pixels: np.asarray(table[pixels])
@@ -312,12 +312,12 @@ def _finisher(series: tifffile.TiffPageSeries, axes: _Axes) -> Callable[[Pixels]
 def _number_finisher(
     series: tifffile.TiffPageSeries, *, stored: bool
 ) -> Callable[[Pixels], Pixels]:
-    """From pixels, as stored or as Pillow shows them, to the numbers of a label image."""
+    """Return a function that converts pixels, stored or from Pillow, to a label image."""
     page = series.keyframe
 
     def finish(pixels: Pixels) -> Pixels:
         if page.bitspersample == 1:
-            # Programs do not agree on which of the two is white; tifffile writes True as black.
+            # Programs disagree on which of the two values is white; tifffile writes True as black.
             return pixels.astype(bool)
         if not stored and page.photometric == _MINISWHITE and pixels.dtype == np.uint8:
             pixels = np.iinfo(np.uint8).max - pixels
@@ -329,7 +329,7 @@ def _number_finisher(
 def _reader(
     axes: _Axes, window: Window, finish: Callable[[Pixels], Pixels]
 ) -> Callable[[tuple[int, ...], slice, slice], Pixels]:
-    """Read by numbers along the axes of a scene, not by planes of the file."""
+    """Return a function that reads by indices along the axes of a scene, not by file planes."""
     rows_axis = axes.rows
 
     def read(index: tuple[int, ...], rows: slice, columns: slice) -> Pixels:
@@ -338,7 +338,7 @@ def _reader(
             place[axis] = number
 
         def pixels_of(colour: int) -> Pixels:
-            """Shape (h, w, samples)."""
+            """Return pixels of shape (h, w, samples)."""
             if axes.colours is not None:
                 place[axes.colours] = colour
             return window(_flat(place[:rows_axis], axes.lengths[:rows_axis]), rows, columns)
@@ -355,7 +355,7 @@ def _reader(
 
 
 def _flat(place: Sequence[int], lengths: Sequence[int]) -> int:
-    """Count the elements before one of an array in C order."""
+    """Return the flat index of an element of an array in C order."""
     number = 0
     for index, length in zip(place, lengths, strict=True):
         number = number * length + index

@@ -1,4 +1,4 @@
-"""What a TIFF file says of its pixels: their size, and the names of the channels."""
+"""Metadata of TIFF files: pixel size and channel names."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _INCHES = ("inch", "inches", "in")
 
 
 def tiff_pixel_size(tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> PixelSize | None:
-    """Pixel size from the metadata of OME, Aperio or ImageJ, else from the resolution tags.
+    """Read the pixel size from the metadata of OME, Aperio or ImageJ, or from the resolution tags.
 
     Parameters
     ----------
@@ -26,8 +26,8 @@ def tiff_pixel_size(tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries) ->
     Returns
     -------
     (down, across) in micrometres, or None
-        As stated; resolution tags only where they are plausible, since most are of a screen or a
-        printer.
+        Pixel size as declared. Resolution tags are used only if plausible, because most refer to a
+        screen or a printer.
     """
     import tifffile
 
@@ -45,19 +45,19 @@ def tiff_pixel_size(tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries) ->
         name = (tiff.imagej_metadata or {}).get("unit")
         unit = micrometres(name)
         size = None if unit is None else (unit / down, unit / across)
-        # Inches are of a screen or a printer, as in the tags below: ImageJ copies them.
+        # Inches refer to a screen or a printer, as in the tags below: ImageJ copies them.
         return plausible(size) if str(name).strip().lower() in _INCHES else size
     unit = {2: 25_400.0, 3: 10_000.0}.get(int(page.tags.valueof("ResolutionUnit", 1)))
     return None if unit is None else plausible((unit / down, unit / across))
 
 
 def channel_names(tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> tuple[str, ...]:
-    """Names of the channels of a series by OME, or by the labels that ImageJ gives slices.
+    """Read the channel names of a series from OME, or from the slice labels of ImageJ.
 
     Returns
     -------
     tuple of str
-        Empty where there are none.
+        Empty without names.
     """
     if tiff.is_ome:
         channels = _listed(_pixels(_ome_image(tiff, series)).get("Channel"))
@@ -69,12 +69,12 @@ def channel_names(tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> t
     step = 1
     for length in lengths[axes.index("C") + 1 : axes.index("Y")]:
         step *= length
-    # Those of the first slice and time.
+    # Labels of the first slice and time point.
     return tuple(str(label) for label in labels[: step * lengths[axes.index("C")] : step])
 
 
 def _ome_image(tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> Mapping[str, Any]:
-    """Find what OME-XML says of a series."""
+    """Return the OME-XML element of a series."""
     import tifffile
 
     images = _listed(tifffile.xml2dict(tiff.ome_metadata or "").get("OME", {}).get("Image"))
@@ -87,7 +87,7 @@ def _ome_image(tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> Mapp
 
 
 def _listed(value: Any) -> list[Any]:
-    """Several elements of XML, or one."""
+    """Return several XML elements, or one, as a list."""
     if value is None:
         return []
     return value if isinstance(value, list) else [value]

@@ -1,4 +1,4 @@
-"""Where the pixels of a TIFF file lie, and how a window of them is put together."""
+"""Pixel storage of TIFF files: read windows of contiguous data, strips and tiles."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from nucseg.images.source import Pixels
 if TYPE_CHECKING:
     import tifffile
 
-# ``window(number, rows, columns)`` gives shape (h, w, samples): those of the plane of this number,
-# counted over all axes before the rows, with the samples that lie together in a pixel.
+# ``window(number, rows, columns)`` returns pixels of shape (h, w, samples): of the plane of this
+# number, counted over all axes before the rows, with the samples stored together in a pixel.
 Window = Callable[[int, slice, slice], Pixels]
 Pages = Sequence["tifffile.TiffPage | tifffile.TiffFrame | None"]
 
-# Strips go across an image and windows do not, so that decoded ones are kept for the next window.
+# Strips are as wide as the image, windows are not, so decoded strips are cached.
 _KEPT_BYTES = 2**26
-# Pixels: of a tile that is no error, and of a strip or tile that can be decoded.
+# Maximum number of pixels: of a plausible tile, and of a strip or tile that can be decoded.
 _LARGE_TILE, _MAX_PART = 2**24, 2**30
 _JPEG = frozenset({6, 7, 33007, 34892})
 
 
 def check_part(page: tifffile.TiffPage, name: str) -> None:
-    """Refuse strips and tiles that are too large, before a decoder makes room for them.
+    """Reject strips and tiles that are too large, before a decoder allocates memory for them.
 
     Raises
     ------
     InputError
-        They have more pixels than can be decoded at once, or tiles far more than the image.
+        They have more pixels than can be decoded at once, or tiles are far larger than the image.
     """
     _, depth, height, width, _ = page.shaped
     shape = (page.tiledepth, page.tilelength, page.tilewidth)
@@ -53,13 +53,13 @@ def check_part(page: tifffile.TiffPage, name: str) -> None:
 
 
 def can_decode(page: tifffile.TiffPage) -> bool:
-    """Whether the codec that a page needs is installed."""
+    """Return whether the codec that a page needs is installed."""
     try:
         page.decode(b"", 0)
     except ImportError:
         return False
     except DAMAGE as error:
-        # Any codec that is there has something else to say about no data.
+        # An installed codec raises a different error for empty data.
         if "imagecodecs" in str(error) or "COMPRESSION" in str(error):
             return False
     return True
@@ -68,7 +68,7 @@ def can_decode(page: tifffile.TiffPage) -> bool:
 def contiguous_window(
     series: tifffile.TiffPageSeries, open_file: Opener, shape: tuple[int, int, int]
 ) -> Window:
-    """Pixels of a series that lie in the file as they are, plane after plane.
+    """Return a reader for a series stored uncompressed and contiguously, plane after plane.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ def contiguous_window(
         Its `dataoffset` is not None.
     open_file : callable
     shape : (height, width, samples)
-        Of each plane.
+        Shape of each plane.
     """
     start = int(series.dataoffset or 0)
     dtype = _stored_dtype(series.keyframe)
@@ -90,14 +90,14 @@ def contiguous_window(
 
 
 def plain_window(pages: Pages, keyframe: tifffile.TiffPage, open_file: Opener) -> Window:
-    """Pixels of pages each of which lies in the file as it is.
+    """Return a reader for pages that are each stored uncompressed and contiguously.
 
     Parameters
     ----------
     pages : sequence of TiffPage, TiffFrame or None
-        Alike in structure. None is one that the metadata tell of and the file lacks: zeros.
+        Pages of the same structure. None is a missing page, which is read as zeros.
     keyframe : TiffPage
-        That tells the structure; its `is_final` is true.
+        Describes the structure; its `is_final` is true.
     open_file : callable
     """
     dtype = _stored_dtype(keyframe)
@@ -117,19 +117,19 @@ def plain_window(pages: Pages, keyframe: tifffile.TiffPage, open_file: Opener) -
 
 
 class Segments:
-    """Pixels of pages in strips or tiles, of which a window decodes those that it needs.
+    """Reader for pages in strips or tiles, which decodes only those that a window needs.
 
-    Called as `Window`.
+    Instances are callable, see `Window`.
 
     Parameters
     ----------
     pages : sequence of TiffPage, TiffFrame or None
-        As in `plain_window`.
+        See `plain_window`.
     keyframe : TiffPage
-        That tells the structure.
+        Describes the structure.
     open_file : callable
     name : str
-        Of the file, for errors.
+        Name of the file in error messages.
     """
 
     def __init__(
@@ -158,7 +158,7 @@ class Segments:
 
     @property
     def lazy(self) -> bool:
-        """Whether there is more than one strip or tile to a plane."""
+        """Whether a plane has more than one strip or tile."""
         return self._counts[1] * self._counts[2] > 1
 
     def __call__(self, number: int, rows: slice, columns: slice) -> Pixels:
@@ -184,9 +184,9 @@ class Segments:
         return pixels
 
     def _read_part(self, page: int, number: int) -> Pixels | None:
-        """Decode a strip or tile, shape (depth, height, width, samples); None where it is left out.
+        """Decode a strip or tile, shape (depth, height, width, samples); None if it is not stored.
 
-        At the lower and the right edge of the image it may be cut off.
+        It may be truncated at the lower and right edge of the image.
         """
         places = self._places[page]
         if places is None:
@@ -209,13 +209,13 @@ class Segments:
 
 
 def whole_window(open_file: Opener, number: int, shape: tuple[int, int, int, int]) -> Window:
-    """Pixels of a series that has to be read as a whole, since its planes are no pages.
+    """Return a reader for a series that has to be read as a whole: its planes are not pages.
 
     Parameters
     ----------
     open_file : callable
     number : int
-        Of the series in the file.
+        Number of the series in the file.
     shape : (planes, height, width, samples)
     """
     import tifffile
@@ -234,24 +234,24 @@ def _stored_dtype(page: tifffile.TiffPage) -> np.dtype[Any]:
 
 
 def _planes(page: tifffile.TiffPage) -> int:
-    """Planes in a page: separate samples times slices."""
+    """Return the number of planes in a page: separate samples times slices."""
     samples, slices = page.shaped[:2]
     return int(samples) * int(slices)
 
 
 def _filled(page: tifffile.TiffPage, rows: slice, columns: slice) -> Pixels:
-    """Make a window of what stands for pixels that the file leaves out."""
+    """Return a window of the fill value for pixels that the file does not contain."""
     shape = (rows.stop - rows.start, columns.stop - columns.start, page.shaped[4])
     return np.full(shape, page.nodata, page.dtype)
 
 
 def _parts(span: slice, length: int) -> Iterator[tuple[int, int]]:
-    """Numbers and starts of the parts of a length that a span touches."""
+    """Iterate over numbers and starts of the parts that a span overlaps."""
     for number in range(span.start // length, -(-span.stop // length)):
         yield number, number * length
 
 
 def _overlap(span: slice, start: int, length: int) -> tuple[slice, slice]:
-    """Where a part lies in a window, and where the window lies in it."""
+    """Return the position of a part in a window, and of the window in the part."""
     low, high = max(span.start, start), min(span.stop, start + length)
     return slice(low - span.start, high - span.start), slice(low - start, high - start)

@@ -1,6 +1,6 @@
-"""TIFF files whose compression tifffile alone cannot decode, through Pillow and OpenCV.
+"""Reader for TIFF compressions that tifffile alone cannot decode, with Pillow and OpenCV.
 
-The base install has no imagecodecs; these bring LZW and more.
+The base install has no imagecodecs; Pillow and OpenCV decode LZW and other compressions.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 def pillow_window(
     pages: Pages, keyframe: tifffile.TiffPage, open_file: Opener, name: str
 ) -> Window:
-    """Pixels of pages, each of which is decoded whole; white is bright whatever the file says.
+    """Return a reader for pages that are each decoded as a whole; large values are always white.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ def pillow_window(
     keyframe : TiffPage
     open_file : callable
     name : str
-        Of the file, for errors, which come with the first window.
+        Name of the file in error messages, which are raised with the first window.
     """
     separate = int(keyframe.shaped[0])
     indices = [None if page is None else page.index for page in pages]
@@ -66,19 +66,19 @@ def _decode(index: int, page: tifffile.TiffPage, open_file: Opener, name: str) -
     )
     with quiet(name), open_file() as file:
         if page.samplesperpixel > 1 and page.bitspersample > 8:
-            # Pillow cannot read 16-bit colour; of the codecs in question OpenCV is built with LZW.
+            # Pillow cannot read 16-bit colour; OpenCV can, of these codecs only for LZW.
             if page.compression != tifffile.COMPRESSION.LZW or index > 0:
                 raise missing
             return decode_with_opencv(file.read(), name)
         try:
             picture = PIL.Image.open(file, formats=("TIFF",))
             picture.seek(index)
-            # Of a palette the numbers, as tifffile would give them.
+            # For a palette, the indices, as tifffile would return them.
             pixels = np.array(picture) if picture.mode == "P" else to_pixels(picture)
         except (PIL.UnidentifiedImageError, PIL.Image.DecompressionBombError, *DAMAGE) as error:
             logger.debug("%s: Pillow: %s", name, error)
             raise missing from error
-    # Pillow has fewer types of integers, which hold the same bits.
+    # Pillow has fewer integer types, with the same bits.
     return pixels if page.bitspersample == 1 else pixels.astype(page.dtype)
 
 

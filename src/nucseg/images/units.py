@@ -1,4 +1,4 @@
-"""Units of length, and which pixel sizes are believed."""
+"""Units of length, and plausible pixel sizes."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ _MICROMETRES = {
 
 
 def micrometres(unit: object) -> float | None:
-    """Micrometres in a unit of length; None where it is none."""
-    # ImageJ writes the micro sign as an escape, and there are two characters that look like it.
+    """Return a unit of length in micrometres; None if it is not a unit of length."""
+    # ImageJ escapes the micro sign, and two different characters look like it.
     name = str(unit).replace("\\u00B5", "µ").replace("\u03bc", "µ").strip().lower()
     return _MICROMETRES.get(name.replace("metre", "meter"))
 
 
 def pixel_size(down: object, across: object) -> PixelSize | None:
-    """Pixel size from what a file says; None unless both are lengths above 0.
+    """Return the pixel size from values in a file; None unless both are lengths above 0.
 
     Parameters
     ----------
     down, across : object
-        Micrometres from one pixel to the next along rows and columns, if they are numbers.
+        Pixel size in µm along rows and columns, if they are numbers.
 
     Returns
     -------
@@ -57,26 +57,26 @@ def pixel_size(down: object, across: object) -> PixelSize | None:
 
 
 def plausible(size: PixelSize | None) -> PixelSize | None:
-    """Pixel size, if it can be one of a light microscope image of nuclei.
+    """Return the pixel size if it is plausible for a light microscope image of nuclei.
 
-    This is the one rule for what a pixel size is believed to be, wherever it comes from.
+    This is the only rule for plausible pixel sizes, whatever their source.
 
     Parameters
     ----------
     size : tuple of float or None
-        In micrometres.
+        Pixel size in µm.
 
     Returns
     -------
     tuple of float or None
-        None where it is not between 0.01 and 10 µm, as the resolution of a screen or a printer is.
+        None unless it is between 0.01 and 10 µm; the resolution of a screen or a printer is not.
     """
     low, high = PIXEL_SIZES
     return size if size is not None and all(low <= each <= high for each in size) else None
 
 
 def implausible_warning(size: PixelSize) -> str:
-    """Say that a pixel size that a file states is not used."""
+    """Return a warning that the pixel size in a file is not used."""
     low, high = PIXEL_SIZES
     return (
         f"Pixel size: the file states {size[0]:.4g} by {size[1]:.4g} µm, and images that show "

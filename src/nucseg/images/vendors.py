@@ -1,4 +1,4 @@
-"""Formats of microscope makers: Zeiss CZI, Nikon ND2 and Leica LIF, through their readers."""
+"""Readers for formats of microscope vendors: Zeiss CZI, Nikon ND2 and Leica LIF."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import nd2.structures
     from pylibCZIrw import czi
 
-# How files of each begin.
+# First bytes of the files of each format.
 _STARTS: dict[bytes, str] = {
     b"ZISRAWFILE": "czi",
     b"\xda\xce\xbe\x0a": "nd2",
@@ -31,10 +31,10 @@ _STARTS: dict[bytes, str] = {
 }
 VENDOR_SUFFIXES = frozenset({".czi", ".nd2", ".lif"})
 
-# Parts of a mosaic are decoded whole, and the next window needs them again.
+# Tiles of a mosaic are decoded as a whole, and the next window needs them again.
 _KEPT_BYTES = 2**26
 _METRE = 1e6  # in micrometres
-# Kinds of pixels that libCZI gives, with their data type and number of colours.
+# Pixel types of libCZI, with their data type and number of colours.
 _CZI_PIXELS = {
     "Gray8": ("u1", 1),
     "Gray16": ("u2", 1),
@@ -46,19 +46,19 @@ _CZI_PIXELS = {
 
 
 def vendor_reader(start: bytes) -> Callable[[Path], list[Scene]] | None:
-    """Find the reader of a vendor's format.
+    """Find the reader of a vendor format.
 
     Parameters
     ----------
     start : bytes
-        The first bytes of a file.
+        First bytes of a file.
 
     Returns
     -------
     callable or None
-        ``reader(path)`` lists the images of the file. It raises `InputError` where they are of
-        kinds that nucseg does not know, `MissingExtraError` where the package that reads them is
-        not installed, and whatever that package raises on damaged files.
+        ``reader(path)`` lists the images of the file. It raises `InputError` if nucseg does not
+        support their kind, `MissingExtraError` if the package that reads them is not installed, and
+        any exception of that package on damaged files.
     """
     readers = {"czi": open_czi, "nd2": open_nd2, "lif": open_lif}
     found = (readers[kind] for magic, kind in _STARTS.items() if start.startswith(magic))
@@ -66,12 +66,12 @@ def vendor_reader(start: bytes) -> Callable[[Path], list[Scene]] | None:
 
 
 def _stain(name: str, dye: str) -> str:
-    """Name of a channel: that of its dye where this alone tells nuclei."""
+    """Return the name of a channel, or that of its dye if only the dye indicates nuclei."""
     return dye if nuclear_channel([name]) is None and nuclear_channel([dye]) is not None else name
 
 
 def open_czi(path: Path) -> list[Scene]:
-    """Read the structure of a Zeiss CZI file, a scene after the other, mosaics put together."""
+    """Read the structure of a Zeiss CZI file, scene by scene, with mosaics stitched."""
     try:
         from pylibCZIrw import czi
     except ImportError as error:
@@ -84,7 +84,7 @@ def open_czi(path: Path) -> list[Scene]:
 
     file = opened()
     spans = {axis: span for axis, span in file.total_bounding_box.items() if axis not in "XY"}
-    # Before libCZI looks at every channel that a damaged file tells of.
+    # Before libCZI visits every channel that a damaged file declares.
     check_planes([stop - start for start, stop in spans.values()], str(path))
     kinds = set(file.pixel_types.values())
     if len(kinds) != 1 or not kinds <= _CZI_PIXELS.keys():
@@ -93,7 +93,7 @@ def open_czi(path: Path) -> list[Scene]:
             f"{', '.join(_CZI_PIXELS)}. Export it as OME-TIFF."
         )
     dtype, samples = _CZI_PIXELS[kinds.pop()]
-    # An axis of length 1 goes without a name but not without a number.
+    # Axes of length 1 are not listed, but still need an index when reading.
     axes = [axis for axis, (start, stop) in spans.items() if stop - start != 1]
     about = file.metadata["ImageDocument"]["Metadata"]
     scenes = dict(file.scenes_bounding_rectangle_no_pyramid)
@@ -131,7 +131,7 @@ def open_czi(path: Path) -> list[Scene]:
 
 
 def _within(about: Any, *names: str) -> list[Mapping[str, Any]]:
-    """Elements at a place in XML; none where it is not there."""
+    """Return the elements at a path in XML; empty if the path does not exist."""
     for name in names:
         about = (about or {}).get(name)
     if about is None:
@@ -170,7 +170,7 @@ def open_nd2(path: Path) -> list[Scene]:
     loops = tuple(sizes.values())
 
     def frame(number: int, rows: slice, columns: slice) -> Pixels:
-        """All channels, shape (channels, h, w, samples)."""
+        """Return all channels, shape (channels, h, w, samples)."""
         with nd2.ND2File(path) as file:
             pixels = file.read_frame(number).reshape(count, *size, samples)
             return pixels[:, rows, columns].copy()
@@ -180,7 +180,7 @@ def open_nd2(path: Path) -> list[Scene]:
         return kept(frame(number, slice(0, size[0]), slice(0, size[1])))
 
     def read(index: tuple[int, ...], rows: slice, columns: slice) -> Pixels:
-        # Frames hold all channels, and go through the loops in order.
+        # Frames contain all channels and are in the order of the loops.
         number = int(np.ravel_multi_index(index[: len(loops)], loops)) if loops else 0
         pixels = frame(number, rows, columns) if lazy else whole(number)[:, rows, columns]
         part: Pixels = pixels[index[-1] if count > 1 else 0]
@@ -207,13 +207,13 @@ def _nd2_pixel_size(volume: nd2.structures.Volume) -> PixelSize | None:
 
 
 def open_lif(path: Path) -> list[Scene]:
-    """Read the structure of a Leica LIF file, an image after the other."""
+    """Read the structure of a Leica LIF file, image by image."""
     try:
         import liffile
     except ImportError as error:
         raise MissingExtraError(f"{path} is a LIF file. Reading it", "formats") from error
     with liffile.LifFile(path) as file:
-        # Rows and columns only: not single points, nor curves over time.
+        # Only rows and columns: no single points or curves over time.
         scenes = [_lif_scene(image, path) for image in file.images if {"Y", "X"} <= {*image.dims}]
     if not scenes:
         raise InputError(f"{path} is a LIF file without an image. Export one from LAS X.")
@@ -239,7 +239,7 @@ def _lif_scene(image: liffile.liffile.LifImageABC, path: Path) -> Scene:
 
     @lru_cache(maxsize=1)
     def whole() -> Pixels:
-        # Colours may be in another order, and rows padded.
+        # Colours may be in another order, and rows may be padded.
         import liffile
 
         with liffile.LifFile(path) as file:
@@ -269,7 +269,7 @@ def _lif_scene(image: liffile.liffile.LifImageABC, path: Path) -> Scene:
 
 
 def _lif_pixel_size(image: liffile.liffile.LifImageABC) -> PixelSize | None:
-    """Pixel size by the positions of the first and the last row and column, in metres."""
+    """Compute the pixel size from the positions of the first and last row and column, in metres."""
     steps = []
     for axis in "YX":
         places = image.coords.get(axis)
@@ -280,7 +280,7 @@ def _lif_pixel_size(image: liffile.liffile.LifImageABC) -> PixelSize | None:
 
 
 def _lif_channels(image: liffile.liffile.LifImageABC) -> tuple[str, ...]:
-    """Dyes of the channels, else the colours that they are shown in."""
+    """Return the dyes of the channels, or the colours in which they are displayed."""
     found = image.xml_element.findall("./Data/Image/ImageDescription/Channels/ChannelDescription")
     names = []
     for channel in sorted(found, key=lambda each: int(each.attrib["BytesInc"])):

@@ -1,1 +1,1 @@
-"""From an image to a label image."""
+"""Run models: from an image to a label image with scores."""

@@ -1,4 +1,4 @@
-"""How sure a model is of the nuclei of an image as a whole, and at what scale it saw them."""
+"""Confidence of a model in the nuclei of an image as a whole, and the scale of the image."""
 
 from __future__ import annotations
 
@@ -12,46 +12,46 @@ import numpy.typing as npt
 from nucseg.images.preprocess import FloatImage
 from nucseg.images.quality import LARGEST_UM, SMALLEST_UM
 
-# Nuclei of lower scores are rather false than true, and do not count where scales are compared. Not
-# the minimum score of a model, which a user may change.
+# Nuclei with lower scores are more likely false than true, and are ignored when scales are
+# compared. This is not the minimum score of a model, which users may change.
 CREDIBLE = 0.4
 # IoU with the true nucleus from which a nucleus counts as found.
 RIGHT_IOU = 0.5
-# What another scale must gain to be taken: in the median score, and in the area that nuclei cover,
-# weighted by their scores. Larger scales give higher scores to the same nuclei, hence both.
+# Gain required of another scale: in the median score, and in the area of nuclei weighted by their
+# scores. Larger scales give higher scores to the same nuclei, so both are required.
 _BETTER_SCORE, _BETTER_COVER = 0.05, 1.2
 
 Source = Literal["pixel size", "estimate", "scores", "diameter", "none"]
-# Micrometres between which the median diameter of nuclei lies in nearly all tissues and cultures.
+# Range in µm of the median diameter of nuclei in nearly all tissues and cultures.
 USUAL_UM = (4.0, 20.0)
 Areas = npt.NDArray[np.number[Any]]
 
 
 @dataclass(frozen=True)
 class View:
-    """At what scale and in what range a network sees an image, and why.
+    """Scale and intensity range at which the network runs on an image, and their source.
 
     Attributes
     ----------
     scale : float
         Factor by which the image is resized for the network.
     source : {"pixel size", "estimate", "scores", "diameter", "none"}
-        Where the scale comes from: the pixel size that the image states (``pixel size``); the
-        diameter of the nuclei of a first look (``estimate``); a
-        comparison of several scales, one of which gave clearly better scores (``scores``); the
-        diameter that the user gave (``diameter``). ``none``: the image is seen as it is, since
-        there were too few nuclei to tell, or its model takes no scale.
+        Source of the scale. ``pixel size``: the pixel size of the image. ``estimate``: the
+        diameter of the nuclei of a probe. ``scores``: a comparison of several scales, one of which
+        gave clearly better scores. ``diameter``: the diameter that the user gave. ``none``: the
+        image is not resized, because there were too few nuclei for an estimate or the model has no
+        scaling settings.
     diameter : float or None
-        Median diameter of the nuclei that the scale was chosen for, in pixels of the image.
+        Median diameter of the nuclei from which the scale was chosen, in pixels of the image.
     outliers : float
-        Share of the pixels, in [0, 1], that are much brighter than the rest and were left out of
-        the range of intensities.
+        Fraction of pixels, in [0, 1], that are much brighter than the rest and were excluded from
+        the intensity range.
     doubt : float or None
-        Median diameter in micrometres by the pixel size, where that is so unusual that the scale
-        does not follow the pixel size.
+        Median diameter in µm by the pixel size, if it is so unusual that the scale does not follow
+        the pixel size.
     bright : bool or None
-        Whether the background of the image is bright, by which a model of two networks takes the
-        one or the other. None where that is not known.
+        Whether the background of the image is bright. A model with two networks chooses the
+        network by it. None if unknown.
     """
 
     scale: float = 1.0
@@ -64,17 +64,18 @@ class View:
 
 @dataclass(frozen=True)
 class Confidence:
-    """How sure a model is of an image.
+    """Confidence of a model in the segmentation of an image.
 
     Attributes
     ----------
     median_score : float or None
-        Median score of all nuclei that were found, before any is dropped; None without nuclei.
+        Median score of all nuclei found, before filtering. None without nuclei.
     dropped : float
-        Share of the nuclei found that were dropped for their score, size or place, in [0, 1].
+        Fraction of the nuclei found that were dropped because of their score, size or position,
+        in [0, 1].
     limit : float or None
-        Median score below which somebody should look at the image; None for models whose scores
-        do not tell.
+        Images with a lower median score are low-confidence images. None for models whose scores
+        do not indicate the quality of the segmentation.
     view : View
     """
 
@@ -94,19 +95,20 @@ class Confidence:
     def mostly_false(self) -> bool:
         """Whether most nuclei found are probably false: their median score is below 0.5.
 
-        A score predicts the IoU with the true nucleus, and a nucleus is found right from 0.5 on.
+        A score predicts the IoU with the true nucleus, and a nucleus counts as found from an IoU of
+        0.5.
         """
         if self.median_score is None or self.limit is None:
             return False
         return self.median_score < RIGHT_IOU
 
     def warnings(self) -> list[str]:
-        """Say in words why somebody should look at the image; empty where nothing is doubtful."""
+        """Return warnings about the image; an empty list if there are none."""
         return [*self._low_warning(), *self._outlier_warning(), *self._scale_warning()]
 
     def _scale_warning(self) -> list[str]:
         doubt = self.view.doubt
-        # Beyond these the pixel size is wrong, which another warning says.
+        # Beyond these diameters the pixel size is wrong; another warning reports that.
         if doubt is None or not SMALLEST_UM <= doubt <= LARGEST_UM:
             return []
         return [
@@ -134,24 +136,24 @@ class Confidence:
 
 
 def confidence_from(values: Mapping[str, Any] | None) -> Confidence | None:
-    """Make a `Confidence` of what `dataclasses.asdict` gave for one; None of nothing."""
+    """Create a `Confidence` from a dict made by `dataclasses.asdict`; None from None."""
     return None if values is None else Confidence(**{**values, "view": View(**values["view"])})
 
 
 def median_is_low(scores: FloatImage, limit: float) -> bool:
-    """Whether the median of some scores is below a limit; False of none."""
+    """Return whether the median score is below a limit; False without scores."""
     return bool(len(scores)) and float(np.median(scores)) < limit
 
 
 def confidence(scores: FloatImage, kept: int, limit: float | None, view: View) -> Confidence:
-    """Sum up the scores of an image.
+    """Summarize the scores of an image.
 
     Parameters
     ----------
     scores : ndarray, shape (N,), float32
-        Of all nuclei that were found.
+        Scores of all nuclei found.
     kept : int
-        How many of them are kept.
+        Number of nuclei that were not dropped.
     limit : float or None
     view : View
 
@@ -177,17 +179,18 @@ def clearly_better(
 ) -> float | None:
     """Compare the nuclei that two scales give for the same pixels.
 
+    The candidate is clearly better if the median score of its credible nuclei is higher by more
+    than 0.05, and their area, weighted by score, is larger by more than a fifth.
+
     Parameters
     ----------
     candidate, current : (scores, areas)
-        Of all nuclei that were found, both of shape (N,).
+        Scores and areas of all nuclei found, both of shape (N,).
 
     Returns
     -------
     float or None
-        How good the candidate is, to choose among several; None where it is not clearly better:
-        the median score of its credible nuclei is higher by 0.05, and their area, weighted by
-        score, larger by a fifth.
+        Quality of the candidate, to rank several candidates. None if it is not clearly better.
 
     Examples
     --------
@@ -203,7 +206,7 @@ def clearly_better(
 
 
 def _credible(scores: FloatImage, areas: Areas) -> tuple[float, float]:
-    """Median score of the credible nuclei, and their area weighted by score."""
+    """Return the median score of the credible nuclei, and their area weighted by score."""
     sure = scores >= CREDIBLE
     if not sure.any():
         return 0.0, 0.0

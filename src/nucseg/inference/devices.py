@@ -1,8 +1,9 @@
-"""What a network runs on: what is there, what of it is taken, and why.
+"""Devices and precisions of a network: which are available, which is used, and why.
 
-Without a choice of the user's the fastest device and precision is taken that finds the same nuclei
-in samples as ONNX Runtime does on the CPU in f32. Where nothing but that is installed, it is taken
-at once. What the check found is kept in the user's cache, for this model, processor and versions.
+Without a choice by the user, the fastest device and precision is used that finds the same nuclei
+in sample images as ONNX Runtime on the CPU in f32. If only that is available, it is used
+without a check. The results of the check are stored in the user's cache, for this model, processor
+and package versions.
 """
 
 from __future__ import annotations
@@ -36,9 +37,10 @@ from nucseg.inference.segmenter import Model
 from nucseg.inference.self_check import Candidate, Judged, judge
 from nucseg.models.zoo import INT8, ONNX, ModelCard, listed_file
 
-# What stands for a choice in the environment, where none is given.
+# Environment variables that replace ``auto``.
 VARIABLES = {"device": "NUCSEG_DEVICE", "precision": "NUCSEG_PRECISION"}
-# Labels of this can be repeated; another must be so much faster to be taken by itself.
+# Labels of the CPU in f32 are exactly reproducible. Another candidate must be faster by this factor
+# to be used automatically.
 EXACT, CLEARLY_FASTER = Candidate("cpu", "f32"), 1.1
 _HOW_TO_GET = {
     "cuda": "For NVIDIA's cards: pip uninstall onnxruntime, then pip install onnxruntime-gpu.",
@@ -56,15 +58,15 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Network:
-    """A network in a model folder, and how it is loaded, whatever it runs on.
+    """A network in a model folder, with the settings to load it on any device.
 
     Attributes
     ----------
     folder : Path
     card : ModelCard
-        Its description, which was read and checked.
+        Description of the model, already read and checked.
     threads : int or None
-        By default one for each physical core that may be used.
+        Number of threads. None means one per physical core that the process may use.
     arena : bool
         See `nucseg.inference.runtimes.load_runtime`.
     """
@@ -75,12 +77,12 @@ class Network:
     arena: bool = True
 
     def load(self, candidate: Candidate) -> Runtime:
-        """Load it for a device and a precision.
+        """Load the network on a device in a precision.
 
         Raises
         ------
         ModelError
-            A file is missing or broken, or not listed; `DeviceError` where the device is at fault.
+            A file is missing, broken or not listed; `DeviceError` if the device fails.
         MissingExtraError
             OpenVINO is not installed.
         """
@@ -95,12 +97,12 @@ class Network:
 
 
 def candidates(card: ModelCard) -> list[Candidate]:
-    """Devices and precisions that are there for a model, the CPU in f32 first.
+    """List the devices and precisions available for a model, the CPU in f32 first.
 
     Parameters
     ----------
     card : ModelCard
-        Of the model; eight bits are there where it lists the file.
+        Description of the model. int8 is available if the card lists the quantized network.
     """
     found, int8 = [EXACT], INT8 in card.files
     if int8:
@@ -115,24 +117,24 @@ def candidates(card: ModelCard) -> list[Candidate]:
 
 
 def load_network(network: Network, device: str = "auto", precision: str = "auto") -> Runtime:
-    """Load a network on a device, or on the fastest that finds the same nuclei.
+    """Load a network on a device, or on the fastest one that finds the same nuclei.
 
     Parameters
     ----------
     network : Network
     device : {"auto", "cpu", "cuda", "coreml", "directml", "openvino"}
-        Where it is ``auto``, what the environment variable ``NUCSEG_DEVICE`` says counts, if any.
-        One that is found for ``auto`` is replaced by the CPU where it fails. Without ``arena``, to
-        save memory, ``auto`` is the CPU.
+        If the environment variable ``NUCSEG_DEVICE`` is set, its value replaces ``auto``. If a
+        device chosen by ``auto`` fails, the CPU replaces it. Without ``arena``, to save memory,
+        ``auto`` is the CPU.
     precision : {"auto", "f32", "bf16", "int8"}
-        Likewise, by ``NUCSEG_PRECISION``.
+        ``NUCSEG_PRECISION`` replaces ``auto`` in the same way.
 
     Raises
     ------
     InputError
-        There is no such device or precision.
+        The device or precision does not exist.
     DeviceError
-        The device is not there or fails, or does not work with such numbers.
+        The device is missing, fails, or does not support the precision.
     ModelError
         The file of the network is missing or broken.
     """
@@ -151,13 +153,13 @@ def load_network(network: Network, device: str = "auto", precision: str = "auto"
 
 
 def judged(network: Network, *, again: bool = False) -> list[Judged]:
-    """Check all that is there, or read from the user's cache what the check found.
+    """Run the self-check of all available candidates, or read its results from the user's cache.
 
     Parameters
     ----------
     network : Network
     again : bool
-        Check again, whatever the cache says.
+        Repeat the check and ignore the cache.
 
     Raises
     ------
@@ -179,7 +181,7 @@ def judged(network: Network, *, again: bool = False) -> list[Judged]:
 
 
 def in_order(found: Sequence[Judged]) -> list[Candidate]:
-    """Candidates that may be taken by themselves, the best first.
+    """Sort the candidates that ``auto`` may use, the best first.
 
     Parameters
     ----------
@@ -200,14 +202,17 @@ def in_order(found: Sequence[Judged]) -> list[Candidate]:
 
 
 def describe(runtime: Runtime) -> dict[str, str]:
-    """Say what a network runs on, for ``run.json``."""
+    """Return the device, precision and failure of a runtime, for ``run.json``."""
     about = {"device": runtime.device, "precision": runtime.precision}
     failure = getattr(runtime, "failure", None)
     return about | ({"failure": failure} if failure else {})
 
 
 def describe_model(model: Model) -> dict[str, dict[str, str]]:
-    """Say what a model runs on, for ``run.json``; of its second network where it was needed."""
+    """Return the devices of the networks of a model, for ``run.json``.
+
+    The second network is included if it was loaded.
+    """
     about = {"runtime": describe(model.runtime)}
     second = model.bright and model.bright.runtime
     if second and (not isinstance(second, LoadedLater) or second.is_loaded):
@@ -216,12 +221,12 @@ def describe_model(model: Model) -> dict[str, dict[str, str]]:
 
 
 def is_exact(runtime: Runtime) -> bool:
-    """Whether labels are those of the CPU in f32, which others can repeat."""
+    """Return whether the runtime is the CPU in f32, whose labels are exactly reproducible."""
     return Candidate(runtime.device, runtime.precision) == EXACT
 
 
 def processor_name() -> str:
-    """Name of the processor, as far as the system tells."""
+    """Return the name of the processor, as far as the system reports it."""
     with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
@@ -230,13 +235,13 @@ def processor_name() -> str:
 
 
 def user_cache_file(about: dict[str, Any]) -> Path:
-    """Where the outcome of a self-check is kept."""
+    """Return the path of the cached result of a self-check."""
     key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
     return user_cache() / f"self-check-{key}.json"
 
 
 def _openvino_candidates(*, int8: bool) -> list[Candidate]:
-    """List what OpenVINO can do here, nothing where it cannot be imported."""
+    """List the precisions of OpenVINO on this processor; empty if it cannot be imported."""
     try:
         precisions = ("f32", *(["bf16"] if has_bf16() else []), *(["int8"] if int8 else []))
     except (NucsegError, OSError, RuntimeError) as error:
@@ -250,7 +255,7 @@ def _providers() -> list[str]:
 
 
 def _chosen(kind: str, given: str, known: Sequence[str]) -> str:
-    """Take what is given, else what the environment says; refuse what there is not."""
+    """Return the given value, or that of the environment variable; raise InputError if unknown."""
     name = VARIABLES[kind]
     value = os.environ.get(name, "auto") if given == "auto" else given
     if value not in ("auto", *known):
@@ -260,7 +265,7 @@ def _chosen(kind: str, given: str, known: Sequence[str]) -> str:
 
 
 def _is_exact(device: str, precision: str, card: ModelCard) -> bool:
-    """Whether the CPU in f32 is asked for, or is all that there can be."""
+    """Return whether the CPU in f32 is requested, or is the only candidate."""
     if device not in ("auto", "cpu") or precision not in ("auto", "f32"):
         return False
     if precision == "f32" and device == "cpu":
@@ -273,7 +278,7 @@ def _is_exact(device: str, precision: str, card: ModelCard) -> bool:
 
 
 def _require(card: ModelCard, device: str, precision: str | None = None) -> None:
-    """Refuse a device that is not there, or numbers that it or the model does not have."""
+    """Raise an error if the device, or its precision, is not available for the model."""
     if device == "openvino":
         is_there = has_openvino() or PROVIDERS[device] in _providers()
     else:
@@ -295,7 +300,7 @@ def _require(card: ModelCard, device: str, precision: str | None = None) -> None
 
 
 def _fastest(network: Network, precision: str) -> Runtime:
-    """Load on the fastest that finds the same nuclei; the CPU stands by."""
+    """Load the network on the fastest device that finds the same nuclei, with the CPU as backup."""
     found = judged(network)
     for candidate in in_order(found):
         if precision not in ("auto", candidate.precision):
@@ -317,19 +322,19 @@ def _fastest(network: Network, precision: str) -> Runtime:
 
 
 def _on_device(network: Network, device: str) -> Runtime:
-    """Load in the fastest precision of a device that finds the same nuclei, else in f32."""
+    """Load the network in a device's fastest precision with the same nuclei, or in f32."""
     _require(network.card, device)
     here = [each for each in judged(network) if each.candidate.device == device]
     if good := in_order(here):
         return network.load(good[0])
     for each in here:
-        if each.speed:  # else loading it says what is wrong
+        if each.speed:  # otherwise loading reports the problem
             logger.warning("%s is used as asked for. %s", each.candidate, each.problem)
     return network.load(Candidate(device, "f32"))
 
 
 def _about(network: Network) -> dict[str, Any]:
-    """All that the outcome of a self-check depends on."""
+    """Return everything that the result of a self-check depends on."""
     return {
         "files": network.card.files,
         "preprocessing": network.card.preprocessing.model_dump(mode="json"),
@@ -350,7 +355,7 @@ def _version(package: str) -> str | None:
 
 
 def _read(path: Path, about: dict[str, Any]) -> list[Judged] | None:
-    """Read what a self-check found, None where it is not known or cannot be read."""
+    """Read the result of a self-check; None if it is missing, outdated or unreadable."""
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
         if kept["about"] != about:

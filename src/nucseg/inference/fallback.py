@@ -1,4 +1,4 @@
-"""A device that may fail, and the CPU that goes on in its place, so that no image is lost."""
+"""A network on a device that may fail, with the CPU as fallback, so that no image is lost."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ logger = logging.getLogger(__name__)
 
 
 class WithFallback:
-    """A network on a device, and from the first failure of that on, on the CPU.
+    """A network on a device, and on the CPU after the first failure of the device.
 
-    The image at which it fails is seen by the CPU too. A batch that neither can take is an error.
+    The CPU also runs the image at which the device failed. A batch that fails on both is an error.
 
     Parameters
     ----------
     load : callable
-        Loads the network on the device; it can be pickled.
+        Loads the network on the device. It must be picklable.
     load_other : callable
-        Loads it on the CPU, once that is needed; it can be pickled.
+        Loads the network on the CPU, when it is needed. It must be picklable.
 
     Raises
     ------
@@ -43,27 +43,27 @@ class WithFallback:
         self._other = other
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Load the same network where this is sent to, on the CPU if the device is not there."""
+        """Load the same network after unpickling, on the CPU if the device is missing."""
         return _load_where_it_is, (self._load, self._load_other, self.failure)
 
     @property
     def failure(self) -> str | None:
-        """Why the device is not used any more, None while it is."""
+        """Reason why the device is no longer used, None while it is."""
         return self._failure.reason
 
     @property
     def device(self) -> str:
-        """What it runs on now."""
+        """Current device."""
         return self._now.device
 
     @property
     def precision(self) -> str:
-        """Numbers that it works with now."""
+        """Current number format."""
         return self._now.precision
 
     @property
     def threads(self) -> int:
-        """Threads that it works with."""
+        """Number of threads."""
         return self._first.threads
 
     @property
@@ -71,7 +71,7 @@ class WithFallback:
         return self._first if self.failure is None else self._other
 
     def on_one_thread(self) -> WithFallback:
-        """Return the same network for calls side by side; a failure counts for both."""
+        """Return the same network for parallel calls; both share a failure."""
         single = WithFallback.__new__(WithFallback)
         single._load, single._load_other = self._load, self._load_other
         single._set(self._first.on_one_thread(), self._other.on_one_thread(), self._failure)
@@ -83,7 +83,7 @@ class WithFallback:
             try:
                 return self._first(batch)
             except ModelError as error:
-                # Where the CPU fails too, the batch or the network is at fault.
+                # If the CPU fails too, the batch or the network is the cause.
                 maps = self._other(batch)
                 self._failure.tell(str(error))
                 return maps
@@ -91,7 +91,7 @@ class WithFallback:
 
 
 class _Failure:
-    """Why a device is not used any more; threads share it, and it is told once."""
+    """Reason why a device is no longer used; shared by threads and logged once."""
 
     def __init__(self, reason: str | None = None) -> None:
         self.reason = reason
@@ -105,7 +105,7 @@ class _Failure:
 
 
 def _load_where_it_is(load: Load, load_other: Load, failure: str | None) -> Runtime:
-    """Load a network on its device in another process, on the CPU where that fails."""
+    """Load a network on its device in another process, or on the CPU if that fails."""
     if failure is not None:
         return load_other()
     try:

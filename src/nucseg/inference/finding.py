@@ -1,4 +1,4 @@
-"""Nuclei of an image or of a part of it, in one window or in several, before any is dropped."""
+"""Find the nuclei of an image or a part of it, in one window or several, before filtering."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Found:
-    """The nuclei of an image or of a part of it, before any is dropped.
+    """The nuclei of an image or a part of it, before filtering.
 
     Attributes
     ----------
     labels : ndarray, shape (H, W), int32
-        0 background, 1…N nuclei, every number used.
+        Label image: 0 background, 1…N nuclei, without gaps.
     scores : ndarray, shape (N,), float32
     probability : ndarray, shape (H, W), float32
-        Of each pixel to lie in a nucleus.
+        Probability that each pixel is in a nucleus.
     """
 
     labels: Labels
@@ -43,7 +43,7 @@ class Found:
 
     @property
     def areas(self) -> npt.NDArray[np.int64]:
-        """Pixels of each nucleus, shape (N,)."""
+        """Area of each nucleus in pixels, shape (N,)."""
         return np.bincount(self.labels.ravel(), minlength=len(self.scores) + 1)[1:]
 
 
@@ -56,25 +56,25 @@ def find(
     prepared: FloatImage | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Found:
-    """Find the nuclei in a part of an image, at a scale, without dropping any.
+    """Find the nuclei in a part of an image at a given scale, without filtering.
 
     Parameters
     ----------
     model : Model
     part : ndarray, shape (h, w) or (h, w, C), any real dtype
     limits : (low, high)
-        Of the image, see `nucseg.images.preprocess.prepared_limits`.
+        Intensity limits of the image, see `nucseg.images.preprocess.prepared_limits`.
     scale : float
         A multiple of 1/32.
     prepared : ndarray, shape (h, w, 3), float32, optional
-        The part as `nucseg.images.preprocess.prepare` gives it, where that is known.
+        The part as returned by `nucseg.images.preprocess.prepare`, if already computed.
     progress : callable, optional
-        ``progress(done, total)``, of the windows where there are several.
+        Called as ``progress(done, total)`` after each window, if there are several.
 
     Raises
     ------
     ModelError
-        The network does not give what the model's description says.
+        The output of the network does not match the description of the model.
     """
     model = replace(model, scale=scale)
     if fits(model, part.shape):
@@ -93,7 +93,10 @@ def find(
 
 
 def windows_of(model: Model, shape: tuple[int, int]) -> list[Tile]:
-    """Windows in which an image of (height, width) is segmented, whatever the memory."""
+    """Return the windows in which an image of (height, width) is segmented.
+
+    The windows do not depend on the available memory.
+    """
     if fits(model, shape):
         whole = (slice(0, shape[0]), slice(0, shape[1]))
         return [Tile(whole, whole)]
@@ -102,7 +105,7 @@ def windows_of(model: Model, shape: tuple[int, int]) -> list[Tile]:
 
 
 def fits(model: Model, shape: tuple[int, ...]) -> bool:
-    """Whether an image is one window."""
+    """Return whether the image fits in one window."""
     return math.prod(shape[:2]) * max(model.scale or 1.0, 1.0) ** 2 <= model.window**2
 
 
@@ -115,25 +118,25 @@ def stitch(
     probability: Canvas | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Stitcher, FloatImage]:
-    """Find the nuclei of an image in overlapping windows, without dropping any.
+    """Find the nuclei of an image in overlapping windows, without filtering.
 
     Parameters
     ----------
     model : Model
     image : Windowed, shape (H, W) or (H, W, C), any real dtype
     canvas : Canvas, shape (H, W)
-        All 0; the nuclei are written there.
+        Output label image, initially all 0.
     limits : (low, high)
-        Of the image, see `nucseg.images.preprocess.prepared_limits`.
+        Intensity limits of the image, see `nucseg.images.preprocess.prepared_limits`.
     probability : Canvas, shape (H, W), optional
-        Gets the probability of each pixel to lie in a nucleus.
+        Output for the probability that each pixel is in a nucleus.
     progress : callable, optional
-        ``progress(done, total)``, of the windows.
+        Called as ``progress(done, total)`` after each window.
 
     Returns
     -------
     stitcher : Stitcher
-        With number, areas and bounding boxes of the nuclei.
+        Number, areas and bounding boxes of the nuclei.
     scores : ndarray, shape (N,), float32
     """
     shape = (image.shape[0], image.shape[1])
@@ -156,7 +159,7 @@ def stitch(
 def scores_of(
     model: Model, part: npt.NDArray[Any], labels: npt.NDArray[np.int32], maps: FloatImage
 ) -> FloatImage:
-    """Scores of the nuclei in a part of an image, from the maps at its size."""
+    """Compute the scores of the nuclei in a part of an image from the maps at its size."""
     if model.card.scoring is None:
         return mean_scores(labels, maps[..., 0])
     features = nucleus_features(labels, maps, image_kind(part), scale=model.scale or 1.0)
@@ -164,6 +167,6 @@ def scores_of(
 
 
 def maps_of(model: Model, prepared: FloatImage, *, start: tuple[int, int] = (0, 0)) -> FloatImage:
-    """Run the network on a prepared image, or on a window that starts at some place."""
+    """Run the network on a prepared image, or on a window that starts at (row, column) `start`."""
     scale = model.scale or 1.0
     return run_network(model.runtime, model.card, prepared, scale=scale, start=start)

@@ -1,4 +1,4 @@
-"""From the maps of a network to separate nuclei."""
+"""Convert the maps of a network to a label image."""
 
 from __future__ import annotations
 
@@ -15,19 +15,20 @@ from nucseg.images.preprocess import FloatImage
 
 Indices = npt.NDArray[np.intp]
 
-# A hole is filled where it has less than this share of the pixels of the nucleus around it.
+# A hole is filled if its area is below this fraction of the area of its nucleus.
 _HOLE = 0.5
-# Heights to which the flood falls, as shares of the seed threshold.
+# Levels of the flood, as fractions of the seed threshold.
 _STEPS = (0.5, 0.0, -np.inf)
 
 
 def label_image(maps: FloatImage, settings: ConnectedComponents | Watershed) -> Labels:
-    """Turn the maps of a network into a label image by the method of the settings.
+    """Convert the maps of a network to a label image with the method of the settings.
 
     Parameters
     ----------
     maps : ndarray, shape (H, W, C), float32, in [0, 1]
-        Nucleus first; `watershed` needs all of `nucseg.config.INSTANCE_MAPS`.
+        The first map is the nucleus probability. `watershed` needs all of
+        `nucseg.config.INSTANCE_MAPS`.
     settings : ConnectedComponents or Watershed
 
     Returns
@@ -47,7 +48,7 @@ def label_image(maps: FloatImage, settings: ConnectedComponents | Watershed) -> 
 
 
 def connected_components(probability: FloatImage, settings: ConnectedComponents) -> Labels:
-    """Label connected pixels above a threshold.
+    """Label connected pixels at or above a threshold.
 
     Parameters
     ----------
@@ -67,8 +68,8 @@ def connected_components(probability: FloatImage, settings: ConnectedComponents)
     [[1, 1, 0, 0], [1, 0, 2, 2]]
     """
     nuclei = (probability >= settings.threshold).astype(np.uint8)
-    # Pixels that touch by a corner alone stay apart: between touching nuclei a thin gap is often
-    # all there is, and where it runs diagonally 8-connectivity would bridge it.
+    # Pixels that share only a corner are not connected: the gap between touching nuclei is often
+    # thin, and 8-connectivity would bridge it where it is diagonal.
     _, labels, statistics, _ = cv2.connectedComponentsWithStats(
         nuclei, connectivity=4, ltype=cv2.CV_32S
     )
@@ -77,24 +78,25 @@ def connected_components(probability: FloatImage, settings: ConnectedComponents)
 
 
 def watershed(maps: FloatImage, settings: Watershed) -> Labels:
-    """Grow nuclei from where the network is far from any outline and border, and join pieces.
+    """Separate nuclei by a seeded watershed on distance minus border, then join fragments.
 
-    Each connected part of that is a seed. In foreground that holds several, they grow from high
-    to low ground until they meet; all else goes to its one seed, and foreground without a seed is
-    a nucleus of its own. Each pixel also votes for the place where it sees its nucleus's centre: a
-    piece whose votes land in a piece that it touches is joined to it. A nucleus that the network is
-    sure of is trimmed to where it is nearly as sure. Holes inside a nucleus are filled.
+    Each connected region of the foreground above the seed threshold is a seed. A part of the
+    foreground with several seeds is flooded from high to low values until the nuclei meet. A part
+    with one seed is one nucleus, and a part without a seed is a nucleus of its own. Each pixel
+    votes for the centre of its nucleus with its centre offset: a fragment whose votes are in a
+    touching fragment is joined to it. Pixels are removed from a nucleus if their probability is
+    below a fraction of its mean probability. Holes inside a nucleus are filled.
 
     Parameters
     ----------
     maps : ndarray, shape (H, W, 5), float32, in [0, 1]
-        In the order of `nucseg.config.INSTANCE_MAPS`, which describes them.
+        Maps in the order of `nucseg.config.INSTANCE_MAPS`, which describes them.
     settings : Watershed
 
     Returns
     -------
     ndarray, shape (H, W), int32
-        0 background, 1…N nuclei, each of pixels connected by their sides.
+        0 background, 1…N nuclei. The pixels of each nucleus are 4-connected.
 
     Examples
     --------
@@ -106,7 +108,7 @@ def watershed(maps: FloatImage, settings: Watershed) -> Labels:
     [[1, 1, 1, 1, 2, 2, 2]]
     """
     nucleus, border, distance = np.moveaxis(maps, 2, 0)[:3]
-    # A frame of background spares every step below the edges of the image.
+    # With a frame of background, the steps below need not handle the edges of the image.
     height = np.pad(distance - border, 1)
     foreground = np.pad(nucleus >= settings.threshold, 1)
     n_seeds, seeds = _connected(foreground & (height >= settings.seed_threshold))
@@ -134,13 +136,13 @@ def watershed(maps: FloatImage, settings: Watershed) -> Labels:
 
 
 def _connected(region: npt.NDArray[np.bool_]) -> tuple[int, Labels]:
-    """Count and label the parts of a region that are connected by sides of pixels."""
+    """Count and label the 4-connected parts of a region."""
     count, parts = cv2.connectedComponents(region.view(np.uint8), connectivity=4, ltype=cv2.CV_32S)
     return count - 1, np.asarray(parts, np.int32)
 
 
 def _pixel_of_each(labels: Labels, count: int) -> Indices:
-    """Index of one pixel of each label from 1 on; that of label 0 is 0, in the frame."""
+    """Return the index of one pixel of each label from 1 on; for label 0 it is 0, in the frame."""
     pixel = np.zeros(count + 1, np.intp)
     pixels = np.flatnonzero(labels > 0)
     pixel[labels.ravel()[pixels]] = pixels
@@ -150,12 +152,12 @@ def _pixel_of_each(labels: Labels, count: int) -> Indices:
 def _seeds_of_parts(
     parts: Labels, n_parts: int, pixel_of_seed: Indices
 ) -> tuple[Labels, npt.NDArray[np.bool_]]:
-    """Seed in each part, 0 where there is none or several, and whether there are several."""
+    """Return the seed of each part, 0 for none or several, and whether it has several seeds."""
     part_of = parts.ravel()[pixel_of_seed]
     several = np.bincount(part_of, minlength=n_parts + 1) > 1
     seed_in = np.zeros(n_parts + 1, np.int32)
     seed_in[part_of] = np.arange(len(pixel_of_seed))
-    # Part 0 is no ground: the seeds outside, and the frame's pixel that stands for no seed.
+    # Part 0 is outside: it has seeds that are not in any part, and the frame pixel of label 0.
     several[0] = False
     seed_in[several] = 0
     seed_in[0] = 0
@@ -163,12 +165,12 @@ def _seeds_of_parts(
 
 
 def _flood(labels: Labels, height: FloatImage, high: Indices, pixel_of_seed: Indices) -> None:
-    """Share out contested pixels above some height among the seeds, in place."""
+    """Assign contested pixels above some height to the seeds, in place."""
     ground = np.zeros(labels.shape, bool)
     ground.ravel()[high] = True
     n_parts, parts = _connected(ground)
     seed_in, several = _seeds_of_parts(parts, n_parts, pixel_of_seed)
-    # A part with one seed goes to it whole: no other could get there before it is full.
+    # A part with one seed belongs to it: no other seed can reach the part before it is full.
     flat = labels.ravel()
     part, now = parts.ravel()[high], flat[high]
     shared = several[part]
@@ -177,9 +179,9 @@ def _flood(labels: Labels, height: FloatImage, high: Indices, pixel_of_seed: Ind
 
 
 def _meet(labels: Labels, height: FloatImage, ground: npt.NDArray[np.bool_], free: Indices) -> None:
-    """Let nuclei grow over ground that several reach, one pixel a round, in place.
+    """Grow nuclei over pixels that several can reach, one pixel per round, in place.
 
-    A free pixel beside several nuclei goes to the one whose pixel beside it is highest.
+    A free pixel beside several nuclei goes to the nucleus whose adjacent pixel is highest.
     """
     flat, heights, place = labels.ravel(), height.ravel(), np.empty(labels.size, np.int32)
     open_ = ground & (labels == 0)
@@ -195,16 +197,16 @@ def _meet(labels: Labels, height: FloatImage, ground: npt.NDArray[np.bool_], fre
         is_open[free[reached]] = False
         near = around[:, reached].ravel()
         near = near[is_open[near]]
-        # Each pixel once.
+        # Keep each pixel once.
         place[near] = np.arange(len(near))
         free = near[place[near] == np.arange(len(near))]
 
 
 def _join(labels: Labels, offsets: FloatImage, contested: Indices, share: float) -> None:
-    """Join pieces of which one gives this share of its votes to the other, in place."""
+    """Join two fragments if one gives this fraction of its votes to the other, in place."""
     flat, (height, width) = labels.ravel(), labels.shape
     row, column = np.divmod(contested, width)
-    # The offsets have no frame around them.
+    # The offsets have no frame.
     away = (offsets[row - 1, column - 1] - 0.5) * (2 * OFFSET_RANGE)
     voted_row, voted_column = np.rint(away).astype(np.intp).T
     voted_row = np.clip(voted_row + row, 0, height - 1)
@@ -226,7 +228,7 @@ def _join(labels: Labels, offsets: FloatImage, contested: Indices, share: float)
 
 
 def _touching(flat: npt.NDArray[np.int32], pixels: Indices, width: int, count: int) -> Indices:
-    """Pairs of labels that share a side of a pixel, each as the lower one × count + the higher."""
+    """Return pairs of labels that share a pixel edge, as lower label × count + higher label."""
     keys = []
     for step in (1, width):
         here, there = flat[pixels], flat[pixels + step]
@@ -237,9 +239,9 @@ def _touching(flat: npt.NDArray[np.int32], pixels: Indices, width: int, count: i
 
 
 def _trim(labels: Labels, pixels: Indices, probability: FloatImage, share: float) -> None:
-    """Take away those pixels of nuclei below a share of their nucleus's mean probability, in place.
+    """Remove pixels below a fraction of the mean probability of their nucleus, in place.
 
-    Of a nucleus that falls apart the largest piece stays.
+    If a nucleus falls apart, its largest fragment is kept.
     """
     if share == 0:
         return
@@ -254,7 +256,7 @@ def _trim(labels: Labels, pixels: Indices, probability: FloatImage, share: float
     areas = np.bincount(piece)
     label_of = np.zeros(len(areas), np.int32)
     label_of[piece] = label
-    # The largest piece of each label comes last, and stays.
+    # The largest fragment of each label comes last, and is kept.
     order = np.argsort(areas, kind="stable")
     largest = np.zeros(len(means), np.intp)
     largest[label_of[order]] = order
@@ -262,9 +264,9 @@ def _trim(labels: Labels, pixels: Indices, probability: FloatImage, share: float
 
 
 def _fill_holes(labels: Labels) -> Indices:
-    """Fill background that one nucleus alone encloses, unless it is large, in place.
+    """Fill background that a single nucleus encloses, unless the hole is large, in place.
 
-    Returns the pixels of each label then.
+    Return the number of pixels of each label afterwards.
     """
     background = labels == 0
     count, holes = cv2.connectedComponents(

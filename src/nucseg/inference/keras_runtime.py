@@ -1,4 +1,4 @@
-"""Networks in Keras, of the extra train."""
+"""Runtime for Keras, which is part of the ``train`` extra."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from nucseg.images.preprocess import FloatImage
 
 
 class KerasRuntime:
-    """A network in Keras, with whatever backend Keras is set to."""
+    """A network in Keras, on the backend that Keras is configured for."""
 
     threads = 1
     device, precision = "keras", "f32"
@@ -22,21 +22,21 @@ class KerasRuntime:
         self._network = load_keras(path)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Load the same network where this is sent to, such as another process."""
+        """Load the same network again after unpickling, for example in another process."""
         return KerasRuntime, (self._path,)
 
     def on_one_thread(self) -> KerasRuntime:
-        """Return itself: Keras shares out threads by itself."""
+        """Return the runtime itself: Keras manages its threads."""
         return self
 
     def __call__(self, batch: FloatImage) -> FloatImage:
         """Run the network; see `Runtime`."""
-        # Not predict_on_batch: it compiles for any size, which bilinear upsampling cannot do.
+        # predict_on_batch would compile for any size, which bilinear upsampling does not support.
         return np.asarray(self._network(batch, training=False), np.float32)
 
 
 def load_keras(path: Path) -> Any:
-    """Load a network in Keras's own format.
+    """Load a network from the Keras format.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def load_keras(path: Path) -> Any:
     Raises
     ------
     ModelError
-        The file is missing or broken, or holds code.
+        The file is missing or broken, or contains code.
     MissingExtraError
         Keras is not installed.
     """

@@ -1,7 +1,7 @@
 """Images that do not fit in memory: read, segmented, measured and written window by window.
 
-The label image grows in a file. Nuclei that a filter drops leave gaps between the numbers there,
-which are closed whenever a part of it is read.
+The label image is stored in a file. Nuclei that a filter drops leave gaps between the labels in
+that file; the labels are renumbered without gaps whenever a part of the file is read.
 """
 
 from __future__ import annotations
@@ -31,24 +31,24 @@ from nucseg.inference.segmenter import Model
 from nucseg.inference.tiling import Slices, Stitcher
 from nucseg.measure import Columns, is_grey, measure_tile, nearest_neighbours
 
-# Side of the parts in which nuclei are measured and written, and the nuclei in one at most.
+# Side of the parts in which nuclei are measured and written, and maximum number of nuclei in one.
 _PART, _NUCLEI = 2048, 65_536
-# Of what a pixel of an image in memory takes, the part that decoded pixels take here, in bytes.
+# Bytes of an image in memory, per pixel, that the cache of decoded pixels may use here.
 _CACHED_BYTES = 30
-# Height of the parts in which pixels are sampled.
+# Height in pixels of the bands in which pixels are sampled.
 _BAND = 512
 
 
 class FileCanvas:
-    """An image in a file, all 0 at first: a `nucseg.inference.tiling.Canvas`.
+    """An image in a file, initially all 0; implements `nucseg.inference.tiling.Canvas`.
 
     Parameters
     ----------
     path : Path
-        The file, which is made; it takes four bytes per pixel where something was written.
+        File to create. It takes four bytes for each pixel that was written.
     shape : (height, width)
     dtype : dtype
-        Of four bytes.
+        A dtype of four bytes.
     """
 
     def __init__(self, path: Path, shape: tuple[int, int], dtype: npt.DTypeLike = np.int32) -> None:
@@ -57,7 +57,7 @@ class FileCanvas:
         self._file.truncate(shape[0] * shape[1] * self.dtype.itemsize)
 
     def close(self) -> None:
-        """Close the file, and delete it."""
+        """Close the file and delete it."""
         self._file.close()
         Path(self._file.name).unlink(missing_ok=True)
 
@@ -88,13 +88,13 @@ class FileCanvas:
 
 @dataclass(frozen=True)
 class WindowedLabels:
-    """The label image of what is kept, read by windows.
+    """The label image of the kept nuclei, read in windows.
 
     Attributes
     ----------
     canvas : FileCanvas
     number : ndarray, shape (K + 1,), uint16 or uint32
-        The number of each label of the canvas, 0 of what is dropped.
+        New label for each label of the canvas, 0 for dropped nuclei.
     """
 
     canvas: FileCanvas
@@ -107,7 +107,7 @@ class WindowedLabels:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Unsigned integers of 16 bits, or of 32 above 65,535 nuclei."""
+        """Unsigned integer: uint16, or uint32 for more than 65,535 nuclei."""
         return self.number.dtype
 
     def __getitem__(self, window: Slices) -> npt.NDArray[np.unsignedinteger[Any]]:
@@ -116,26 +116,26 @@ class WindowedLabels:
 
 @dataclass(frozen=True)
 class LargeSegmentation:
-    """The nuclei of an image that is not in memory; as `nucseg.Segmentation`, read by windows.
+    """The nuclei of an image that is not in memory; as `nucseg.Segmentation`, but read in windows.
 
     Attributes
     ----------
     image : Windowed, shape (H, W) or (H, W, C)
     labels : Windowed, shape (H, W), uint16 or uint32
-        0 background, 1…N nuclei.
+        Label image: 0 background, 1…N nuclei.
     scores : ndarray, shape (N,), float32
     boxes : ndarray, shape (N, 4), int64
-        First row, first column, and the row and column behind the last of each nucleus.
+        Bounding box of each nucleus: first row, first column, row and column after the last.
     pixel_size : tuple of float or None
-        Micrometres from pixel to pixel along rows and columns, where known.
+        Pixel size in µm along rows and columns, if known.
     kept_probability : Windowed or None, shape (H, W), float32
     confidence : Confidence or None
     place : Place or None
-        As of `nucseg.Segmentation`.
+        See `nucseg.Segmentation`.
     grey : bool
-        Whether all of the image is grey that was saved as colour, see `nucseg.measure.is_grey`.
+        Whether the image is stored as colour but is grey everywhere, see `nucseg.measure.is_grey`.
     classifier : Classifier or None
-        As of `nucseg.Segmentation`.
+        See `nucseg.Segmentation`.
     """
 
     image: Windowed
@@ -156,17 +156,17 @@ class LargeSegmentation:
 
     @property
     def highest(self) -> int:
-        """The highest label, which is the number of nuclei."""
+        """Highest label, equal to the number of nuclei."""
         return self.count
 
     @property
     def probability(self) -> Windowed:
-        """Of each pixel to lie in a nucleus, shape (H, W), float32.
+        """Probability that each pixel is in a nucleus, shape (H, W), float32.
 
         Raises
         ------
         InputError
-            It was not kept.
+            The probability map was not kept.
         """
         if self.kept_probability is None:
             raise InputError(
@@ -176,7 +176,7 @@ class LargeSegmentation:
         return self.kept_probability
 
     def parts(self) -> Iterator[Part]:
-        """Give the nuclei in parts of the image; those of consecutive labels lie together."""
+        """Iterate over parts of the image, each with a group of nuclei with consecutive labels."""
         for first, last in _divided(self.boxes):
             yield self._part(first, last)
 
@@ -188,7 +188,7 @@ class LargeSegmentation:
         return Part(np.where(wanted, labels, 0), (int(top), int(left)), first)
 
     def measurements(self) -> Columns:
-        """Measure each nucleus, and give it its class, as of `nucseg.Segmentation`."""
+        """Measure and classify each nucleus, as in `nucseg.Segmentation`."""
         return dict(self._table) | (self.predicted.columns() if self.predicted else {})
 
     @property
@@ -198,7 +198,7 @@ class LargeSegmentation:
 
     @cached_property
     def predicted(self) -> Predicted | None:
-        """Class of each nucleus with its probability; None without a classifier."""
+        """Class and class probability of each nucleus; None without a classifier."""
         if self.classifier is None:
             return None
         return self.classifier.predict(self._table, pixel_size=self.pixel_size)
@@ -225,7 +225,7 @@ class LargeSegmentation:
 
 
 def _divided(boxes: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
-    """Divide nuclei, in their order, into one or more parts that can be in memory."""
+    """Divide nuclei, in their order, into one or more groups that fit in memory."""
     if not len(boxes):
         yield 0, 0
     first = 0
@@ -249,34 +249,35 @@ def segment_large(
     keep_probability: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[LargeSegmentation]:
-    """Find the nuclei of an image that is read window by window.
+    """Segment the nuclei of an image that is read window by window.
 
     Parameters
     ----------
     model : Model
-        One that works at the size of the image.
+        A model that does not resize all images to one size.
     image : Windowed, shape (H, W) or (H, W, C), any real dtype
     scratch : Path
-        Folder for the label image while the block lasts: 4 bytes per pixel.
+        Folder for the label image, which exists only inside the ``with`` block and takes 4 bytes
+        per pixel.
     pixel_size : tuple of float, optional
-        Micrometres from pixel to pixel along rows and columns, for measurements.
+        Pixel size in µm along rows and columns, used for measurements.
     keep_probability : bool
-        Keep the probability of each pixel to lie in a nucleus too: 4 more bytes per pixel.
+        Also keep the probability that each pixel is in a nucleus: 4 more bytes per pixel.
     progress : callable, optional
-        ``progress(done, total)``, of the windows.
+        Called as ``progress(done, total)`` after each window.
 
     Yields
     ------
     LargeSegmentation
-        To be used in the block.
+        Valid inside the ``with`` block.
 
     Raises
     ------
     InputError
-        The image holds values that are no numbers, its model sees whole images at one size, or the
-        folder cannot be written.
+        The image contains values that are not finite numbers, the model resizes all images to one
+        size, or the folder is not writable.
     ModelError
-        The network does not give what the model's description says.
+        The output of the network does not match the description of the model.
     """
     if model.card.preprocessing.size is not None:
         raise InputError(
@@ -313,7 +314,7 @@ def segment_large(
 
 
 def _sampled(model: Model, image: Windowed) -> tuple[SeenRange, bool]:
-    """Intensities of 0 and 1 from evenly spaced pixels, as `prepared_limits`, and `is_grey`."""
+    """Compute intensity limits and `is_grey` of an image, the limits from evenly spaced pixels."""
     step = sample_step(image.shape)
     band = -(-_BAND // step) * step
     every = slice(None, None, step)
@@ -321,9 +322,9 @@ def _sampled(model: Model, image: Windowed) -> tuple[SeenRange, bool]:
     sample, grey = [], True
     for row in range(0, image.shape[0], band):
         read = image[slice(row, min(row + band, image.shape[0])), columns]
-        # By all pixels, as of an image in memory: a few with colours may be between the nuclei.
+        # Uses all pixels, as in memory: a few coloured pixels may be between the nuclei.
         grey = grey and is_grey(read)
-        # A view would keep all that was read.
+        # A view would keep the whole band in memory.
         sample.append(read[every, every].copy())
     limits = prepared_limits(
         np.concatenate(sample), model.card.preprocessing, windows=range_windows(image)
@@ -334,7 +335,7 @@ def _sampled(model: Model, image: Windowed) -> tuple[SeenRange, bool]:
 def _kept(
     model: Model, canvas: FileCanvas, stitcher: Stitcher, scores: FloatImage
 ) -> tuple[npt.NDArray[np.bool_], WindowedLabels]:
-    """Which nuclei no filter drops, and the label image of those."""
+    """Return which nuclei pass the filters, and the label image of these nuclei."""
     first, last = stitcher.boxes[:, :2], stitcher.boxes[:, 2:]
     at_edge = (first == 0).any(axis=1) | (last == canvas.shape).any(axis=1)
     keep = keep_nuclei(stitcher.areas, at_edge, scores, model.card.postprocessing)

@@ -1,4 +1,4 @@
-"""From the name of a model to one that is ready to segment."""
+"""Load models by name, and segment with them."""
 
 from __future__ import annotations
 
@@ -34,32 +34,33 @@ def load_model(
     Parameters
     ----------
     name : str or Path
-        Name of a bundled model, or a model folder such as one that ``nucseg train`` wrote.
+        Name of a bundled model, or a model folder such as one written by ``nucseg train``.
     threads : int, optional
-        Threads to run the network with; by default one for each physical core.
+        Number of threads for the network. Default: one per physical core.
     runtime : {"onnx", "keras"}
-        What runs the network; Keras needs the ``train`` extra, and chooses the device itself.
+        Runtime of the network. Keras needs the ``train`` extra and chooses the device itself.
     device : {"auto", "cpu", "cuda", "coreml", "directml", "openvino"}
-        What it runs on. ``auto`` takes the fastest that is installed and finds the same nuclei in
-        samples as the CPU does in f32; the CPU goes on where it fails. Without OpenVINO and
-        without a graphics card that is the CPU. The environment variable ``NUCSEG_DEVICE`` stands
-        for ``auto``, if it is set.
+        Device for the network. ``auto`` uses the fastest installed device that finds the same
+        nuclei in sample images as the CPU in f32. If that device fails, the CPU takes over.
+        Without OpenVINO and without a graphics card, ``auto`` is the CPU. If the environment
+        variable ``NUCSEG_DEVICE`` is set, its value replaces ``auto``.
     precision : {"auto", "f32", "bf16", "int8"}
-        Numbers that the network works with; ``auto`` likewise, or ``NUCSEG_PRECISION``. Labels of
-        f32 on the CPU can be repeated exactly; of others a few nuclei differ.
+        Number format of the network. ``auto`` works as for the device, with the variable
+        ``NUCSEG_PRECISION``. Labels in f32 on the CPU are exactly reproducible; with other
+        devices and precisions, a few nuclei differ.
     max_memory : float
-        Memory to work in, in gigabytes, 0.6 or more. Labels do not depend on it.
+        Memory limit in gigabytes, at least 0.6. Labels do not depend on it.
 
     Raises
     ------
     ModelError
-        There is no such model, its files are missing, changed or broken, or its method needs maps
-        that its network does not give.
+        The model does not exist, its files are missing, changed or broken, or its postprocessing
+        needs maps that its network does not have.
     InputError
-        There is no such runtime, device or precision, fewer than one thread was asked for, or too
-        little memory.
+        The runtime, device or precision does not exist, the number of threads is below one, or the
+        memory limit is too low.
     DeviceError
-        The device that was asked for is not there, fails, or does not work with such numbers.
+        The requested device is missing, fails, or does not support the precision.
     MissingExtraError
         The runtime is not installed.
     """
@@ -83,7 +84,7 @@ def load_model(
 def _loaded(
     folder: Path, load: Callable[[Path, ModelCard, bool], Runtime], max_memory: float
 ) -> Model:
-    """Load the model of a folder, without another that may lie in it."""
+    """Load the model of a folder, without a second model that the folder may contain."""
     card = read_card(folder)
     if isinstance(card.postprocessing, Watershed) and card.outputs != INSTANCE_MAPS:
         raise ModelError(
@@ -112,7 +113,7 @@ def _network(
 
 
 def _check_pair(card: ModelCard, bright: ModelCard) -> None:
-    """Raise ModelError unless one can stand in for the other, image by image."""
+    """Raise ModelError unless the two models are interchangeable, image by image."""
     filters = set(Filtering.model_fields)
     alike = (
         card.preprocessing == bright.preprocessing
@@ -134,15 +135,15 @@ def segment(
     *,
     pixel_size: tuple[float, float] | None = None,
 ) -> Segmentation:
-    """Find the nuclei of one image; for many, load a model once and call its `segment`.
+    """Segment the nuclei of one image; for many images, load a model once and call its `segment`.
 
     Parameters
     ----------
     image : ndarray, shape (H, W) or (H, W, C), any real dtype
     model : str, Path or Model
-        A loaded model, or what `load_model` takes.
+        A loaded model, or a name or folder for `load_model`.
     pixel_size : tuple of float, optional
-        Micrometres from pixel to pixel along rows and columns, for measurements.
+        Pixel size in µm along rows and columns, used for measurements.
 
     Returns
     -------
@@ -151,7 +152,7 @@ def segment(
     Raises
     ------
     InputError, ModelError
-        As `load_model` and `Model.segment`.
+        See `load_model` and `Model.segment`.
     """
     loaded = model if isinstance(model, Model) else load_model(model)
     return loaded.segment(image, pixel_size=pixel_size)

@@ -1,4 +1,4 @@
-"""A network on prepared images of any size: at its scale, filled up to its stride, checked."""
+"""Run a network on prepared images of any size: resize, pad to its stride, check the output."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ def run_network(
     ----------
     runtime : Runtime
     card : ModelCard
-        Of the runtime's model.
+        Description of the model of the runtime.
     prepared : ndarray, shape (H, W, 3), float32
-        As `nucseg.images.preprocess.prepare` gives it.
+        Image, as returned by `nucseg.images.preprocess.prepare`.
     scale : float
-        Factor by which it is resized for the network, a multiple of 1/32.
+        Factor by which the image is resized for the network, a multiple of 1/32.
     start : (row, column)
-        Where the window starts in the image, in pixels. A network that halves an image five times
-        sees the same as in the whole image only where rows and columns are halved at the same
-        places; test-time augmentation does not keep them.
+        Position of the window in the image, in pixels. A network that halves an image five times
+        gives the same maps as in the whole image only if rows and columns are halved at the same
+        positions. Test-time augmentation does not keep these positions.
 
     Returns
     -------
@@ -48,7 +48,7 @@ def run_network(
     Raises
     ------
     ModelError
-        The network does not give what the model's description says.
+        The output of the network does not match the description of the model.
     """
     seen = at_scale(prepared, scale)
     run = partial(_run, runtime, card)
@@ -63,7 +63,7 @@ def run_network(
 def _run(
     runtime: Runtime, card: ModelCard, image: FloatImage, *, above: int = 0, left: int = 0
 ) -> FloatImage:
-    """Run a network on an image, with so many pixels repeated above and left of it."""
+    """Run a network on an image padded by at least `above` rows and `left` columns."""
     height, width = image.shape[:2]
     stride = card.interface.stride
     below, right = -(above + height) % stride, -(left + width) % stride
@@ -82,7 +82,7 @@ def _run(
 
 
 def _as_input(batch: FloatImage, interface: Interface) -> FloatImage:
-    """Bring images, shape (N, H, W, 3), in [0, 1], to what a network takes."""
+    """Convert images, shape (N, H, W, 3), in [0, 1], to the input format of a network."""
     if interface.channels == 1:
         batch = batch.mean(axis=-1, keepdims=True, dtype=np.float32)
     if interface.mean != (0.0,) or interface.deviation != (1.0,):
@@ -93,7 +93,7 @@ def _as_input(batch: FloatImage, interface: Interface) -> FloatImage:
 
 
 def _as_maps(given: FloatImage, card: ModelCard) -> FloatImage:
-    """Bring what a network gives, shape (H, W, C), to probabilities in the order of the card."""
+    """Convert network output, shape (H, W, C), to probabilities in the order of the card."""
     if card.interface.activation == "sigmoid":
         given = np.asarray(expit(given), np.float32)
     elif card.interface.activation == "softmax":

@@ -1,4 +1,4 @@
-"""OpenVINO, which runs the networks of nucseg on Intel's and other processors."""
+"""Runtime for OpenVINO, which runs networks on processors of Intel and others."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ class OpenVinoRuntime:
     Parameters
     ----------
     path : Path
-        ONNX file; it is read as bytes, so that it cannot name other files.
+        ONNX file. It is read as bytes, so that it cannot refer to other files.
     threads : int, optional
-        By default one for each core that this process may use.
+        Number of threads. Default: one per core that this process may use.
     precision : {"f32", "bf16", "int8"}
-        For ``int8`` the file must hold a quantized network.
+        For ``int8`` the file must contain a quantized network.
     names : (str or None, str or None)
-        Of the input and the output; by default the first ones.
+        Names of the input and the output. Default: the first of each.
     streams : int
-        Calls that run side by side, each on its share of the threads; a further one waits.
+        Number of parallel calls, each on its share of the threads. Further calls wait.
 
     Raises
     ------
     ModelError
-        The file is no network that OpenVINO can run.
+        OpenVINO cannot run the file.
     DeviceError
-        The processor does not work with such numbers.
+        The processor does not support the precision.
     MissingExtraError
         OpenVINO is not installed.
     """
@@ -67,7 +67,7 @@ class OpenVinoRuntime:
         settings = {
             "INFERENCE_NUM_THREADS": self.threads,
             "NUM_STREAMS": streams,
-            # Threads bound to cores wait where another program has the core.
+            # Threads pinned to cores wait if another program uses the core.
             "ENABLE_CPU_PINNING": False,
             "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
         }
@@ -89,12 +89,12 @@ class OpenVinoRuntime:
         self._of_thread = threading.local()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Load the same network where this is sent to, such as another process."""
+        """Load the same network again after unpickling, for example in another process."""
         same = partial(OpenVinoRuntime, streams=self._streams)
         return same, (self._path, self._threads, self.precision, self._names)
 
     def on_one_thread(self) -> OpenVinoRuntime:
-        """Load the same network for as many calls side by side as there are threads."""
+        """Load the same network for as many parallel calls as there are threads."""
         return OpenVinoRuntime(
             self._path, self._threads, self.precision, self._names, streams=self.threads
         )
@@ -102,7 +102,7 @@ class OpenVinoRuntime:
     def __call__(self, batch: FloatImage) -> FloatImage:
         """Run the network; see `Runtime`."""
         try:
-            # A request can be used by one thread at a time.
+            # Only one thread at a time can use a request.
             if not hasattr(self._of_thread, "request"):
                 self._of_thread.request = self._network.create_infer_request()
             given = np.ascontiguousarray(batch)
@@ -114,28 +114,28 @@ class OpenVinoRuntime:
                 f"{self._path} cannot run in OpenVINO on a batch of shape {batch.shape} "
                 f"({first_line(error)}). Use --device cpu."
             ) from error
-        # A copy, since the next call writes where these are.
+        # A copy, because the next call overwrites these arrays.
         return np.array(maps, np.float32)
 
 
 def has_openvino() -> bool:
-    """Whether OpenVINO is installed, without importing it."""
+    """Return whether OpenVINO is installed, without importing it."""
     return find_spec("openvino") is not None
 
 
 def has_bf16() -> bool:
-    """Whether the processor has instructions for bf16, as OpenVINO sees it."""
+    """Return whether the processor has instructions for bf16, as reported by OpenVINO."""
     capabilities = import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     return "BF16" in capabilities
 
 
 def import_openvino(feature: str = "The device openvino") -> Any:
-    """Import OpenVINO without its reports to its makers.
+    """Import OpenVINO without its telemetry.
 
     Raises
     ------
     MissingExtraError
-        It is not installed.
+        OpenVINO is not installed.
     """
     try:
         with _without_telemetry():
@@ -172,7 +172,7 @@ def write_openvino(source: Path, folder: Path) -> None:
 
 @contextmanager
 def _without_telemetry() -> Iterator[None]:
-    """Keep the package from being imported, which OpenVINO does with it while it is imported."""
+    """Block the import of the telemetry package while OpenVINO is imported."""
     if _TELEMETRY in sys.modules:
         yield
         return
@@ -184,6 +184,6 @@ def _without_telemetry() -> Iterator[None]:
 
 
 def _port(path: Path, name: str | None, ports: Any) -> Any:
-    """Find an input or output by the name that the description of the network gives."""
+    """Return an input or output by its name in the description of the network."""
     by_name = {each: port for port in ports for each in sorted(port.get_names())}
     return ports[0] if name is None else by_name[named(path, name, list(by_name))]

@@ -1,4 +1,4 @@
-"""A model on a plane of any size: in memory or, where it is too large, window by window."""
+"""Segment a plane of any size: in memory or, if it is too large, window by window."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from nucseg.inference.large import LargeSegmentation, segment_large
 from nucseg.inference.segmentation import Segmentation
 from nucseg.inference.segmenter import Model
 
-# Larger planes are never read at once, whatever the memory.
+# Larger planes are always read in windows, even with enough memory.
 _MOST_PIXELS = 2**30
 
 
@@ -28,33 +28,33 @@ def segment_plane(
     keep_probability: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[Segmentation | LargeSegmentation]:
-    """Find the nuclei of a plane, wherever its pixels are: the one path of batch and viewers.
+    """Segment the nuclei of a plane in memory or in a file; used by batches and viewers.
 
     Parameters
     ----------
     model : Model
     plane : Windowed, shape (H, W) or (H, W, C), any real dtype
-        An array, a `nucseg.images.Source`, or anything else that is read by windows.
+        An array, a `nucseg.images.Source`, or another object that is read in windows.
     scratch : Path, optional
-        Folder for the label image of a plane that does not fit in memory, while the block lasts; by
-        default a temporary one.
+        Folder for the label image of a plane that does not fit in memory. The label image exists
+        only inside the ``with`` block. Default: a temporary folder.
     pixel_size : tuple of float, optional
-        Micrometres from pixel to pixel along rows and columns.
+        Pixel size in µm along rows and columns.
     keep_probability : bool
-        Keep the probability map of a plane that does not fit in memory too.
+        Also keep the probability map of a plane that does not fit in memory.
     progress : callable, optional
-        ``progress(done, total)``, of the windows; an error that it raises ends the work. Not called
-        where the plane is one window.
+        Called as ``progress(done, total)`` after each window. An error that it raises stops the
+        segmentation. It is not called if the plane fits in one window.
 
     Yields
     ------
     Segmentation or LargeSegmentation
-        To be used in the block. Labels do not depend on which of the two it is.
+        Valid inside the ``with`` block. Labels do not depend on the type.
 
     Raises
     ------
     InputError, ModelError
-        As `Model.segment` and `segment_large`.
+        See `Model.segment` and `segment_large`.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""What runs a network: each turns a batch of images into a batch of maps."""
+"""Runtimes of a network: each turns a batch of images into a batch of maps."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from nucseg.models.zoo import CARD, KERAS, ONNX, ModelCard, listed_file, read_ca
 
 # `M_MMAP_THRESHOLD` of glibc's malloc.h.
 _MMAP_THRESHOLD = -3
-# Execution providers of ONNX Runtime that are used, by device; any other one that is installed is
-# ignored, such as AzureExecutionProvider of the base wheel.
+# Execution providers of ONNX Runtime, by device. Other installed providers are ignored, such as
+# AzureExecutionProvider of the base wheel.
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",
     "cuda": "CUDAExecutionProvider",
@@ -29,8 +29,8 @@ PROVIDERS = {
     "directml": "DmlExecutionProvider",
     "openvino": "OpenVINOExecutionProvider",
 }
-# CUDA without the short mantissas of tensor cores, and without a search for the fastest kernel for
-# each new size of an image.
+# CUDA without TF32, whose mantissas are short, and without a search for the fastest kernel for each
+# new image size.
 _PROVIDER_OPTIONS: dict[str, dict[str, str]] = {
     "cuda": {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"},
     "coreml": {"ModelFormat": "MLProgram"},
@@ -39,25 +39,25 @@ _PROVIDER_OPTIONS: dict[str, dict[str, str]] = {
 
 
 class Runtime(Protocol):
-    """A loaded network, which several threads may call at the same time."""
+    """A loaded network that several threads may call at the same time."""
 
     @property
     def device(self) -> str:
-        """What it runs on, one of `nucseg.config.DEVICES` or ``keras``."""
+        """Device of the network, one of `nucseg.config.DEVICES` or ``keras``."""
         ...
 
     @property
     def precision(self) -> str:
-        """Numbers that it works with, one of `nucseg.config.PRECISIONS`."""
+        """Number format of the network, one of `nucseg.config.PRECISIONS`."""
         ...
 
     @property
     def threads(self) -> int:
-        """Threads that it works with, 1 where it does not tell."""
+        """Number of threads, 1 if the runtime does not report it."""
         ...
 
     def on_one_thread(self) -> Runtime:
-        """Return the same network on the calling thread alone, where it can work so."""
+        """Return the same network on the calling thread only, if the runtime supports it."""
         ...
 
     def __call__(self, batch: FloatImage) -> FloatImage:
@@ -89,19 +89,19 @@ def load_runtime(
     folder : Path
         A model folder.
     name : {"onnx", "keras"}
-        ONNX Runtime, which the base install has, or Keras of the ``train`` extra.
+        ONNX Runtime, part of the base install, or Keras, part of the ``train`` extra.
     card : ModelCard, optional
-        Its description, if it was read and checked before.
+        Description of the model, if it was already read and checked.
     threads : int, optional
-        Threads of ONNX Runtime; by default one for each physical core that may be used.
+        Number of threads of ONNX Runtime. Default: one per physical core that the process may use.
     arena : bool
-        Whether ONNX Runtime keeps memory for the next image, which takes twice as much and is a
-        little faster. The results are the same.
+        Whether ONNX Runtime keeps its memory for the next image. This takes twice as much memory
+        and is slightly faster. The results are the same.
 
     Raises
     ------
     InputError
-        There is no such runtime, or fewer than one thread was asked for.
+        The runtime does not exist, or the number of threads is below one.
     ModelError
         The file of the network is missing, broken, or not listed in the description.
     MissingExtraError
@@ -118,24 +118,24 @@ def load_runtime(
 
 
 def check_threads(threads: int | None) -> None:
-    """Refuse fewer threads than one.
+    """Check that the number of threads is at least one.
 
     Raises
     ------
     InputError
-        There are fewer.
+        The number is below one.
     """
     if threads is not None and threads < 1:
         raise InputError(f"Expected at least 1 thread, got {threads}.")
 
 
 class LoadedLater:
-    """A network that is loaded when it is first called: of two, a run may need one alone.
+    """A network that is loaded on its first call; of two networks, a run may need only one.
 
     Parameters
     ----------
     load : callable
-        Loads it; it can be pickled.
+        Loads the network. It must be picklable.
     """
 
     def __init__(self, load: Callable[[], Runtime]) -> None:
@@ -143,31 +143,31 @@ class LoadedLater:
         self._loaded: Runtime | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Load the same network where this is sent to, such as another process."""
+        """Load the same network again after unpickling, for example in another process."""
         return LoadedLater, (self._load,)
 
     @property
     def is_loaded(self) -> bool:
-        """Whether it was needed by now."""
+        """Whether the network has been loaded."""
         return self._loaded is not None
 
     @property
     def device(self) -> str:
-        """What it runs on."""
+        """Device of the network."""
         return self._now().device
 
     @property
     def precision(self) -> str:
-        """Numbers that it works with."""
+        """Number format of the network."""
         return self._now().precision
 
     @property
     def threads(self) -> int:
-        """Threads that it works with."""
+        """Number of threads."""
         return self._now().threads
 
     def on_one_thread(self) -> LoadedLater:
-        """Return the same network for calls side by side."""
+        """Return the same network for parallel calls."""
         return LoadedLater(partial(_on_one_thread, self._load))
 
     def __call__(self, batch: FloatImage) -> FloatImage:
@@ -188,8 +188,8 @@ def _on_one_thread(load: Callable[[], Runtime]) -> Runtime:
 class OnnxRuntime:
     """A network in ONNX Runtime, by default on the CPU.
 
-    Operations run one after the other, each over all threads, and by deterministic kernels: the
-    same input gives the same output. Its reports to its makers are off, unless the environment
+    Operations run one after the other, each on all threads, with deterministic kernels: the same
+    input gives the same output. The telemetry of ONNX Runtime is off, unless the environment
     variable ``ORT_DISABLE_TELEMETRY`` is set to another value than 1.
     """
 
@@ -207,8 +207,8 @@ class OnnxRuntime:
         self._path, self._arena, self._names = path, arena, names
         self._threads = threads
         self.device, self.precision = device, precision
-        # DirectML runs one image at a time; on any other device they would only wait in another
-        # place, each with memory of its own.
+        # DirectML runs one image at a time. On other devices, parallel calls would only wait
+        # elsewhere, each with its own memory.
         self._turn = nullcontext() if device == "cpu" else Lock()
         if not arena:
             _give_memory_back()
@@ -217,7 +217,7 @@ class OnnxRuntime:
         unusable: tuple[type[Exception], ...] = (OSError, *self._errors)
         options = _options(device, threads, arena=arena)
         try:
-            # From its bytes, so that the network cannot open other files, which nobody has checked.
+            # Loaded from bytes, so that the network cannot open other, unchecked files.
             self._session = onnxruntime.InferenceSession(
                 path.read_bytes(), options, providers=_providers(device)
             )
@@ -229,7 +229,7 @@ class OnnxRuntime:
                 "Copy the model folder again, or export the model again."
             ) from error
         if PROVIDERS[device] not in self._session.get_providers():
-            # Where a driver is missing, ONNX Runtime takes the CPU without an error.
+            # If a driver is missing, ONNX Runtime uses the CPU without an error.
             raise DeviceError(
                 f"ONNX Runtime did not take the device {device}: its driver or its libraries are "
                 "missing or too old. Install them, or use --device cpu."
@@ -242,12 +242,12 @@ class OnnxRuntime:
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Load the same network where this is sent to, such as another process."""
+        """Load the same network again after unpickling, for example in another process."""
         same = partial(OnnxRuntime, device=self.device, precision=self.precision)
         return same, (self._path, self._threads, self._arena, self._names)
 
     def on_one_thread(self) -> OnnxRuntime:
-        """Load the same network for the calling thread alone; another device is shared."""
+        """Load the same network for the calling thread only; devices except the CPU are shared."""
         if self.device != "cpu":
             return self
         return OnnxRuntime(self._path, 1, self._arena, self._names, precision=self.precision)
@@ -268,9 +268,9 @@ class OnnxRuntime:
 
 
 def import_onnxruntime() -> Any:
-    """Import ONNX Runtime without its reports to its makers."""
-    # It looks at this when it is imported; a call after that would come too late. From version
-    # 1.29 on it would otherwise tell of each loaded model over the network.
+    """Import ONNX Runtime without its telemetry."""
+    # ONNX Runtime reads the variable on import; setting it later has no effect. From version 1.29
+    # on, ONNX Runtime would otherwise report each loaded model over the network.
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     import onnxruntime
 
@@ -278,7 +278,7 @@ def import_onnxruntime() -> Any:
 
 
 def _errors_of(device: str) -> tuple[type[Exception], ...]:
-    """List what ONNX Runtime raises on a device."""
+    """Return the exceptions that ONNX Runtime raises on a device."""
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 
     errors: tuple[type[Exception], ...] = (
@@ -296,7 +296,7 @@ def _errors_of(device: str) -> tuple[type[Exception], ...]:
 
 
 def _options(device: str, threads: int | None, *, arena: bool) -> Any:
-    """Operations one after the other, each over all threads, by deterministic kernels."""
+    """Return session options: sequential operations on all threads, deterministic kernels."""
     onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or _restricted_cores()
@@ -305,14 +305,14 @@ def _options(device: str, threads: int | None, *, arena: bool) -> Any:
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.use_deterministic_compute = True
     options.enable_cpu_mem_arena = arena
-    options.log_severity_level = 3  # errors alone: its warnings mean nothing to a user
+    options.log_severity_level = 3  # errors only: its warnings do not help users
     if device != "cpu":
         options.enable_mem_pattern = device != "directml"
     return options
 
 
 def _providers(device: str) -> list[Any]:
-    """List what ONNX Runtime shall run a network by, the CPU for what the device cannot do."""
+    """Return the execution providers for a device; the CPU runs what the device cannot."""
     onnxruntime = import_onnxruntime()
     provider = PROVIDERS[device]
     if provider not in onnxruntime.get_available_providers():
@@ -321,7 +321,7 @@ def _providers(device: str) -> list[Any]:
             "The guide on speed says which package has it; or use --device cpu."
         )
     if device == "cuda" and hasattr(onnxruntime, "preload_dlls"):
-        onnxruntime.preload_dlls()  # of CUDA that pip has installed
+        onnxruntime.preload_dlls()  # CUDA libraries installed by pip
     chosen = provider, _PROVIDER_OPTIONS.get(device, {})
     return [PROVIDERS["cpu"]] if device == "cpu" else [chosen, PROVIDERS["cpu"]]
 
@@ -334,7 +334,7 @@ def _device_error(device: str, error: Exception) -> DeviceError:
 
 
 def named(path: Path, name: str | None, there: list[str]) -> str:
-    """Find an input or output of a network by the name that its description gives."""
+    """Return the name of an input or output, checked against those of the network."""
     if name is None:
         return there[0]
     if name not in there:
@@ -346,26 +346,27 @@ def named(path: Path, name: str | None, there: list[str]) -> str:
 
 
 def _give_memory_back() -> None:
-    """Have the C library give large blocks back to the system, where it is one that keeps them.
+    """Make the C library return large blocks to the system, if it is glibc.
 
-    glibc takes them from its heap after a while, which then grows to twice of what is in use.
+    By default, glibc soon serves large blocks from its heap, which then grows to twice the memory
+    in use.
     """
     with suppress(AttributeError, OSError, TypeError):
         ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, 2**18)
 
 
 def usable_cores() -> int:
-    """Cores that this process may use."""
+    """Return the number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def _restricted_cores() -> int:
-    """Threads for ONNX Runtime; 0 lets it take one for each physical core.
+    """Return the number of threads for ONNX Runtime; 0 means one per physical core.
 
-    It does not know when a process may use only some of the cores, as in many containers and on
-    clusters, and then starts more threads than can run at once.
+    ONNX Runtime does not detect that a process may use only some of the cores, as in many
+    containers and on clusters. It would start more threads than can run at once.
     """
     usable = usable_cores()
     return usable if usable < (os.cpu_count() or usable) else 0

@@ -1,10 +1,10 @@
-"""At what scale a network should see an image: estimated from the nuclei of a first look.
+"""Estimate the scale at which the network segments an image.
 
-Where the image states its pixel size, it is seen at the pixel size that the network likes, unless
-its nuclei are then of an unusual size. Else the first look is at the image as it is or, where its
-nuclei seem large, made smaller; of a large image, at some windows of it. Where the nuclei found
-then have low scores, a few other scales are tried on the same pixels, and one is taken if it is
-clearly better.
+If the image has a pixel size, it is resized to the preferred pixel size of the network, unless
+its nuclei then have an unusual diameter. Otherwise the scale is estimated from the nuclei of a
+probe: the image as it is or, if its nuclei seem large, at low resolution; of a large image, some
+windows. If the nuclei then have low scores, a few other scales are tried on the same pixels. One
+of them is used if it is clearly better.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ from nucseg.inference.scaling import (
 if TYPE_CHECKING:
     from nucseg.inference.segmenter import Model
 
-# What is tried where scores are low, and how near the estimate is not worth a try.
+# Scales to try if scores are low, and the factor below which a scale is too close to the estimate.
 _TRIED, _NEAR = (0.25, 0.5, 1.0, 2.0), 1.2
 
 
@@ -62,26 +62,26 @@ def estimate_view(
     pixel_size: tuple[float, float] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[View, Found | None]:
-    """Find out at what scale to see an image.
+    """Estimate the scale of an image.
 
     Parameters
     ----------
     model : Model
     image : Windowed, shape (H, W) or (H, W, C), any real dtype
     limits : (low, high)
-        Of the image, see `nucseg.images.preprocess.prepared_limits`.
+        Intensity limits of the image, see `nucseg.images.preprocess.prepared_limits`.
     scaling : Scaling
     pixel_size : tuple of float, optional
-        Micrometres from pixel to pixel along rows and columns.
+        Pixel size in µm along rows and columns.
     progress : callable, optional
-        ``progress(done, total)``, of the windows of an image that is looked at as a whole, but has
-        to be cut into several.
+        Called as ``progress(done, total)`` after each window, if the image is probed as a whole
+        but does not fit in one window.
 
     Returns
     -------
     view : View
     found : Found or None
-        The nuclei of all of the image at that scale, where they are known by now.
+        The nuclei of the whole image at that scale, if they are already known.
     """
     windows = probe_windows((image.shape[0], image.shape[1]))
     whole = len(windows) == 1
@@ -102,7 +102,7 @@ def estimate_view(
         for part, nuclei in zip(parts, seen, strict=True)
     ]
     scores = np.concatenate([each.scores for each in found])
-    # Where the first look found nuclei and nothing is left of them, its scale was wrong.
+    # If the probe found nuclei and the chosen scale finds none, the scale is wrong.
     lost = not len(scores) and scale != 1
     if lost or _is_doubtful(model, scores):
         view, found = _best_of_several(model, parts, limits, view, found)
@@ -117,7 +117,7 @@ def _by_pixel_size(
     finder: Callable[..., Found],
     look: Callable[[], tuple[View, Sequence[Found | None]]],
 ) -> tuple[View, Sequence[Found | None]]:
-    """See parts at the scale of the pixel size, or by a first look where their nuclei disagree."""
+    """Use the scale of the pixel size, or estimate it if the nuclei contradict the pixel size."""
     found = [finder(part, scale=stated) for part in parts]
     micrometre = float(np.sqrt(np.prod(pixel_size)))
     diameter = typical_diameter(np.concatenate([whole_areas(each.labels) for each in found]))
@@ -126,7 +126,7 @@ def _by_pixel_size(
         view = View(scale, "pixel size", diameter)
         return view, found if scale == stated else [None] * len(parts)
     view, seen = look()
-    if view.diameter is None:  # nothing speaks against the pixel size
+    if view.diameter is None:  # nothing contradicts the pixel size
         return View(stated, "pixel size"), found
     if _is_usual(view.diameter * micrometre):
         return view, seen
@@ -144,7 +144,7 @@ def _scale_by_probes(
     scaling: Scaling,
     finder: Callable[..., Found],
 ) -> tuple[View, Sequence[Found | None]]:
-    """Choose the scale by the nuclei of a first look."""
+    """Estimate the scale from the nuclei of probes."""
     looks = [_probe(model, part, limits, scaling, finder) for part in parts]
     diameter = typical_diameter(np.concatenate([areas for areas, _ in looks]))
     scale = scale_for(diameter, scaling)
@@ -159,7 +159,7 @@ def _probe(
     scaling: Scaling,
     finder: Callable[..., Found],
 ) -> tuple[npt.NDArray[np.number[Any]], Found | None]:
-    """Areas of the nuclei in a part of an image; the nuclei too where they were seen as it is."""
+    """Return the areas of nuclei in a part of an image, and the nuclei if found at scale 1."""
     prepared = prepare(part, model.card.preprocessing, limits=limits)
     large = _large_areas(model, prepared, scaling)
     if large is not None:
@@ -171,7 +171,7 @@ def _probe(
 def _large_areas(
     model: Model, prepared: FloatImage, scaling: Scaling
 ) -> npt.NDArray[np.float64] | None:
-    """Areas of nuclei from a look at the image made smaller, None where that does not do."""
+    """Return areas of nuclei from a low-resolution run, or None if they are not mostly large."""
     if not seems_large(prepared, scaling):
         return None
     maps = run_network(model.runtime, model.card, at_scale(prepared, PROBE_SCALE))
@@ -187,13 +187,13 @@ def _best_of_several(
     view: View,
     found: Sequence[Found],
 ) -> tuple[View, list[Found]]:
-    """Try other scales; take the best of those that are clearly better, if any."""
+    """Try other scales and return the best of those that are clearly better, if any."""
     best, chosen = 0.0, (view, list(found))
     before = _joined(found)
     for scale in _other_scales(view.scale, model.card.scaling or Scaling()):
         tried = [find(model, part, limits=limits, scale=scale) for part in parts]
         scores, areas = _joined(tried)
-        # Where there was nothing, a few doubtful nuclei are no gain.
+        # If no nuclei were found before, a few with low scores are no improvement.
         if not len(before[0]) and _is_doubtful(model, scores):
             continue
         worth = clearly_better((scores, areas), before)
@@ -205,7 +205,7 @@ def _best_of_several(
 
 
 def _other_scales(scale: float, scaling: Scaling) -> list[float]:
-    """Scales to try that a model allows and that are not near the one it has tried."""
+    """Return the allowed scales that are not close to the one already tried."""
     return [
         other
         for other in _TRIED
@@ -214,12 +214,12 @@ def _other_scales(scale: float, scaling: Scaling) -> list[float]:
 
 
 def _is_doubtful(model: Model, scores: FloatImage) -> bool:
-    """Whether the median score is below the limit of a model."""
+    """Return whether the median score is below the limit of the model."""
     scoring = model.card.scoring
     return scoring is not None and median_is_low(scores, scoring.confident_from)
 
 
 def _joined(found: Sequence[Found]) -> tuple[FloatImage, npt.NDArray[np.int64]]:
-    """Scores and areas of the nuclei of all parts."""
+    """Concatenate the scores and areas of the nuclei of all parts."""
     scores = np.concatenate([each.scores for each in found])
     return scores, np.concatenate([each.areas for each in found])

@@ -1,4 +1,4 @@
-"""The scale at which a network sees an image: that of the nuclei that it was trained on."""
+"""Scale of the network input: nuclei are resized to the sizes that the network was trained on."""
 
 from __future__ import annotations
 
@@ -13,27 +13,28 @@ from nucseg.config import INSTANCE_MAPS, OFFSET_MAPS, Scaling
 from nucseg.core.filters import Labels
 from nucseg.images.preprocess import FloatImage, resize_image
 
-# Fewer nuclei than this tell no scale.
+# Minimum number of nuclei for a scale estimate.
 _ENOUGH = 3
-# Pixels up to which an image's scale is estimated from all of it, and side of the windows of a
-# larger one: one for so many of its rows and columns, and along each of them how many at most.
+# Number of pixels up to which the scale is estimated from the whole image; for larger images, side
+# of the windows, rows or columns of the image per window, and maximum number of windows along an
+# axis.
 _WHOLE_LOOK, _LOOK, _LOOK_EVERY, _MOST_LOOKS = 2**20, 384, 2048, 6
 # If nuclei seem large, the image is probed at this scale, in a tenth of the time. Nuclei 40 pixels
 # wide, the largest that the bundled model segments well, are 12.5 wide there, above the smallest.
 # Nuclei below PROBE_MIN_AREA pixels there, about 6 wide in the image, are dropped.
 PROBE_SCALE, PROBE_MIN_AREA = 10 / 32, 3
-# Pixel sizes that differ by less than this factor are as good as the same.
+# Pixel sizes that differ by less than this factor are treated as equal.
 _SAME = 1.25
-# Whether they seem large is guessed from an image so many times smaller.
+# `seems_large` works on an image reduced by this factor.
 _GUESS = 4
-# Images are resized in blocks of so many pixels, each to a whole number of pixels: windows begin at
-# such blocks, so that their pixels are those that the resized image has there.
+# Images are resized in blocks of this side, each to a whole number of pixels. Windows start at such
+# blocks, so that their pixels equal those of the whole resized image.
 BLOCK = 32
 _OFFSETS = [INSTANCE_MAPS.index(name) for name in OFFSET_MAPS]
 
 
 def whole_areas(labels: Labels) -> npt.NDArray[np.int64]:
-    """Measure the nuclei of a label image of which nothing is cut off.
+    """Measure the nuclei of a label image that are not cut off by its edge.
 
     Parameters
     ----------
@@ -43,7 +44,8 @@ def whole_areas(labels: Labels) -> npt.NDArray[np.int64]:
     Returns
     -------
     ndarray, shape (M,), int64
-        Pixels of each nucleus that does not touch the edge; of all where fewer than three do not.
+        Area in pixels of each nucleus that does not touch the edge; of all nuclei if fewer than
+        three do not touch it.
 
     Examples
     --------
@@ -61,17 +63,17 @@ def whole_areas(labels: Labels) -> npt.NDArray[np.int64]:
 
 
 def typical_diameter(areas: npt.NDArray[np.number[Any]]) -> float | None:
-    """Median diameter of nuclei, each taken for a disc of its area.
+    """Compute the median diameter of nuclei, each as that of a disc of equal area.
 
     Parameters
     ----------
     areas : ndarray, shape (N,)
-        In pixels.
+        Areas in pixels.
 
     Returns
     -------
     float or None
-        In pixels; None where there are too few nuclei to tell.
+        Diameter in pixels. None if there are fewer than three nuclei.
 
     Examples
     --------
@@ -84,18 +86,18 @@ def typical_diameter(areas: npt.NDArray[np.number[Any]]) -> float | None:
 
 
 def scale_for(diameter: float | None, scaling: Scaling) -> float:
-    """Factor by which an image is resized for the network.
+    """Compute the factor by which an image is resized for the network.
 
     Parameters
     ----------
     diameter : float or None
-        Typical diameter of its nuclei in pixels, where known.
+        Typical diameter of the nuclei in pixels, if known.
     scaling : Scaling
 
     Returns
     -------
     float
-        A multiple of 1/32; 1 where the network can see the nuclei as they are, or nothing is known.
+        A multiple of 1/32. It is 1 if the diameter is within the range of the network, or unknown.
 
     Examples
     --------
@@ -110,19 +112,19 @@ def scale_for(diameter: float | None, scaling: Scaling) -> float:
 
 
 def stated_scale(pixel_size: tuple[float, float], scaling: Scaling) -> float | None:
-    """Factor by which an image is resized to the pixel size at which nuclei are seen best.
+    """Compute the factor that resizes an image to the preferred pixel size of the network.
 
     Parameters
     ----------
     pixel_size : (float, float)
-        Micrometres from pixel to pixel along rows and columns.
+        Pixel size in µm along rows and columns.
     scaling : Scaling
 
     Returns
     -------
     float or None
-        A multiple of 1/32; 1 where the two differ by less than a quarter. None where the network
-        likes no pixel size best.
+        A multiple of 1/32. It is 1 if the two pixel sizes differ by less than a quarter. None if
+        the network has no preferred pixel size.
 
     Examples
     --------
@@ -137,7 +139,7 @@ def stated_scale(pixel_size: tuple[float, float], scaling: Scaling) -> float | N
 
 
 def scale_within(scale: float, diameter: float, scaling: Scaling) -> float:
-    """Bring a scale to the nearest at which nuclei have a diameter that the network sees well.
+    """Move a scale to the nearest at which the diameter of nuclei is within the network's range.
 
     Parameters
     ----------
@@ -166,16 +168,16 @@ def scale_within(scale: float, diameter: float, scaling: Scaling) -> float:
 
 
 def _rounded(scale: float, scaling: Scaling) -> float:
-    """Bring a scale to a multiple of 1/32 that a network allows."""
+    """Round a scale to a multiple of 1/32 within the limits of the network."""
     least, most = math.ceil(scaling.least * BLOCK), math.floor(scaling.most * BLOCK)
     return float(np.clip(np.rint(scale * BLOCK), least, most) / BLOCK)
 
 
 def seems_large(prepared: FloatImage, scaling: Scaling) -> bool:
-    """Guess without a network whether nuclei are larger than it sees well.
+    """Guess without a network whether nuclei are larger than the range of the network.
 
-    Otsu's threshold (1979, doi:10.1109/TSMC.1979.4310076) parts the image; the lesser part is taken
-    for nuclei, of which those that touch count as one.
+    Otsu's threshold (1979, doi:10.1109/TSMC.1979.4310076) divides the image into two classes. The
+    class with fewer pixels is taken as nuclei; touching nuclei count as one.
 
     Parameters
     ----------
@@ -185,8 +187,8 @@ def seems_large(prepared: FloatImage, scaling: Scaling) -> bool:
     Returns
     -------
     bool
-        False also where nuclei just larger would be too small for the network in a look at the
-        image made smaller.
+        Also False if nuclei just above the range would be too small for the network in a
+        low-resolution probe.
 
     Examples
     --------
@@ -209,18 +211,18 @@ def seems_large(prepared: FloatImage, scaling: Scaling) -> bool:
 
 
 def are_mostly_large(areas: npt.NDArray[np.float64], scaling: Scaling) -> bool:
-    """Whether three in four nuclei are larger than the network sees well.
+    """Return whether three in four nuclei are larger than the range of the network.
 
     Parameters
     ----------
     areas : ndarray, shape (N,), float64
-        Of nuclei of which nothing is cut off, in pixels.
+        Areas in pixels of nuclei that are not cut off.
     scaling : Scaling
 
     Returns
     -------
     bool
-        False where there are too few nuclei to tell.
+        False if there are fewer than three nuclei.
 
     Examples
     --------
@@ -247,7 +249,8 @@ def at_scale(prepared: FloatImage, scale: float) -> FloatImage:
     Returns
     -------
     ndarray, shape (scale × H', scale × W', 3), float32
-        H' and W' are the next multiples of 32; the last row and column are repeated up to there.
+        H' and W' are H and W rounded up to multiples of 32. The last row and column are repeated
+        to fill them. At scale 1 the image is returned unchanged.
     """
     if scale == 1:
         return prepared
@@ -259,20 +262,20 @@ def at_scale(prepared: FloatImage, scale: float) -> FloatImage:
 
 
 def maps_at_size(maps: FloatImage, size: tuple[int, int], scale: float) -> FloatImage:
-    """Resize maps of the network back to the image.
+    """Resize maps of the network back to the size of the image.
 
     Parameters
     ----------
     maps : ndarray, shape (scale × H', scale × W', 5), float32
-        Of what `at_scale` gave, in the order of `nucseg.config.INSTANCE_MAPS`.
+        Maps of the output of `at_scale`, in the order of `nucseg.config.INSTANCE_MAPS`.
     size : (height, width) of the image in pixels
     scale : float
-        By which the image was resized.
+        Factor by which the image was resized.
 
     Returns
     -------
     ndarray, shape (height, width, 5), float32
-        With offsets in pixels of the image; where nuclei are large, beyond 0 to 1.
+        Centre offsets are in pixels of the image; in large nuclei they exceed the range 0 to 1.
     """
     if scale == 1:
         return maps
@@ -292,8 +295,8 @@ def probe_windows(shape: tuple[int, int]) -> list[tuple[slice, slice]]:
     Returns
     -------
     list of (slice, slice)
-        All of the image or, of a large one, `sampled_windows`; by its size alone, so that the scale
-        does not depend on the memory.
+        One window for the whole image or, for a large image, `sampled_windows`. The choice
+        depends on the size of the image only, so the scale does not depend on the memory.
     """
     if shape[0] * shape[1] <= _WHOLE_LOOK:
         return [(slice(0, shape[0]), slice(0, shape[1]))]
@@ -301,20 +304,20 @@ def probe_windows(shape: tuple[int, int]) -> list[tuple[slice, slice]]:
 
 
 def sampled_windows(shape: tuple[int, int], side: int) -> list[tuple[slice, slice]]:
-    """Choose windows that show what an image is like: one in the middle of each of its parts.
+    """Choose windows that are representative of an image: one in the centre of each of its parts.
 
-    There are two parts each way, and more of an image of over 6,000 pixels that way.
+    Each axis is divided into two parts, or more if it is longer than about 6,000 pixels.
 
     Parameters
     ----------
     shape : (height, width) of the image, in pixels
     side : int
-        Of the windows, in pixels.
+        Side of the windows, in pixels.
 
     Returns
     -------
     list of (slice, slice)
-        Rows and columns; they do not go beyond the image.
+        Rows and columns of each window, within the image.
 
     Examples
     --------

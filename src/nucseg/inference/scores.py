@@ -1,4 +1,4 @@
-"""How sure a model is of each nucleus."""
+"""Scores of nuclei: the expected IoU of each nucleus."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ FEATURES = (
     "probability", "doubt", "border", "distance", "spread", "shift", "radius", "tissue",
     "brightfield",
 )  # fmt: skip
-# Share of the range at which the background is half way to that of an image through which light
-# goes, and colours at which it is half way to stained; and how soon both change.
+# Midpoint and width of two sigmoids: of the background, as a fraction of the range, between dark
+# and bright; and of the colour, between grey and stained.
 _BRIGHT, _COLOURFUL = (0.45, 0.05), (0.03, 0.006)
 
 
 def mean_scores(labels: npt.NDArray[np.integer], probability: FloatImage) -> FloatImage:
-    """Mean probability inside each nucleus.
+    """Compute the mean probability inside each nucleus.
 
     Parameters
     ----------
     labels : ndarray, shape (H, W), integer
-        0 background, 1…N nuclei, every number used.
+        0 background, 1…N nuclei, without gaps.
     probability : ndarray, shape (H, W), float32
 
     Returns
@@ -44,17 +44,17 @@ def mean_scores(labels: npt.NDArray[np.integer], probability: FloatImage) -> Flo
 
 
 def kind_features(background: float, colour: float) -> tuple[float, float]:
-    """Tell how much an image is stained tissue, and how much grey brightfield.
+    """Compute how similar an image is to stained tissue and to grey brightfield.
 
     Parameters
     ----------
     background, colour : float
-        As `nucseg.images.colours.image_kind` gives them.
+        Background and colour, as returned by `nucseg.images.colours.image_kind`.
 
     Returns
     -------
     tissue, brightfield : float, in [0, 1]
-        Both are 0 for fluorescence. They change smoothly, so that no image is on an edge.
+        Both are 0 for fluorescence. They change smoothly, so that no image is at a threshold.
 
     Examples
     --------
@@ -76,26 +76,27 @@ def nucleus_features(
     *,
     scale: float = 1.0,
 ) -> npt.NDArray[np.float64]:
-    """Measure in the maps of a network what tells good nuclei from bad ones.
+    """Compute features of nuclei from the maps of a network, to predict their IoU.
 
     Parameters
     ----------
     labels : ndarray, shape (H, W), integer
-        0 background, 1…N nuclei, every number used.
+        0 background, 1…N nuclei, without gaps.
     maps : ndarray, shape (H, W, 5), float32, in [0, 1]
-        In the order of `nucseg.config.INSTANCE_MAPS`.
+        Maps in the order of `nucseg.config.INSTANCE_MAPS`.
     kind : (float, float)
-        Of the image, as `nucseg.images.colours.image_kind` gives it.
+        Kind of the image, as returned by `nucseg.images.colours.image_kind`.
     scale : float
-        By which the image was resized for the network.
+        Factor by which the image was resized for the network.
 
     Returns
     -------
     ndarray, shape (N, 9), float64
-        As `FEATURES` names them: means inside the nucleus of the probability, of how near that is
-        to one half, of border and of distance; how widely the votes for its centre are spread and
-        how far their mean is from its centroid, in radii of a disc of its area; the binary
-        logarithm of that radius in pixels, as the network saw it; and `kind_features` of the image.
+        Features in the order of `FEATURES`: means inside the nucleus of the probability, of its
+        closeness to one half, of the border and of the distance; spread of the votes for its
+        centre, and distance of their mean from its centroid, both in radii of a disc of its area;
+        binary logarithm of that radius in pixels of the network input; and the `kind_features` of
+        the image.
     """
     pixels = np.flatnonzero(labels > 0)
     number = labels.ravel()[pixels].astype(np.intp) - 1
@@ -131,14 +132,15 @@ def nucleus_features(
 
 
 def expected_iou(features: npt.NDArray[np.float64], scoring: Scoring) -> FloatImage:
-    """Predict the IoU of each nucleus with the true one from its features.
+    """Predict the IoU of each nucleus with the true nucleus from its features.
 
     Parameters
     ----------
     features : ndarray, shape (N, 9), float64
-        As `nucleus_features` gives them; of scorings with seven weights the first seven count.
+        Features, as returned by `nucleus_features`. For a scoring with seven weights, only the
+        first seven are used.
     scoring : Scoring
-        What was learnt from validation images, see `nucseg.training.tuning`.
+        Weights fitted to validation images, see `nucseg.training.tuning`.
 
     Returns
     -------

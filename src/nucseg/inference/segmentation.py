@@ -1,4 +1,4 @@
-"""The nuclei of an image: what every front end gets and passes on."""
+"""The segmentation of one image: label image, scores and measurements."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ from nucseg.measure import Columns, measure
 
 @dataclass(frozen=True, repr=False)
 class Segmentation(InMemory):
-    """The nuclei of an image.
+    """The segmented nuclei of an image.
 
     Attributes
     ----------
     image : ndarray, shape (H, W) or (H, W, C), any real dtype
-        What was segmented.
-    labels : ndarray, shape (H, W), uint16, or uint32 where there are more than 65,535 nuclei
-        0 background, 1…N nuclei.
+        Segmented image.
+    labels : ndarray, shape (H, W), uint16, or uint32 for more than 65,535 nuclei
+        Label image: 0 background, 1…N nuclei.
     scores : ndarray, shape (N,), float32, in [0, 1]
-        How sure the model is of each nucleus.
+        Score of each nucleus.
     probability : ndarray, shape (H, W), float32, in [0, 1]
-        Of each pixel to lie in a nucleus.
+        Probability that each pixel is in a nucleus.
     pixel_size : tuple of float or None
-        Micrometres from pixel to pixel along rows and columns, where known.
+        Pixel size in µm along rows and columns, if known.
     confidence : Confidence or None
-        How sure the model is of the image as a whole, and at what scale it saw it; None where the
-        nuclei do not come from a model.
+        Confidence of the image as a whole, and its scale. None if the nuclei do not come from a
+        model.
     place : Place or None
-        Where the plane is in its file, where that is a stack.
+        Position of the plane in its file, if the file is a stack.
     classifier : Classifier or None
-        What gives each nucleus its class, see `Model.with_classes`.
+        Assigns a class to each nucleus, see `Model.with_classes`.
     """
 
     image: npt.NDArray[Any]
@@ -54,7 +54,7 @@ class Segmentation(InMemory):
     classifier: Classifier | None = None
 
     def __repr__(self) -> str:
-        """Say what there is in a line, without the pixels."""
+        """Return the number of nuclei, the image size and the pixel size."""
         height, width = self.labels.shape
         size = "" if self.pixel_size is None else f", {self.pixel_size[0]:g} µm a pixel"
         nuclei = "1 nucleus" if self.count == 1 else f"{self.count:,} nuclei"
@@ -66,14 +66,14 @@ class Segmentation(InMemory):
         return len(self.scores)
 
     def measurements(self) -> Columns:
-        """Measure each nucleus: columns of a table, one row per nucleus; see `measure`.
+        """Measure each nucleus and return a table with one row per nucleus; see `measure`.
 
-        With a classifier, ``class`` and ``class_probability`` follow.
+        With a classifier, the table also has the columns ``class`` and ``class_probability``.
 
         Raises
         ------
         InputError
-            A measurement that the classifier needs is not there.
+            The classifier needs a measurement that is missing.
         """
         return dict(self._table) | (self.predicted.columns() if self.predicted else {})
 
@@ -84,7 +84,7 @@ class Segmentation(InMemory):
 
     @cached_property
     def predicted(self) -> Predicted | None:
-        """Class of each nucleus with its probability; None without a classifier."""
+        """Class and class probability of each nucleus; None without a classifier."""
         if self.classifier is None:
             return None
         return self.classifier.predict(self._table, pixel_size=self.pixel_size)
@@ -94,13 +94,13 @@ class Segmentation(InMemory):
         return measure(self.labels, self.image, scores=self.scores, pixel_size=self.pixel_size)
 
     def overlay(self) -> npt.NDArray[np.uint8]:
-        """Draw the outlines of the nuclei on the image: an array of shape (H, W, 3)."""
+        """Draw the outlines of the nuclei on the image and return an array of shape (H, W, 3)."""
         from nucseg.export.overlay import draw_overlay
 
         return draw_overlay(self.image, self.labels, classes=self.class_numbers)
 
     def _repr_html_(self) -> str:
-        """Show the image with outlines, the count and the head of the table in a notebook."""
+        """Show the image with outlines, the count and the first rows of the table in a notebook."""
         from nucseg.export.notebook import notebook_html
 
         return notebook_html(self)
@@ -112,16 +112,16 @@ class Segmentation(InMemory):
         name: str = "image",
         formats: Sequence[str] = Segmenting().save,
     ) -> list[Path]:
-        """Write the nuclei to files, each whole or not at all.
+        """Write the nuclei to files. Each write is atomic.
 
         Parameters
         ----------
         folder : str or Path
-            Made where it is missing. Files of the same name in it are replaced.
+            Output folder, created if it does not exist. Files with the same names are replaced.
         name : str
             Name of the image, without suffix.
         formats : sequence of str
-            Formats to write, of `nucseg.export.FORMATS`.
+            Formats to write, from `nucseg.export.FORMATS`.
 
         Returns
         -------
@@ -131,7 +131,7 @@ class Segmentation(InMemory):
         Raises
         ------
         InputError
-            There is no such format, or the folder cannot be written.
+            A format does not exist, or the folder is not writable.
         """
         from nucseg.export import save_formats
         from nucseg.export.tables import write_table

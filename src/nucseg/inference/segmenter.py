@@ -1,4 +1,4 @@
-"""From an image to its nuclei: the one path that every front end takes."""
+"""Segmentation of one image, as all front ends use it."""
 
 from __future__ import annotations
 
@@ -36,30 +36,30 @@ from nucseg.models.zoo import ModelCard
 
 @dataclass(frozen=True, repr=False)
 class Model:
-    """A model that is ready to segment.
+    """A model that is ready to segment images.
 
     Attributes
     ----------
     card : ModelCard
-        What the model is and how its input and output are treated.
+        Description of the model, including preprocessing and postprocessing.
     runtime : Runtime
-        What runs its network.
+        Runs the network.
     window : int
-        Side of a square as large as what is segmented at once, in pixels, a multiple of 32.
-        Larger images are cut into overlapping windows, see `nucseg.inference.tiling`. Labels
-        depend on it, hence it is the same whatever the memory.
+        Side of a square with as many pixels as the model segments at once, a multiple of 32.
+        Larger images are divided into overlapping windows, see `nucseg.inference.tiling`. Labels
+        depend on the window, so it does not change with the available memory.
     scale : float or None
-        Factor by which images are resized for the network. None estimates it for each image from
-        the nuclei of a first look, where the card says what the network likes.
+        Factor by which images are resized for the network. If None and the card has scaling
+        settings, the scale is estimated for each image.
     image_pixels : int
-        Pixels of the largest image that is held in memory; of larger ones the label image is in a
-        file. Labels do not depend on it.
+        Number of pixels of the largest image that is kept in memory. The label image of a larger
+        image is kept in a file. Labels do not depend on this number.
     view : View or None
-        Where the scale comes from, if it was estimated or follows from a diameter.
+        Source of the scale, if it was estimated or computed from a diameter.
     classifier : Classifier or None
-        What gives each nucleus its class.
+        Assigns a class to each nucleus.
     bright : Model or None
-        The model for images with a bright background, where this is for the others alone.
+        Model for images with a bright background, if this model is only for other images.
     """
 
     card: ModelCard
@@ -72,21 +72,21 @@ class Model:
     bright: Model | None = None
 
     def __repr__(self) -> str:
-        """Say in a line which model this is; ``card`` has all of it."""
+        """Return the name and the description of the model; ``card`` has all details."""
         return f"<Model {self.card.name}: {self.card.description}>"
 
     def with_postprocessing(self, **changes: Any) -> Model:
-        """Return the same model with other settings of its step from maps to nuclei.
+        """Return the same model with other postprocessing settings.
 
         Parameters
         ----------
         **changes
-            Settings of `ConnectedComponents` or of `Watershed`, whichever the model uses.
+            Settings of `ConnectedComponents` or `Watershed`, whichever the model uses.
 
         Raises
         ------
         InputError
-            The model's method has no such setting, or its value is out of bounds.
+            The method of the model does not have the setting, or the value is out of bounds.
         """
         before = self.card.postprocessing
         for name in changes:
@@ -111,30 +111,30 @@ class Model:
     def with_tta(self) -> Model:
         """Return the same model with test-time augmentation.
 
-        It runs its network on the image as it lies, turned and mirrored, and averages the maps:
-        eight times slower.
+        The model averages the maps of eight orientations of the image. This takes eight times as
+        long.
         """
         bright = self.bright and self.bright.with_tta()
         return replace(self, card=self.card.model_copy(update={"tta": True}), bright=bright)
 
     def with_classes(self, classifier: Classifier | None) -> Model:
-        """Return the same model, whose nuclei get classes.
+        """Return the same model with a classifier for nuclei.
 
         Parameters
         ----------
         classifier : Classifier or None
-            As `nucseg.classes.load` gives it; None for none.
+            Classifier, as returned by `nucseg.classes.load`. None removes it.
         """
         bright = self.bright and self.bright.with_classes(classifier)
         return replace(self, classifier=classifier, bright=bright)
 
     def on_one_thread(self) -> Model:
-        """Return the same model, whose network runs on the calling thread alone."""
+        """Return the same model with a network that runs on the calling thread only."""
         bright = self.bright and self.bright.on_one_thread()
         return replace(self, runtime=self.runtime.on_one_thread(), bright=bright)
 
     def suited(self, image: npt.NDArray[Any]) -> Model:
-        """Return the model for images of this kind, of a pair for dark and bright backgrounds.
+        """Return the model for the background of an image: of a pair, the bright or the dark one.
 
         Parameters
         ----------
@@ -143,20 +143,20 @@ class Model:
         Returns
         -------
         Model
-            The model itself where it is for images of any kind.
+            The model itself if it segments images with any background.
         """
         if self.bright is None:
             return self
         return self._for_background(bright=has_bright_background(np.asarray(image)))
 
     def _for_background(self, *, bright: bool) -> Model:
-        """Return the model for images with such a background."""
+        """Return the model for a bright or a dark background."""
         if self.bright is None:
             return self
         return self.bright if bright else replace(self, bright=None)
 
     def with_diameter(self, diameter: float) -> Model:
-        """Return the same model for images whose nuclei have this typical size.
+        """Return the same model for images whose nuclei have a given typical diameter.
 
         Parameters
         ----------
@@ -166,7 +166,7 @@ class Model:
         Raises
         ------
         InputError
-            It is not above 0, or the model sees all images at one size.
+            The diameter is not positive, or the model resizes all images to one size.
         """
         if not 0 < diameter < np.inf:
             raise InputError(f"Expected a diameter above 0 pixels, got {diameter}.")
@@ -187,21 +187,21 @@ class Model:
         limits: SeenRange | None = None,
         pixel_size: tuple[float, float] | None = None,
     ) -> Model:
-        """Return the model for images of this kind with the scale that suits one.
+        """Return the model with the scale and the background that fit an image.
 
         Parameters
         ----------
         image : Windowed, shape (H, W) or (H, W, C), any real dtype
         limits : (low, high), optional
-            Of the image, see `nucseg.images.preprocess.prepared_limits`; needed where it is not in
-            memory.
+            Intensity limits of the image, see `nucseg.images.preprocess.prepared_limits`.
+            Required if the image is not in memory.
         pixel_size : tuple of float, optional
-            Micrometres from pixel to pixel along rows and columns.
+            Pixel size in µm along rows and columns.
 
         Raises
         ------
         InputError, ModelError
-            As `segment`.
+            See `segment`.
         """
         if limits is None:
             limits = prepared_limits(np.asarray(image), self.card.preprocessing)
@@ -212,7 +212,7 @@ class Model:
         return replace(model, scale=view.scale, view=view)
 
     def network_maps(self, image: npt.NDArray[Any]) -> FloatImage:
-        """Run the network on an image, at the size that it works at, without estimating a scale.
+        """Run the network on an image at the size of the network, without estimating a scale.
 
         Parameters
         ----------
@@ -221,21 +221,21 @@ class Model:
         Returns
         -------
         ndarray, shape (height, width, M), float32, in [0, 1]
-            One map for each name in ``card.outputs``, the probability of nucleus first.
+            One map for each name in ``card.outputs``. The first is the probability of nucleus.
 
         Raises
         ------
         InputError
-            The array is no image of finite real numbers.
+            The array is not an image of finite real numbers.
         ModelError
-            The network does not give what the model's description says.
+            The output of the network does not match the description of the model.
         """
         limits = prepared_limits(np.asarray(image), self.card.preprocessing)
         model = self._for_background(bright=limits.bright)
         return maps_of(model, prepare(image, model.card.preprocessing, limits=limits))
 
     def network_probability(self, image: npt.NDArray[Any]) -> FloatImage:
-        """Probability of each pixel to lie in a nucleus, at the size that the network works at.
+        """Compute the probability that each pixel is in a nucleus, at the size of the network.
 
         Parameters
         ----------
@@ -248,12 +248,12 @@ class Model:
         Raises
         ------
         InputError, ModelError
-            As `network_maps`.
+            See `network_maps`.
         """
         return self.network_maps(image)[..., 0]
 
     def probability(self, image: npt.NDArray[Any]) -> FloatImage:
-        """Probability of each pixel to lie in a nucleus, at the size of the image.
+        """Compute the probability that each pixel is in a nucleus, at the size of the image.
 
         Parameters
         ----------
@@ -266,7 +266,7 @@ class Model:
         Raises
         ------
         InputError, ModelError
-            As `network_maps`.
+            See `network_maps`.
         """
         small = self.network_probability(image)
         return resize_image(small, (image.shape[0], image.shape[1]))
@@ -278,18 +278,18 @@ class Model:
         pixel_size: tuple[float, float] | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> Segmentation:
-        """Find the nuclei of an image.
+        """Segment the nuclei of an image.
 
         Parameters
         ----------
         image : ndarray, shape (H, W) or (H, W, C), any real dtype
-            Grey or colour, without or with alpha, in any range of intensities.
+            Grey or colour image, with or without alpha channel, in any intensity range.
         pixel_size : tuple of float, optional
-            Micrometres from pixel to pixel along rows and columns, for measurements; where the
-            model knows at what pixel size it sees nuclei best, the scale follows from it too.
+            Pixel size in µm along rows and columns, used for measurements. If the model has a
+            preferred pixel size, the scale is computed from it too.
         progress : callable, optional
-            ``progress(done, total)``, of the windows; an error that it raises ends the work. Not
-            called where the image is one window.
+            Called as ``progress(done, total)`` after each window. An error that it raises stops the
+            segmentation. It is not called if the image fits in one window.
 
         Returns
         -------
@@ -298,9 +298,9 @@ class Model:
         Raises
         ------
         InputError
-            The array is no image of finite real numbers, or a pixel size is not plausible.
+            The array is not an image of finite real numbers, or the pixel size is not plausible.
         ModelError
-            The network does not give what the model's description says.
+            The output of the network does not match the description of the model.
         """
         image = np.asarray(image)
         limits = prepared_limits(image, self.card.preprocessing)
@@ -321,13 +321,13 @@ class Model:
         return model._segmentation(image, found.labels, found.scores, found.probability, pixel_size)
 
     def seen_in(self, limits: SeenRange) -> Model:
-        """Return the same model, which knows what range of intensities an image is seen in."""
+        """Return the same model with the intensity limits of an image noted in its view."""
         view = self.view or View(self.scale or 1.0)
         view = replace(view, outliers=limits.outliers, bright=limits.bright)
         return replace(self, view=view)
 
     def fits_memory(self, shape: tuple[int, ...]) -> bool:
-        """Whether an image of (height, width, ...) is held in memory, rather than in a file."""
+        """Return whether an image of shape (height, width, ...) is kept in memory, not a file."""
         return math.prod(shape[:2]) <= self.image_pixels
 
     def nuclei(
@@ -337,23 +337,24 @@ class Model:
         *,
         pixel_size: tuple[float, float] | None = None,
     ) -> Segmentation:
-        """Find the nuclei in what the network gave: the second half of `segment`.
+        """Compute the nuclei from the maps of the network: the second half of `segment`.
 
         Parameters
         ----------
         image : ndarray, shape (H, W) or (H, W, C), any real dtype
         network_maps : ndarray, shape (height, width, M), float32, in [0, 1]
-            As `network_maps` gives them for this image.
+            Maps of this image, as returned by `network_maps`.
         pixel_size : tuple of float, optional
+            Pixel size in µm along rows and columns.
 
         Raises
         ------
         InputError
-            A pixel size is not plausible.
+            The pixel size is not plausible.
         """
         image = np.asarray(image)
         model = self.suited(image)
-        # Resizing drops the axis of a single map.
+        # Resizing drops the last axis of a single map.
         size = (image.shape[0], image.shape[1])
         maps = resize_image(network_maps, size).reshape(*size, -1)
         labels = label_image(maps, model.card.postprocessing)
@@ -392,6 +393,6 @@ class Model:
         )
 
     def confidence(self, scores: FloatImage, kept: int) -> Confidence:
-        """Sum up the scores of all nuclei found in an image, of which so many are kept."""
+        """Summarize the scores of all nuclei found in an image; `kept` counts those not dropped."""
         limit = None if self.card.scoring is None else self.card.scoring.confident_from
         return confidence(scores, kept, limit, self.view or View(self.scale or 1.0))

@@ -1,4 +1,4 @@
-"""Whether a runtime finds the same nuclei as ONNX Runtime does on the CPU in f32, and how fast."""
+"""Check whether a runtime finds the same nuclei as ONNX Runtime on the CPU in f32, and how fast."""
 
 from __future__ import annotations
 
@@ -18,36 +18,36 @@ from nucseg.inference.runtimes import Runtime
 from nucseg.inference.segmenter import Model
 from nucseg.models.zoo import ModelCard
 
-# Nuclei are the same from this IoU on, and a runtime is as good where so many of them are.
+# Minimum IoU of equal nuclei, and minimum fraction of equal nuclei for a runtime to pass.
 SAME_IOU, SAME_SHARE = 0.8, 0.98
-# Mean difference of maps up to which they are the same, where there are no nuclei to compare.
+# Maximum mean difference between maps that count as equal.
 _SAME_MAPS = 0.01
 _ROUNDS = 3
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A device, and the numbers that the network works with there."""
+    """A device and a precision of the network."""
 
     device: str
     precision: str
 
     def __str__(self) -> str:
-        """Name both, as the command line takes them."""
+        """Return the device and the precision as on the command line."""
         return f"{self.device} {self.precision}"
 
 
 @dataclass(frozen=True)
 class Judged:
-    """What the self-check says of a candidate.
+    """Result of the self-check of a candidate.
 
     Attributes
     ----------
     candidate : Candidate
     speed : float
-        Megapixels per second of the network, 0 where it does not run.
+        Speed of the network in megapixels per second, 0 if it does not run.
     problem : str
-        Why it is not taken, empty where it is as good as the CPU in f32.
+        Reason why ``auto`` does not use it; empty if it finds the same nuclei as the CPU in f32.
     """
 
     candidate: Candidate
@@ -56,12 +56,12 @@ class Judged:
 
 
 def same_share(expected: npt.NDArray[np.integer], labels: npt.NDArray[np.integer]) -> float:
-    """Share of the nuclei of two label images that are in both, in [0, 1].
+    """Compute the fraction of nuclei of two label images that are in both, in [0, 1].
 
     Parameters
     ----------
     expected, labels : ndarray, same shape, integer
-        0 background, other values nuclei. Two are the same from an IoU of 0.8 on.
+        0 background, other values nuclei. Two nuclei are the same if their IoU is 0.8 or more.
 
     Examples
     --------
@@ -78,26 +78,26 @@ def same_share(expected: npt.NDArray[np.integer], labels: npt.NDArray[np.integer
 def judge(
     card: ModelCard, candidates: Sequence[Candidate], load: Callable[[Candidate], Runtime]
 ) -> list[Judged]:
-    """Run a network by each candidate on samples, in turns.
+    """Run a network with each candidate on sample images, in turns.
 
     Parameters
     ----------
     card : ModelCard
-        Of the network.
+        Description of the network.
     candidates : sequence of Candidate
-        The first is what the others are compared with.
+        The first is the reference for the others.
     load : callable
         Loads the network for a candidate.
 
     Returns
     -------
     list of Judged
-        In the order of the candidates.
+        Results in the order of the candidates.
 
     Raises
     ------
     ModelError
-        The network does not run by the first candidate.
+        The network does not run with the first candidate.
     """
     model, samples = _prepared(card, load(candidates[0]))
     runtimes: dict[Candidate, Runtime] = {candidates[0]: model.runtime}
@@ -117,7 +117,7 @@ def judge(
 
 
 def _prepared(card: ModelCard, runtime: Runtime) -> tuple[Model, list[npt.NDArray[np.uint8]]]:
-    """Make a model that sees images as they are, and the samples, of 512 by 640 pixels."""
+    """Return a model without scale estimate, and the sample images of 512 by 640 pixels."""
     samples = [np.tile(sample_image(name), (2, 2, 1)) for name in SAMPLES]
     return Model(card, runtime, scale=1.0), samples
 
@@ -136,7 +136,7 @@ def _difference(
     expected: Sequence[tuple[npt.NDArray[np.integer], FloatImage]],
     found: Sequence[tuple[npt.NDArray[np.integer], FloatImage]],
 ) -> str:
-    """Say how much the nuclei found in samples differ, nothing where they do not."""
+    """Describe how the nuclei or maps of the sample images differ; empty if they agree."""
     for (labels, maps), (other_labels, other_maps) in zip(expected, found, strict=True):
         share = same_share(labels, other_labels)
         if share < SAME_SHARE:
@@ -155,7 +155,7 @@ def _speeds(
     runtimes: Mapping[Candidate, Runtime],
     samples: Sequence[npt.NDArray[np.uint8]],
 ) -> dict[Candidate, float]:
-    """Megapixels per second of each, by the best of some rounds in which they take turns."""
+    """Measure megapixels per second of each runtime: the best of some rounds, in turns."""
     prepared = [prepare(image, card.preprocessing) for image in samples]
     megapixels = sum(image.shape[0] * image.shape[1] for image in prepared) / 1e6
     best = dict.fromkeys(runtimes, float("inf"))

@@ -1,9 +1,9 @@
-"""Images of any size: overlapping windows, and nuclei that come whole from one of them.
+"""Segment images of any size in overlapping windows, without cutting nuclei.
 
-The core of each window is a part of the image that no other window's core covers; its margin
-overlaps the windows beside it. A nucleus is taken, whole, from the first window in whose core it
-has a pixel. The next window sees it again in its margin, knows it by the pixels that are taken,
-and leaves it. So nothing is cut at a seam, and no nucleus is found twice.
+Each window has a core, which does not overlap the core of any other window, and a margin, which
+overlaps the neighbouring windows. A nucleus is taken as a whole from the first window in whose core
+it has a pixel. The next window finds it again in its margin, recognizes it by its pixels on the
+canvas, and skips it. So no nucleus is cut at a border between cores or counted twice.
 """
 
 from __future__ import annotations
@@ -24,39 +24,40 @@ Slices = tuple[slice, slice]
 Labels = npt.NDArray[np.int32]
 Indices = npt.NDArray[np.intp]
 
-# The encoder halves an image five times: windows begin where its positions do.
+# The encoder halves an image five times, so windows start at multiples of 32 pixels.
 STRIDE = 32
-# Pixels around a core that its window sees too. What is further away hardly changes the maps: 1 of
-# 1,450 nuclei differs from the whole image (benchmarks/tiles.py); with 128, 4 of 518 did, by
-# another model.
+# Width of the margin around a core, in pixels. More context hardly changes the maps: 1 of 1,450
+# nuclei differs from the whole image (benchmarks/tiles.py); with a margin of 128, 4 of 518 did,
+# with another model.
 MARGIN = 192
-# Side of a square as large as what is segmented at once, whatever the memory, so that labels do not
-# depend on that. Without ONNX Runtime's arena it fits in 0.6 GB, with an image and its labels.
+# Side of a square with as many pixels as are segmented at once. It does not depend on the memory,
+# so labels do not either. Without ONNX Runtime's arena it fits in 0.6 GB, with an image and its
+# labels.
 WINDOW = 1312
-# What a pixel of a window takes without that arena, as a share of what it takes with it, and what
-# is taken anyway, in bytes.
+# Memory per pixel of a window without the arena, as a fraction of that with it, and memory that is
+# always used, in bytes.
 LEAN_SHARE, BASE_BYTES = 4 / 9, 400 * 10**6
-# Gigabytes from which there is room for the arena, and the least.
+# Memory limit from which the arena is used, and lowest memory limit, in gigabytes.
 KEEPS_MEMORY_FROM, LEAST_MEMORY = 1.0, 0.6
-# What a pixel of an image in memory takes with labels and measurements, in bytes.
+# Memory per pixel of an image with labels and measurements, in bytes.
 _IMAGE_BYTES = 90
-# Pixels of images side by side for one of an image in memory.
+# `image_pixels` divided by this is the total size of images segmented in parallel.
 _SIDE_BY_SIDE = 5
 _NO_BOX = np.array([2**62, 2**62, 0, 0])
 
 
 def image_pixels(max_memory: float) -> int:
-    """Pixels of the largest image that is held in memory, in half of what is free.
+    """Compute the size of the largest image that is kept in memory, which takes half of it.
 
     Parameters
     ----------
     max_memory : float
-        In gigabytes of 10⁹ bytes.
+        Memory limit in gigabytes of 10⁹ bytes.
 
     Raises
     ------
     InputError
-        That is too little to segment any image.
+        The limit is too low to segment any image.
 
     Examples
     --------
@@ -72,33 +73,33 @@ def image_pixels(max_memory: float) -> int:
 
 
 def pixels_side_by_side(image_pixels: int) -> int:
-    """Pixels of images that are small enough to be segmented side by side, in all.
+    """Compute the largest total size of images that are segmented in parallel, in pixels.
 
     Parameters
     ----------
     image_pixels : int
-        As `image_pixels` gives them.
+        Number of pixels, as returned by `image_pixels`.
     """
     return image_pixels // _SIDE_BY_SIDE
 
 
 def window_and_margin(window: int, scale: float, margin: int = MARGIN) -> dict[str, int]:
-    """Side of windows and width of margins of an image that is resized for the network.
+    """Compute the window and margin of an image that is resized for the network.
 
     Parameters
     ----------
     window : int
-        Side of a window that is seen as it is, and of a resized one at most.
+        Side of a window at scale 1, and the largest side of a window at other scales.
     scale : float
         Factor by which the image is resized.
     margin : int
-        What the network needs around a place, in pixels that it sees.
+        Context that the network needs around a core, in pixels of its input.
 
     Returns
     -------
     dict
-        The arguments ``size`` and ``margin`` of `tiles`, in pixels of the image. The margin is
-        what the network needs, but of images that become smaller at most three eighths of the
+        The arguments ``size`` and ``margin`` of `tiles`, in pixels of the image. The margin is the
+        context that the network needs; for images that are reduced, at most three eighths of the
         window.
 
     Examples
@@ -113,7 +114,7 @@ def window_and_margin(window: int, scale: float, margin: int = MARGIN) -> dict[s
 
 
 class Canvas(Protocol):
-    """A label image that is read and written by windows: an array, or a file."""
+    """A label image that is read and written in windows: an array, or a file."""
 
     def __getitem__(self, window: Slices, /) -> npt.NDArray[Any]: ...
 
@@ -127,9 +128,9 @@ class Tile:
     Attributes
     ----------
     window : (slice, slice)
-        Its rows and columns.
+        Rows and columns of the window.
     core : (slice, slice)
-        The rows and columns in it, of the image, that belong to no other window's core.
+        Rows and columns of the core, in coordinates of the image. Cores do not overlap.
     """
 
     window: Slices
@@ -137,7 +138,7 @@ class Tile:
 
     @property
     def core_in_window(self) -> Slices:
-        """The core, counted from the window's upper left pixel."""
+        """The core, in coordinates relative to the upper left pixel of the window."""
         return tuple(  # type: ignore[return-value]
             slice(core.start - window.start, core.stop - window.start)
             for window, core in zip(self.window, self.core, strict=True)
@@ -145,7 +146,7 @@ class Tile:
 
 
 def tiles(shape: tuple[int, int], *, size: int, margin: int) -> list[Tile]:
-    """Cut an image into overlapping windows, row by row.
+    """Divide an image into overlapping windows, row by row.
 
     Parameters
     ----------
@@ -153,18 +154,18 @@ def tiles(shape: tuple[int, int], *, size: int, margin: int) -> list[Tile]:
     size : int
         Largest side of a window in pixels, a multiple of 32. A smaller image is one window.
     margin : int
-        Pixels on each side of a core that its window sees too, a multiple of 32; fewer at the
-        edges of the image.
+        Width of the margin on each side of a core in pixels, a multiple of 32. It is smaller at
+        the edges of the image.
 
     Returns
     -------
     list of Tile
-        Windows of about equal size, in rows from the top; their cores cover the image.
+        Windows of about equal size, in rows from the top. Their cores cover the image.
 
     Raises
     ------
     InputError
-        The numbers are no multiples of 32, or the margins leave no core.
+        The numbers are not multiples of 32, or the margins leave no core.
 
     Examples
     --------
@@ -185,10 +186,10 @@ def tiles(shape: tuple[int, int], *, size: int, margin: int) -> list[Tile]:
 
 
 def _cuts(length: int, size: int, margin: int) -> list[tuple[slice, slice]]:
-    """Windows and cores along one axis."""
+    """Return windows and cores along one axis."""
     if length <= size:
         return [(slice(0, length), slice(0, length))]
-    # Windows of equal size: at the edges of the image the core takes the place of the margin.
+    # Windows of equal size: at the edges of the image the core replaces the margin.
     count = -(-(length - 2 * margin) // (size - 2 * margin))
     step = -(-(length - 2 * margin) // (count * STRIDE)) * STRIDE
     seams = [0, *(margin + place * step for place in range(1, count)), length]
@@ -199,27 +200,28 @@ def _cuts(length: int, size: int, margin: int) -> list[tuple[slice, slice]]:
 
 
 class Stitcher:
-    """Put the nuclei of windows together on a canvas.
+    """Combine the nuclei of windows on a canvas.
 
     Parameters
     ----------
     canvas : Canvas
-        All 0, large enough for the numbers; changed in place.
+        Output label image, initially all 0, with a dtype large enough for the labels. It is
+        changed in place.
     shape : (height, width) of the image, in pixels
 
     Attributes
     ----------
     count : int
-        Nuclei so far; they have the numbers 1 to `count`.
+        Number of nuclei so far; they have the labels 1 to `count`.
     """
 
     def __init__(self, canvas: Canvas, shape: tuple[int, int]) -> None:
         self._canvas, self._shape = canvas, shape
         self.count = 0
-        # With room for more, so that they are not copied for each window.
+        # Arrays have spare rows, so that they are not copied for each window.
         self._areas = np.zeros(0, np.int64)
         self._boxes = np.zeros((0, 4), np.int64)
-        # Numbers of nuclei that reach beyond the window they were taken from.
+        # Labels of nuclei that extend beyond the window they were taken from.
         self._unfinished: set[int] = set()
 
     @property
@@ -229,23 +231,26 @@ class Stitcher:
 
     @property
     def boxes(self) -> npt.NDArray[np.int64]:
-        """Their first row, first column, row and column behind the last, shape (count, 4)."""
+        """Bounding boxes of the nuclei so far, shape (count, 4).
+
+        Columns are first row, first column, row after the last, column after the last.
+        """
         return self._boxes[: self.count]
 
     def add(self, tile: Tile, labels: Labels) -> Indices:
-        """Write the nuclei of a window that are not there yet.
+        """Add the nuclei of a window that are not on the canvas yet.
 
         Parameters
         ----------
         tile : Tile
-            The next of `tiles`.
+            The next window of `tiles`.
         labels : ndarray, shape of the window, int32
-            0 background, 1…N nuclei, every number used.
+            0 background, 1…N nuclei, without gaps.
 
         Returns
         -------
         ndarray, shape (K,), intp
-            The labels of those that are new, in the order of their numbers on the canvas.
+            The labels of new nuclei, in the order of their labels on the canvas.
         """
         before = self._canvas[tile.window]
         candidate = np.zeros(int(labels.max(initial=0)) + 1, bool)
@@ -255,7 +260,7 @@ class Stitcher:
         new = np.flatnonzero(candidate & ~known)
         number = np.where(candidate & grows, same, 0)
         number[new] = self.count + 1 + np.arange(len(new))
-        # Pixels that are taken stay with whom they are.
+        # Pixels that already have a label keep it.
         written = np.where((before > 0) | (number[labels] == 0), 0, labels)
         self._canvas[tile.window] = np.where(before > 0, before, number[labels])
         self.count += len(new)
@@ -265,7 +270,7 @@ class Stitcher:
         return new
 
     def _measure(self, tile: Tile, written: Labels, number: Indices) -> None:
-        """Add what was written of each label, under its number, to areas and boxes."""
+        """Add the pixels written for each label to the areas and boxes of its nucleus."""
         if self.count > len(self._areas):
             more = 2 * self.count - len(self._areas)
             self._areas = np.concatenate([self._areas, np.zeros(more, np.int64)])
@@ -290,14 +295,16 @@ class Stitcher:
     def _known(
         self, table: Overlap, count: int
     ) -> tuple[npt.NDArray[np.bool_], Indices, npt.NDArray[np.bool_]]:
-        """Which labels of a window are on the canvas, as which number, and may grow there.
+        """Find which labels of a window are on the canvas, under which label, and which may grow.
 
-        Most of such a nucleus is taken by one of the canvas; or most of what one of the canvas has
-        in this window, where that reached beyond the window that it is from.
+        A label is known if most of its pixels are those of one nucleus on the canvas. It is also
+        known if it covers most of the pixels that an unfinished nucleus of the canvas has in this
+        window. Unfinished nuclei extend beyond the window that they were taken from; only they may
+        grow.
         """
         same = np.zeros(count, np.intp)
         known, grows = np.zeros(count, bool), np.zeros(count, bool)
-        # The one that shares most pixels comes last, and stays.
+        # The nucleus that shares most pixels comes last and overwrites the others.
         order = np.argsort(table.pixels, kind="stable")
         row, column, shared = table.rows[order], table.columns[order], table.pixels[order]
         label, taken_by = table.true_labels[row], table.predicted_labels[column]
@@ -310,7 +317,7 @@ class Stitcher:
         return known, same, grows
 
     def _at_inner_edges(self, tile: Tile, labels: Labels) -> npt.NDArray[np.int32]:
-        """Labels at those edges of a window that are not edges of the image."""
+        """Return the labels at the edges of a window that are not edges of the image."""
         rows, columns = tile.window
         edges = (
             (rows.start > 0, labels[0]),

@@ -1,4 +1,4 @@
-"""Test-time augmentation: an image in all eight ways that it can lie, and the mean of its maps."""
+"""Test-time augmentation: average the maps of the eight orientations of an image."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from nucseg.images.preprocess import FloatImage
 def average_over_orientations(
     network: Callable[[FloatImage], FloatImage], image: FloatImage, names: Sequence[str]
 ) -> FloatImage:
-    """Run a network on the quarter turns of an image and of its mirror image, and average.
+    """Run a network on four rotations of an image and of its mirror image, and average the maps.
 
     Parameters
     ----------
     network : callable
-        From an image, shape (h, w, 3), to its maps, shape (h, w, C).
+        Takes an image, shape (h, w, 3), and returns its maps, shape (h, w, C).
     image : ndarray, shape (H, W, 3), float32
     names : sequence of str
-        The maps that the network gives; offsets turn with the image.
+        Names of the maps. Centre offsets are rotated with the image.
 
     Returns
     -------
@@ -39,7 +39,7 @@ def average_over_orientations(
 
 
 def _turned_back(maps: FloatImage, turns: int, names: Sequence[str]) -> FloatImage:
-    """Undo quarter turns of maps: what was along columns is along rows, and the reverse."""
+    """Undo quarter rotations of maps, including the axes of centre offsets."""
     turned = np.rot90(maps, -turns)
     if not set(OFFSET_MAPS) <= set(names):
         return turned

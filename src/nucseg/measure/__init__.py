@@ -1,4 +1,4 @@
-"""Measure nuclei, what lies around them, and other channels and stains in them."""
+"""Measure nuclei, the regions around them, and other channels and stains."""
 
 from nucseg.measure.nuclei import (
     MEAN,

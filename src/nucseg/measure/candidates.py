@@ -1,7 +1,7 @@
-"""Mitotic, apoptotic and fragmented nuclei, micronuclei, debris: candidates by rules in one file.
+"""Candidates for mitotic, apoptotic and fragmented nuclei, micronuclei and debris, by rules.
 
-The rules are in ``candidates.toml`` beside this module, each with its source. They compare a
-nucleus with the median one, so that they hold at any magnification and exposure.
+The rules are in ``candidates.toml`` in this package, each with its source. They compare a nucleus
+with the median nucleus, so they apply to any magnification and exposure.
 """
 
 from __future__ import annotations
@@ -25,39 +25,39 @@ Floats = npt.NDArray[np.float64]
 
 CANDIDATE, FLAG = "candidate", "flag"
 DEFAULT = "default"
-# What rules are about.
+# Measures that rules use.
 MEASURES = (
     "area", "mean", "dna", "unusual", "distance", "fragments", "solidity", "form_factor",
     "eccentricity",
 )  # fmt: skip
-# Columns of measurements that the median nucleus is told by.
+# Columns of measurements from which the median nucleus is computed.
 NEEDED = ("area", "dna_content", "touches_border")
-# Fewer whole nuclei have no median nucleus to trust.
+# Minimum number of complete nuclei for a reliable median nucleus.
 FEWEST = 10
-# Pieces of a nucleus, for `fragments`: area and mean over those of the median nucleus.
+# Fragments of a nucleus, for `fragments`: area and mean relative to the median nucleus.
 _PIECE_AREA, _PIECE_MEAN = 0.5, 1.2
-# Area of a nucleus of usual size, for `distance`.
+# Relative area of a nucleus of usual size, for `distance`.
 _USUAL = (0.4, 3.0)
-# Logarithms that vary less are taken to vary by this much, so that not all is unusual among equals.
+# Lower limit of the spread, so that small differences between similar nuclei are not unusual.
 _LEAST_SPREAD = 0.1
-# Of a normal distribution the median absolute deviation is this share of the standard deviation.
+# Median absolute deviation over standard deviation of a normal distribution.
 _MAD = 0.6745
 
 Limits = tuple[float, float]
 
 
 class Rule(Frozen):
-    """What nuclei get a name.
+    """A rule that gives a name to nuclei.
 
     Attributes
     ----------
     name : str
     column : {"candidate", "flag"}
-        Column of the name.
+        Column that contains the name.
     source : str
-        Where the rule is from.
+        Source of the rule.
     limits : dict of str to (float, float)
-        Least and greatest value of each of `MEASURES` that the rule is about.
+        Minimum and maximum of each of the `MEASURES` that the rule uses.
     """
 
     name: str = Field(min_length=1)
@@ -68,7 +68,7 @@ class Rule(Frozen):
     @model_validator(mode="before")
     @classmethod
     def _gathered(cls, given: Any) -> Any:
-        """Take limits as they stand in the file, beside the name."""
+        """Collect the limits, which are top-level keys of a rule in the file."""
         if not isinstance(given, Mapping) or "limits" in given:
             return given
         about = {key: given[key] for key in ("name", "column", "source") if key in given}
@@ -85,12 +85,12 @@ class Rule(Frozen):
 
 
 class Rules(Frozen):
-    """Rules in their order: the first of a column that holds names a nucleus.
+    """Rules in order of priority: in each column, the first rule that applies names a nucleus.
 
     Attributes
     ----------
     relative_to : {"folder", "image", "run"}
-        Whose median nucleus others are compared with.
+        Images from which the median nucleus is computed.
     rule : tuple of Rule
     """
 
@@ -98,22 +98,23 @@ class Rules(Frozen):
     rule: tuple[Rule, ...] = Field(min_length=1)
 
     def names(self, column: str) -> list[str]:
-        """Names that nuclei may get in a column."""
+        """Return the names that a column may contain."""
         return list(dict.fromkeys(each.name for each in self.rule if each.column == column))
 
 
 @dataclass(frozen=True)
 class MedianNucleus:
-    """What nuclei are compared with.
+    """Reference nucleus for the rules.
 
     Attributes
     ----------
     area : float
-        In pixels.
+        Area in pixels.
     mean, dna : float
         Mean and summed intensity above the background, above 0.
     spread : tuple of 3 float
-        Standard deviations of the logarithms of area, mean and dna, by their median deviations.
+        Standard deviations of the logarithms of area, mean and dna, estimated from their median
+        absolute deviations.
     """
 
     area: float
@@ -123,12 +124,12 @@ class MedianNucleus:
 
 
 def read_rules(source: str | Path = DEFAULT) -> Rules:
-    """Read rules.
+    """Read rules from a file.
 
     Parameters
     ----------
     source : str or Path
-        A TOML file such as ``candidates.toml`` in this package, or ``default`` for that one.
+        A TOML file such as ``candidates.toml`` in this package, or ``default`` for that file.
 
     Raises
     ------
@@ -162,7 +163,7 @@ def read_rules(source: str | Path = DEFAULT) -> Rules:
 
 
 def median_nucleus(tables: Iterable[Columns]) -> MedianNucleus | None:
-    """Find the median of the whole nuclei of images.
+    """Compute the median of the complete nuclei of images.
 
     Parameters
     ----------
@@ -172,9 +173,9 @@ def median_nucleus(tables: Iterable[Columns]) -> MedianNucleus | None:
     Returns
     -------
     MedianNucleus or None
-        Of nuclei that touch no border and are no less than a quarter of the median of these, so
-        that pieces count little; None where there are fewer than 10, or the median one is no
-        brighter than the background.
+        Median of the nuclei that do not touch the border. Nuclei smaller than a quarter of the
+        median area are excluded, so that fragments have little effect. None if there are fewer than
+        10 nuclei brighter than the background.
     """
     kept: list[Floats] = [np.zeros((0, 2))]
     for table in tables:
@@ -228,7 +229,7 @@ def find_candidates(table: Columns, rules: Rules, median: MedianNucleus | None) 
         return found
     measured = measures(table, median)
     whole = ~np.asarray(table["touches_border"], bool)
-    # What is a candidate needs no flag.
+    # A candidate gets no flag.
     for rule in sorted(rules.rule, key=lambda each: each.column == FLAG):
         holds = whole & (found[CANDIDATE] == "") & (found[rule.column] == "")
         for name, (low, high) in rule.limits.items():
@@ -238,18 +239,18 @@ def find_candidates(table: Columns, rules: Rules, median: MedianNucleus | None) 
 
 
 def measures(table: Columns, median: MedianNucleus) -> dict[str, Floats]:
-    """Compute what rules are about.
+    """Compute the measures that rules use.
 
     Parameters
     ----------
     table : dict of str to ndarray, shape (N,)
-        As for `find_candidates`.
+        See `find_candidates`.
     median : MedianNucleus
 
     Returns
     -------
     dict of str to ndarray, shape (N,), float64
-        `MEASURES`; ``candidates.toml`` says what they are.
+        The `MEASURES`, which ``candidates.toml`` describes.
     """
     size = np.asarray(table["area"], np.float64)
     content = np.asarray(table["dna_content"], np.float64)
@@ -280,7 +281,7 @@ def measures(table: Columns, median: MedianNucleus) -> dict[str, Floats]:
 
 
 def _to_nearest(centres: Floats, chosen: npt.NDArray[np.bool_]) -> Floats:
-    """Distance of each centre to the nearest other one that is chosen; infinite without any."""
+    """Compute the distance of each centre to the nearest other chosen one; infinite without any."""
     from scipy.spatial import cKDTree
 
     places = np.flatnonzero(chosen)
@@ -291,7 +292,7 @@ def _to_nearest(centres: Floats, chosen: npt.NDArray[np.bool_]) -> Floats:
 
 
 def _others_within(centres: Floats, chosen: npt.NDArray[np.bool_], reach: float) -> Floats:
-    """Count other chosen centres within reach of each."""
+    """Count the other chosen centres within a distance `reach` of each centre."""
     from scipy.spatial import cKDTree
 
     if not chosen.any():

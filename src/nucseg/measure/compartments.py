@@ -1,4 +1,4 @@
-"""Measure any channel in the nucleus, in a ring around it and in a whole cell grown from it."""
+"""Measure any channel in the nucleus, in a ring around it and in the cell expanded from it."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from nucseg.measure.nuclei import Columns
 Labels = npt.NDArray[np.integer[Any]]
 Floats = npt.NDArray[np.float64]
 
-# A background of fewer pixels than this share of the image is doubtful.
+# A background with fewer pixels than this fraction of the image is uncertain.
 _LEAST_BACKGROUND = 0.02
 
 
 @dataclass(frozen=True)
 class Compartments:
-    """Label images in which the same number means the same nucleus.
+    """Label images of the compartments, in which equal labels mean the same nucleus.
 
     Attributes
     ----------
     nucleus : ndarray, shape (H, W), integer
         0 background, nuclei above 0.
     ring : ndarray, shape (H, W), integer, or None
-        Around each nucleus, in no nucleus.
+        Ring around each nucleus, outside all nuclei.
     cell : ndarray, shape (H, W), integer, or None
-        The nucleus and what lies around it.
+        Nucleus and its surroundings.
     """
 
     nucleus: Labels
@@ -40,7 +40,7 @@ class Compartments:
 
     @property
     def outside(self) -> npt.NDArray[np.bool_]:
-        """Pixels in none of the compartments, shape (H, W)."""
+        """Pixels outside all compartments, shape (H, W)."""
         inside = self.nucleus > 0
         for each in (self.ring, self.cell):
             if each is not None:
@@ -49,16 +49,16 @@ class Compartments:
 
 
 def expand(labels: Labels, by: Length, pixel_size: tuple[float, float] | None = None) -> Labels:
-    """Grow nuclei on all sides, never into a neighbour.
+    """Expand nuclei in all directions without overlap.
 
     Parameters
     ----------
     labels : ndarray, shape (H, W), integer
         0 background, nuclei above 0.
     by : Length
-        How far; a pixel between two nuclei goes to the nearer one.
+        Distance. A pixel between two nuclei gets the label of the nearer one.
     pixel_size : tuple of float, optional
-        Micrometres from pixel to pixel along rows and columns.
+        Pixel size in µm along rows and columns.
 
     Returns
     -------
@@ -67,11 +67,12 @@ def expand(labels: Labels, by: Length, pixel_size: tuple[float, float] | None = 
     Raises
     ------
     InputError
-        The length is in micrometres, and the pixel size is not known.
+        The length is in micrometres, and the pixel size is unknown.
 
     Notes
     -----
-    As scikit-image's `expand_labels`, CellProfiler's "Distance - N" of secondary objects.
+    Equivalent to scikit-image's `expand_labels` and to "Distance - N" of CellProfiler's secondary
+    objects.
 
     Examples
     --------
@@ -79,7 +80,7 @@ def expand(labels: Labels, by: Length, pixel_size: tuple[float, float] | None = 
     >>> expand(np.array([[0, 0, 1, 0, 0, 0, 2]]), Length(value=2, unit="pixels")).tolist()
     [[1, 1, 1, 1, 1, 2, 2]]
     """
-    # Slow to import, so that only what asks for it pays.
+    # Imported here because it is slow to import.
     from skimage.segmentation import expand_labels
 
     spacing = (1.0, 1.0) if by.unit == "pixels" else pixel_size
@@ -90,7 +91,7 @@ def expand(labels: Labels, by: Length, pixel_size: tuple[float, float] | None = 
         )
     if not labels.any():
         return labels.copy()
-    # The least bit more, since a length of whole pixels in micrometres is rounded.
+    # Slightly increased, because whole pixels converted to micrometres are rounded.
     grown = expand_labels(labels, by.value * (1 + 1e-9), spacing)  # type: ignore[no-untyped-call]
     return np.asarray(grown, labels.dtype)
 
@@ -102,7 +103,7 @@ def find_compartments(
     cell: Length | None = None,
     pixel_size: tuple[float, float] | None = None,
 ) -> Compartments:
-    """Find the ring around each nucleus and the whole cell.
+    """Compute the ring around each nucleus and the whole cell.
 
     Parameters
     ----------
@@ -111,7 +112,7 @@ def find_compartments(
     ring, cell : Length, optional
         Width of the ring around the nucleus; distance by which the cell extends beyond it.
     pixel_size : tuple of float, optional
-        Micrometres from pixel to pixel along rows and columns.
+        Pixel size in µm along rows and columns.
 
     Returns
     -------
@@ -120,7 +121,7 @@ def find_compartments(
     Raises
     ------
     InputError
-        As `expand`.
+        See `expand`.
 
     Examples
     --------
@@ -149,7 +150,7 @@ def measure_compartments(
     Returns
     -------
     columns : dict of str to ndarray, shape (N,)
-        In the order of the labels; each name ends in ``_`` and that of the channel.
+        Columns in the order of the labels. Each name ends in ``_`` and the name of the channel.
 
         - ``nucleus_mean``, ``_median``, ``_std``, ``_sum``, and the same of ``ring_`` and
           ``cell_``; ``ring_area`` and ``cell_area`` in pixels, once for all channels;
@@ -166,7 +167,7 @@ def measure_compartments(
     Raises
     ------
     InputError
-        A plane has another shape than the labels, or several values in each pixel.
+        A plane differs from the labels in shape, or has several values per pixel.
 
     Examples
     --------
@@ -208,7 +209,7 @@ def measure_compartments(
 
 @dataclass(frozen=True)
 class _Pixels:
-    """Places of the pixels of each nucleus in the flat image, one nucleus after the other."""
+    """Flat indices of the pixels of each nucleus, one nucleus after the other."""
 
     places: npt.NDArray[np.intp]
     area: npt.NDArray[np.intp]
@@ -243,20 +244,20 @@ def _of_channel(
 def region_statistics(
     plane: npt.NDArray[Any], places: npt.NDArray[np.intp], area: npt.NDArray[np.intp]
 ) -> dict[str, Floats]:
-    """Compute statistics of the pixels of regions, NaN of one that is empty.
+    """Compute statistics of the pixels of regions; NaN for an empty region.
 
     Parameters
     ----------
     plane : ndarray, shape (H, W), real
     places : ndarray, shape (P,), intp
-        Places of the pixels in the flat plane, region after region.
+        Flat indices of the pixels, region after region.
     area : ndarray, shape (N,), intp
-        Pixels of each region.
+        Number of pixels of each region.
 
     Returns
     -------
     dict of str to ndarray, shape (N,), float64
-        ``mean``, ``median``, ``std`` (divided by their number) and ``sum``.
+        ``mean``, ``median``, ``std`` (with division by the number of pixels) and ``sum``.
     """
     values = plane.ravel()[places].astype(np.float64)
     region = np.repeat(np.arange(len(area)), area)

@@ -1,4 +1,4 @@
-"""DNA content of nuclei: the summed intensity of a stain of DNA above the background."""
+"""DNA content of nuclei: the summed intensity of a DNA stain above the background."""
 
 from __future__ import annotations
 

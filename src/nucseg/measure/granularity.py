@@ -43,8 +43,8 @@ def measure_granularity(
     Returns
     -------
     dict of str to ndarray, shape (N,), float64
-        In the order of the labels, ``granularity_1`` to ``granularity_16``: percent of the mean
-        intensity of the nucleus that is lost from one size of grain to the next.
+        In the order of the labels, ``granularity_1`` to ``granularity_16``: loss from one grain
+        size to the next, in percent of the mean intensity of the nucleus.
 
     Raises
     ------
@@ -53,11 +53,11 @@ def measure_granularity(
 
     Notes
     -----
-    As CellProfiler's MeasureGranularity of objects with a subsampling of 1 (Ravkin and Temov 1988,
-    J Opt Eng): an opening with a disc is subtracted from the image. Then the image is repeatedly
-    eroded with a cross of one pixel and reconstructed under the image. Value k is 100 times the
-    mean that the reconstruction loses at step k, divided by the mean of the nucleus before
-    background subtraction, from which step 1 also starts.
+    Computed as in CellProfiler's MeasureGranularity of objects with a subsampling of 1 (Ravkin and
+    Temov 1988, J Opt Eng): an opening with a disc is subtracted from the image. Then the image is
+    repeatedly eroded with a cross of one pixel and reconstructed under the image. Value k is 100
+    times the mean that the reconstruction loses at step k, divided by the mean of the nucleus
+    before background subtraction. Step 1 also starts from that mean.
 
     Examples
     --------
@@ -69,7 +69,7 @@ def measure_granularity(
     >>> table["granularity_1"].tolist(), table["granularity_2"].tolist()
     ([100.0], [0.0])
     """
-    # Slow to import, so that only what asks for it pays.
+    # Imported here because it is slow to import.
     from scipy.ndimage import grey_erosion
     from skimage.morphology import reconstruction
 
@@ -98,7 +98,7 @@ def measure_granularity(
     eroded = pixels
     found: Columns = {}
     for step in range(1, length + 1):
-        # Beyond the edges nothing is darker, as in scikit-image's erosion.
+        # Pixels beyond the edges never lower the minimum, as in scikit-image's erosion.
         eroded = grey_erosion(eroded, footprint=cross, mode="nearest")
         rebuilt = reconstruction(eroded, pixels, footprint=cross)  # type: ignore[no-untyped-call]
         after = means(rebuilt)
@@ -108,7 +108,7 @@ def measure_granularity(
 
 
 def _background(pixels: Floats, radius: int, sample: float) -> Floats:
-    """Open the subsampled image by a disc, and bring it back to its size."""
+    """Open the subsampled image with a disc, and resize the result to the size of the image."""
     from scipy.ndimage import grey_dilation, grey_erosion, map_coordinates
     from skimage.morphology import disk
 

@@ -1,4 +1,4 @@
-"""Measure nuclei: position, size, shape, intensity and distance to the nearest other."""
+"""Measure nuclei: position, size, shape, intensity and distance to the nearest neighbour."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from nucseg.errors import InputError
 
 Columns = dict[str, npt.NDArray[Any]]
 
-# How the names of the columns of mean intensities begin.
+# Prefix of the columns of mean intensities.
 MEAN = "intensity_mean"
 
 
@@ -96,7 +96,7 @@ def measure(
 
 
 def is_grey(image: npt.NDArray[Any]) -> bool:
-    """Tell grey that was saved as colour: all channels but alpha are equal.
+    """Return whether all channels except alpha are equal: a grey image saved as colour.
 
     Parameters
     ----------
@@ -128,31 +128,31 @@ def measure_tile(
     scores: npt.NDArray[np.floating[Any]] | None = None,
     pixel_size: tuple[float, float] | None = None,
 ) -> Columns:
-    """Measure the nuclei of a part of an image that is too large to be held whole.
+    """Measure the nuclei of a part of an image that is too large for memory.
 
     Parameters
     ----------
     labels : ndarray, shape (h, w), integer
-        The part's nuclei to measure, each of them whole, all else 0.
+        Label image of the part. Each nucleus has to be complete; all other pixels are 0.
     image : ndarray, shape (h, w) or (h, w, C), real
         The same part of the image.
     origin : tuple of int
-        Row and column of the part's upper left pixel in the whole image.
+        Row and column of the upper left pixel of the part in the whole image.
     shape : tuple of int
         Height and width of the whole image.
     scores, pixel_size
-        As for `measure`.
+        See `measure`.
 
     Returns
     -------
     dict of str to ndarray, shape (N,)
         The columns of `measure` with positions in the whole image, without those of
-        `nearest_neighbours`, for which the nuclei of all parts are needed.
+        `nearest_neighbours`, which need the nuclei of all parts.
 
     Raises
     ------
     InputError
-        The image, or the scores, do not belong to the labels, or the part is not in the image.
+        The image or the scores do not match the labels, or the part is not inside the image.
 
     Examples
     --------
@@ -171,7 +171,7 @@ def measure_tile(
         raise InputError(
             f"Expected a part of the image of {shape}, got one of {labels.shape} at {origin}."
         )
-    # What lies beyond the edges is no part of a nucleus.
+    # Pixels beyond the edges are background.
     framed = np.pad(labels, 1)
     runs = find_runs(framed)
     if scores is not None and len(scores) != len(runs.numbers):
@@ -190,17 +190,17 @@ def measure_tile(
 
 
 def mean_of_channels(columns: Columns) -> npt.NDArray[np.floating[Any]]:
-    """Mean intensity of each nucleus over all channels.
+    """Compute the mean intensity of each nucleus over all channels.
 
     Parameters
     ----------
     columns : dict of str to ndarray, shape (N,)
-        As `measure` gives them.
+        Measurements, as returned by `measure`.
 
     Returns
     -------
     ndarray, shape (N,), float32
-        Empty where there are no intensities.
+        Empty if there are no intensities.
     """
     means = [values for name, values in columns.items() if name.startswith(MEAN)]
     return np.stack(means).mean(axis=0, dtype=np.float32) if means else np.zeros(0, np.float32)
@@ -209,20 +209,20 @@ def mean_of_channels(columns: Columns) -> npt.NDArray[np.floating[Any]]:
 def nearest_neighbours(
     rows: Floats, columns: Floats, *, pixel_size: tuple[float, float] | None = None
 ) -> Columns:
-    """Distance of each nucleus to the one whose centre is nearest to its own.
+    """Compute the distance of each nucleus to its nearest neighbour, from centroid to centroid.
 
     Parameters
     ----------
     rows, columns : ndarray, shape (N,), float64
-        The centres in pixels, ``centroid_row`` and ``centroid_column`` of `measure`.
+        Centroids in pixels: ``centroid_row`` and ``centroid_column`` of `measure`.
     pixel_size : tuple of float, optional
-        Micrometres from pixel to pixel along rows and columns.
+        Pixel size in µm along rows and columns.
 
     Returns
     -------
     dict of str to ndarray, shape (N,), float64
-        ``nearest_neighbour`` in pixels and, with a pixel size, ``nearest_neighbour_um``, of the
-        one that is nearest in micrometres; from centre to centre, NaN where there is no other.
+        ``nearest_neighbour`` in pixels and, with a pixel size, ``nearest_neighbour_um``, for the
+        neighbour that is nearest in micrometres. NaN if there is no other nucleus.
 
     Examples
     --------
@@ -230,14 +230,14 @@ def nearest_neighbours(
     >>> nearest_neighbours(np.array([0.0, 3, 9]), np.array([0.0, 4, 4]))["nearest_neighbour"]
     array([5., 5., 6.])
     """
-    # Slow to import, so that only what measures pays for it.
+    # Imported here because it is slow to import.
     from scipy.spatial import cKDTree
 
     found: Columns = {}
     for name, scale in (("nearest_neighbour", (1.0, 1.0)), ("nearest_neighbour_um", pixel_size)):
         if scale is not None:
             centres = np.stack([rows, columns], axis=-1) * scale
-            # The nearest of all is the nucleus itself, or one with the same centre.
+            # The first neighbour is the nucleus itself, or one with the same centroid.
             distance = cKDTree(centres).query(centres, k=2)[0][:, 1]
             found[name] = np.where(np.isfinite(distance), distance, np.nan)
     return found
@@ -264,7 +264,7 @@ def _shapes(spread: Moments, perimeter: Floats, hull_area: Indices) -> Columns:
     major, minor = ellipse_axes(spread.rows, spread.columns, spread.both)
     ratio = np.divide(minor, major, out=np.ones_like(major), where=major > 0)
     orientation = np.arctan2(2 * spread.both, spread.rows - spread.columns) / 2
-    # A circle has no direction; this is scikit-image's.
+    # A circle has no orientation; this value is that of scikit-image.
     round_ = (spread.both == 0) & (spread.rows == spread.columns)
     return {
         "area": spread.area,
@@ -279,7 +279,7 @@ def _shapes(spread: Moments, perimeter: Floats, hull_area: Indices) -> Columns:
 
 
 def _intensities(image: npt.NDArray[Any], runs: Runs) -> Columns:
-    """Intensities per nucleus and channel; 64-bit sums, so that 16-bit images do not overflow."""
+    """Compute intensities per nucleus and channel; float64 sums do not overflow for 16 bits."""
     width = image.shape[1]
     channels = image.reshape(-1, 1 if image.ndim == 2 else image.shape[2])
     if channels.shape[1] in (2, 4):
@@ -298,7 +298,7 @@ def _intensities(image: npt.NDArray[Any], runs: Runs) -> Columns:
 
 
 def _statistics(values: Floats, area: Indices) -> Columns:
-    """Statistics of the values of each nucleus, which follow one another; sorts them in place."""
+    """Compute statistics of consecutive values of each nucleus; sort the values in place."""
     ends = np.cumsum(area)
     starts = ends - area
     for start, end in zip(starts, ends, strict=True):
@@ -318,7 +318,7 @@ def _statistics(values: Floats, area: Indices) -> Columns:
 
 def _in_micrometres(columns: Columns, spread: Moments, pixel_size: tuple[float, float]) -> Columns:
     down, across = pixel_size
-    # An ellipse of oblong pixels has other axes, and Crofton's formula holds for squares.
+    # Non-square pixels change the axes of the ellipse; Crofton's formula needs square pixels.
     major, minor = ellipse_axes(
         spread.rows * down**2, spread.columns * across**2, spread.both * (down * across)
     )

@@ -1,4 +1,4 @@
-"""Which nuclei are positive in immunohistochemistry, by the optical density of DAB in them."""
+"""Positive nuclei in immunohistochemistry, by the optical density of DAB."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from nucseg.measure.nuclei import Columns, is_grey
 
 Floats = npt.NDArray[np.float64]
 
-# The column of classes: 0 negative, 1 weak, 2 moderate, 3 strong.
+# Columns of the class (0 negative, 1 weak, 2 moderate, 3 strong) and of the fraction of DAB.
 DAB_CLASS, DAB_SHARE = "dab_class", "dab_share"
 # Densities from which a nucleus is weak, moderate and strong.
 DENSITIES = (0.2, 0.4, 0.6)
-# Brown rather than blue: share of DAB from which a nucleus is positive with thresholds "auto",
-# chosen on images of patients that no figure is reported for; and the least density that a scanner
-# tells from nothing.
+# Fraction of DAB from which a nucleus is positive with thresholds "auto", chosen on images of
+# patients for which no figure is reported, and lowest density that differs from the noise of a
+# scanner.
 AUTO_SHARE, LEAST_DAB = 0.6, 0.05
 CLASSES = ("negative", "weak", "moderate", "strong")
-# Light of an empty place of the slide below which densities are too high by .1 and more.
+# If an empty area of the slide is darker than this, densities are too high by 0.1 or more.
 _WHITE = 0.8
-# Normal quantile of an interval of 95 %.
+# Normal quantile of a 95 % interval.
 _QUANTILE = 1.959963984540054
 
 
@@ -36,18 +36,18 @@ def stain_densities(image: npt.NDArray[Any]) -> tuple[Floats, Floats]:
     Parameters
     ----------
     image : ndarray, shape (H, W, 3) or (H, W, 4), unsigned integer, or float in [0, 1]
-        Light that went through: red, green, blue and, where there is one, alpha.
+        Transmitted light: red, green, blue and optionally alpha.
 
     Returns
     -------
     haematoxylin, dab : ndarray, shape (H, W), float64
-        Optical densities, decimal logarithms as QuPath gives them; below 0 where colours are no
-        mixtures of the two.
+        Optical densities as decimal logarithms, as in QuPath. They are below 0 for colours that
+        are not mixtures of the two stains.
 
     Raises
     ------
     InputError
-        The image has no colours, or values that are not those of light.
+        The image has no colours, or its values are not transmitted light.
 
     Examples
     --------
@@ -86,7 +86,7 @@ def measure_dab(
     labels : ndarray, shape (H, W), integer
         0 background, nuclei above 0.
     image : ndarray, shape (H, W, 3) or (H, W, 4)
-        As for `stain_densities`.
+        See `stain_densities`.
     thresholds : sequence of 3 float, or "auto"
         Mean optical densities of DAB from which a nucleus is weak, moderate and strong. With
         ``auto``, a nucleus is positive if DAB makes up `AUTO_SHARE` or more of the density of both
@@ -95,15 +95,15 @@ def measure_dab(
     Returns
     -------
     columns : dict of str to ndarray, shape (N,)
-        ``haematoxylin_mean``, ``dab_mean``, ``dab_share`` (of DAB in the density of both, 0 to 1)
-        and ``dab_class`` (0 to 3), in the order of the labels.
+        ``haematoxylin_mean``, ``dab_mean``, ``dab_share`` (fraction of DAB in the density of both,
+        0 to 1) and ``dab_class`` (0 to 3), in the order of the labels.
     doubts : list of str
         Warnings about uncertain densities.
 
     Raises
     ------
     InputError
-        As `stain_densities`.
+        See `stain_densities`.
 
     Examples
     --------
@@ -135,14 +135,14 @@ def measure_dab(
 def classes_of(
     density: Floats, share: Floats, thresholds: Sequence[float] | Literal["auto"]
 ) -> npt.NDArray[np.intp]:
-    """Tell negative, weak, moderate and strong nuclei apart.
+    """Classify nuclei as negative, weak, moderate or strong.
 
     Parameters
     ----------
     density, share : ndarray, shape (N,), float64
         ``dab_mean`` and ``dab_share`` of `measure_dab`.
     thresholds
-        As for `measure_dab`.
+        See `measure_dab`.
 
     Returns
     -------
@@ -162,25 +162,25 @@ def classes_of(
 
 
 def threshold_from_control(means: npt.NDArray[np.floating[Any]], share: float = 0.01) -> float:
-    """Find the density above which so few nuclei of a negative control lie.
+    """Compute a density threshold from a negative control.
 
     Parameters
     ----------
     means : ndarray, shape (N,)
-        ``dab_mean`` of the nuclei of tissue in which none is positive, stained along with the
-        others.
+        ``dab_mean`` of the nuclei of tissue without positive nuclei, stained together with the
+        other samples.
     share : float
-        Of its nuclei that may lie above.
+        Fraction of the control nuclei that may exceed the threshold.
 
     Returns
     -------
     float
-        At least 0.05, below which a scanner's noise lies.
+        At least 0.05; lower densities are noise of the scanner.
 
     Raises
     ------
     InputError
-        There are fewer nuclei than such a share can be told by.
+        There are too few nuclei for such a fraction.
 
     Examples
     --------
@@ -198,14 +198,14 @@ def threshold_from_control(means: npt.NDArray[np.floating[Any]], share: float = 
 
 @dataclass(frozen=True)
 class Positivity:
-    """Positive nuclei of an image or of several.
+    """Counts of positive nuclei in one or several images.
 
     Attributes
     ----------
     counts : tuple of int
-        Negative, weak, moderate and strong nuclei.
+        Number of negative, weak, moderate and strong nuclei.
     low, high : float
-        Interval of 95 % of the positive share.
+        95 % interval of the positive fraction.
     """
 
     counts: tuple[int, int, int, int]
@@ -219,18 +219,18 @@ class Positivity:
 
     @property
     def share(self) -> float:
-        """Share of positive nuclei, of Ki-67 its index; NaN without nuclei."""
+        """Fraction of positive nuclei, for Ki-67 the labelling index; NaN without nuclei."""
         return 1 - self.counts[0] / self.nuclei if self.nuclei else np.nan
 
     @property
     def h_score(self) -> float:
-        """From 0 to 300: percent weak, twice percent moderate and three times percent strong."""
+        """H-score, 0 to 300: percent weak + 2 × percent moderate + 3 × percent strong."""
         weighted = sum(weight * count for weight, count in enumerate(self.counts))
         return 100 * weighted / self.nuclei if self.nuclei else np.nan
 
 
 def positivity(fields: Sequence[npt.NDArray[np.integer[Any]]]) -> Positivity:
-    """Count the classes, and compute the positive share with its interval.
+    """Count the classes, and compute the positive fraction with its interval.
 
     Parameters
     ----------
@@ -243,9 +243,10 @@ def positivity(fields: Sequence[npt.NDArray[np.integer[Any]]]) -> Positivity:
 
     Notes
     -----
-    For one field, the interval is Wilson's, which assumes independent nuclei. For several fields,
-    the field is the unit: the ratio of all positive to all nuclei with its linearised variance and
-    Student's t (Cochran 1977, "Sampling Techniques", 6.3), never narrower than Wilson's.
+    For one field of view, the interval is Wilson's, which assumes independent nuclei. For several,
+    the field of view is the sampling unit: the interval is that of the ratio of all positive to all
+    nuclei, with linearised variance and Student's t (Cochran 1977, "Sampling Techniques", 6.3). It
+    is never narrower than Wilson's.
 
     Examples
     --------
@@ -261,7 +262,7 @@ def positivity(fields: Sequence[npt.NDArray[np.integer[Any]]]) -> Positivity:
     low, high = wilson(positive, total)
     sizes = np.array([len(each) for each in fields if len(each)], np.float64)
     if len(sizes) > 1:
-        # Slow to import.
+        # Imported here because it is slow to import.
         from scipy.special import stdtrit
 
         hits = np.array([np.count_nonzero(each) for each in fields if len(each)], np.float64)
@@ -273,7 +274,7 @@ def positivity(fields: Sequence[npt.NDArray[np.integer[Any]]]) -> Positivity:
 
 
 def wilson(positive: int, total: int) -> tuple[float, float]:
-    """Wilson's interval of 95 % of a share; NaN of nothing.
+    """Compute Wilson's 95 % interval of a fraction; NaN if the total is 0.
 
     Examples
     --------

@@ -13,7 +13,7 @@ from nucseg.measure.nuclei import Columns
 Labels = npt.NDArray[np.integer[Any]]
 Floats = npt.NDArray[np.float64]
 
-# Rings from the centre to the edge, CellProfiler's default.
+# Number of rings, the default of CellProfiler.
 BINS = 4
 _WEDGES = 8
 
@@ -58,7 +58,7 @@ def measure_radial(labels: Labels, plane: npt.NDArray[Any], *, bins: int = BINS)
     >>> table["radial_mean_1"].round(6).tolist()
     [1.0]
     """
-    # Slow to import, so that only what asks for it pays.
+    # Imported here because it is slow to import.
     from scipy.ndimage import find_objects
 
     if plane.shape != labels.shape:
@@ -73,7 +73,7 @@ def measure_radial(labels: Labels, plane: npt.NDArray[Any], *, bins: int = BINS)
         which = which + 1
     found = np.full((3, len(numbers), bins), np.nan)
     for number, place in enumerate(find_objects(which)):
-        # A pixel more on each side but beyond the image, whose edge is no edge of a nucleus.
+        # One more pixel on each side within the image; its border is no edge of a nucleus.
         wider = tuple(slice(max(each.start - 1, 0), each.stop + 1) for each in place)
         found[:, number] = _of_nucleus(which[wider] == number + 1, plane[wider], bins)
     return {
@@ -84,23 +84,25 @@ def measure_radial(labels: Labels, plane: npt.NDArray[Any], *, bins: int = BINS)
 
 
 def rings(mask: npt.NDArray[np.bool_], bins: int) -> tuple[npt.NDArray[np.intp], tuple[int, int]]:
-    """Give each pixel of a nucleus the number of its ring, 0 the innermost.
+    """Assign a ring to each pixel of a nucleus, 0 for the innermost.
 
     Parameters
     ----------
     mask : ndarray, shape (h, w), bool
     bins : int
+        Number of rings.
 
     Returns
     -------
     ring : ndarray, shape (h, w), intp
-        -1 outside.
+        Ring of each pixel, -1 outside the nucleus.
     centre : tuple of int
+        Row and column of the centre.
     """
     from scipy.ndimage import distance_transform_edt
     from skimage.graph import MCP_Geometric
 
-    # Without an edge in sight that of the image is one.
+    # If the mask has no edge, the border of the image is the edge.
     edge = mask if not mask.all() else np.pad(mask, 1)
     to_edge = distance_transform_edt(edge)
     to_edge = to_edge if edge is mask else to_edge[1:-1, 1:-1]
@@ -108,7 +110,7 @@ def rings(mask: npt.NDArray[np.bool_], bins: int) -> tuple[npt.NDArray[np.intp],
     centre = int(row), int(column)
     paths = MCP_Geometric(np.where(mask, 1.0, -1.0))
     from_centre, _ = paths.find_costs([centre])
-    # A part that is not joined to the centre lies in the outermost ring.
+    # Parts that are not connected to the centre are in the outermost ring.
     reached = mask & np.isfinite(from_centre)
     ring = np.where(mask, bins - 1, -1)
     far = from_centre[reached]
@@ -117,7 +119,7 @@ def rings(mask: npt.NDArray[np.bool_], bins: int) -> tuple[npt.NDArray[np.intp],
 
 
 def _of_nucleus(mask: npt.NDArray[np.bool_], plane: npt.NDArray[Any], bins: int) -> Floats:
-    """Share, share over that of pixels, and variation of each ring, shape (3, bins)."""
+    """Compute fraction, relative mean and variation of each ring, shape (3, bins)."""
     ring, (row, column) = rings(mask, bins)
     rows, columns = np.nonzero(mask)
     values, ring = plane[mask].astype(np.float64), ring[mask]

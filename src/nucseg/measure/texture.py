@@ -1,4 +1,4 @@
-"""Texture of nuclei: Haralick's features of the co-occurrence of grey levels."""
+"""Texture of nuclei: Haralick features of grey-level co-occurrence."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from nucseg.measure.nuclei import Columns
 Labels = npt.NDArray[np.integer[Any]]
 Floats = npt.NDArray[np.float64]
 
-# Pixels from one pixel of a pair to the other, CellProfiler's default.
+# Distance in pixels between the pixels of a pair, the default of CellProfiler.
 DISTANCE = 3
 _LEVELS = 256
-# Fewer grey levels than this in all nuclei say little of their texture.
+# Minimum number of grey levels in all nuclei for reliable texture features.
 _FEWEST_LEVELS = 16
 
 
@@ -91,12 +91,12 @@ def measure_texture(
 
 
 def grey_levels(plane: npt.NDArray[Any]) -> npt.NDArray[np.intp]:
-    """Give each pixel one of 256 grey levels, over the range that its data type may have.
+    """Quantize pixels to 256 grey levels over the range of the data type.
 
     Raises
     ------
     InputError
-        The numbers are not integers and not from 0 to 1.
+        Values are negative, or floats are not in [0, 1].
 
     Examples
     --------
@@ -123,7 +123,7 @@ def grey_levels(plane: npt.NDArray[Any]) -> npt.NDArray[np.intp]:
 def _pairs(
     which: npt.NDArray[np.intp], levels: npt.NDArray[np.intp], distance: int
 ) -> Iterator[tuple[npt.NDArray[np.intp], ...]]:
-    """Grey levels of both pixels of each pair in one nucleus, and the nucleus, by direction."""
+    """Yield for each direction the grey levels of both pixels of each pair, and its nucleus."""
     for down, across in ((0, 1), (1, 1), (1, 0), (1, -1)):
         rows, columns = down * distance, across * distance
         height, width = which.shape
