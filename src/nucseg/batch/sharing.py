@@ -38,7 +38,7 @@ class Shares:
 
     @property
     def sum(self) -> float:
-        """Return the number of finished images plus the fractions of images in progress."""
+        """Number of finished images, plus the fractions of images in progress."""
         return round(self._sum, 6)
 
     def of_one(self, report: Callable[[float], None] | None = None) -> Callable[[float], None]:

@@ -39,11 +39,11 @@ class Runs:
     shape: tuple[int, int]
 
     def areas(self) -> Integers:
-        """Area of each nucleus in pixels, shape (N,)."""
+        """Return the area of each nucleus in pixels, shape (N,)."""
         return _reduce(np.add, self.lengths, self.first)
 
     def boxes(self) -> Integers:
-        """Bounding boxes, shape (N, 4): left column, top row, width and height in pixels."""
+        """Return bounding boxes, shape (N, 4): left column, top row, width and height in pixels."""
         height = self.shape[0]
         last = self.starts + self.lengths - 1
         left = _reduce(np.minimum, self.starts // height, self.first)
