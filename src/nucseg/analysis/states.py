@@ -12,7 +12,8 @@ from nucseg.analysis.cell_cycle import FEWEST, PHASES, CellCycle, fit_cell_cycle
 from nucseg.errors import InputError
 
 CONTENT = "dna_content"
-# Columns that are 1 for nuclei in a phase, or with a name, and 0 for others: means are fractions.
+# Prefixes of columns that are 1 for nuclei in a phase, candidates or nuclei of a class, and 0 for
+# others: means are fractions.
 IN_PHASE, IS_CANDIDATE, IN_CLASS = SHARES = "phase_", "candidate_", "share_"
 # Objects that are not single nuclei are not counted.
 _NO_NUCLEI = ("debris", "clump")

@@ -67,8 +67,8 @@ def with_shares(nuclei: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     nuclei : DataFrame
-        Table of `nucseg.analysis.conditions.Results`, with the column ``class`` of ``nucseg
-        segment --classes``.
+        Table of `nucseg.analysis.conditions.Results`, with the column ``class`` of
+        ``nucseg segment --classes``.
 
     Returns
     -------

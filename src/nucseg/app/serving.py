@@ -86,7 +86,7 @@ def serve(model: Model, settings: App, listening: socket.socket, *, browser: boo
     listening : socket
         From `listen`.
     browser : bool
-        Whether to open the page.
+        Whether to open the page in a browser.
     """
     config = uvicorn.Config(
         create_app(model, settings, bound=listening.getsockname()[0]),

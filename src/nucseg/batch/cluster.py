@@ -76,8 +76,7 @@ class Dask:
         logging.getLogger("distributed").setLevel(logging.CRITICAL)
         job = replace(job, model=job.model.on_one_thread(), folder=job.folder.absolute())
         name = f"{os.getpid()}-{time.monotonic_ns()}"
-        # Through a file, because flat fields make the job large, and workers that survive still
-        # have it.
+        # In a file, because flat fields make the job large, and the file outlives any process.
         sent = job.folder / records.FOLDER / f"{PARTIAL}job-{name}"
         sent.write_bytes(pickle.dumps(job))
         with self._client(min(self._workers, len(images))) as client:
@@ -178,7 +177,7 @@ def _address(scheduler: str) -> str:
     return address
 
 
-class _Stopped(Exception):  # noqa: N818 - no error: the run ends for another reason
+class _Stopped(Exception):  # noqa: N818 - not an error: the run ends for another reason
     """The run ends while this image is being processed."""
 
 

@@ -93,7 +93,7 @@ class Threads:
             _end(pool, waiting, team.stop)
 
 
-class _Stopped(Exception):  # noqa: N818 - no error: the run ends for another reason
+class _Stopped(Exception):  # noqa: N818 - not an error: the run ends for another reason
     """The run ends while this image is being processed."""
 
 

@@ -20,7 +20,7 @@ from nucseg.images import INPUT_SUFFIXES, is_zarr, open_image
 # A file, the path of its results, and other columns of the list that contains it.
 Named = tuple[Path, PurePosixPath, Columns]
 
-# Folders beside a folder of images in the layouts that nucseg trains on.
+# Annotation folders beside a folder of images in the layouts that nucseg trains on.
 _ANNOTATIONS = frozenset({"masks", "labels"})
 
 # Suffixes that tools append to the name of an image for its masks.
@@ -28,7 +28,7 @@ MASK_ENDINGS = (
     "_masks", "_mask", "_cp_masks", "_seg", "_labels", "_label", "_cp_outlines", "_outlines",
     "_flows", "_cp_output",
 )  # fmt: skip
-# The folder of the records, see `nucseg.batch.records`, and files in it that are not images.
+# The folder of the records, see `nucseg.batch.records`, and why files beside it are skipped.
 _RECORDS, _RESULTS = ".nucseg", "results of nucseg"
 _KINDS = {*FORMATS, "flat_field"}
 # Number of skipped files that are listed per reason.

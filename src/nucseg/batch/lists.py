@@ -105,6 +105,6 @@ def _exists(path: Path) -> bool:
 
 
 def _below(path: Path) -> PurePosixPath:
-    """Return the path of results: the given path, unless it leads out of the list's folder."""
+    """Return the path of results: the given path, or its name if it leads out of the folder."""
     inside = not path.is_absolute() and ".." not in path.parts
     return PurePosixPath(path.as_posix() if inside else path.name)

@@ -39,7 +39,7 @@ MISSING = "The file states this plane and does not hold it."
 
 # Maximum length of a file name in bytes on all common file systems.
 LONGEST_NAME = 255
-# Maximum length in bytes of a name with its folders; a record of a longer name does not fit.
+# Maximum length in bytes of a name with its folders; longer names are replaced by a hash.
 _LONGEST_PLACE = 1024
 
 Record = dict[str, Any]

@@ -40,9 +40,9 @@ def open_beside(files: Files) -> Dataset | None:
     Parameters
     ----------
     files : Files
-        ``a.png`` with a file of Cellpose, ``a_masks.tif`` or ``a_cp_masks.png`` (label images) or
-        ``a_seg.npy``, or with ``a.geojson`` of QuPath. Annotations are beside the image or in a
-        folder ``annotations/``, ``geojson/`` or ``labels/`` beside ``images/``.
+        ``a.png`` with a file of Cellpose beside it, ``a_masks.tif`` or ``a_cp_masks.png`` (label
+        images) or ``a_seg.npy``; or with ``a.geojson`` of QuPath, beside it or in a folder
+        ``annotations/``, ``geojson/`` or ``labels/`` beside ``images/``.
 
     Returns
     -------

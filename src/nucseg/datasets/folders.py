@@ -90,7 +90,7 @@ def to_labels(values: npt.NDArray[np.generic], name: str = "") -> tuple[Labels, 
 
     Parameters
     ----------
-    values : ndarray, shape (H, W), or (H, W, C) with equal channels, integers from 0
+    values : ndarray, shape (H, W), or (H, W, C) with equal channels, whole numbers from 0
     name : str
         Name of the file, if any: see `nucseg.core.labelling.read_labels`.
 

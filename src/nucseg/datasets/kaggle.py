@@ -33,7 +33,7 @@ class Placed(NamedTuple):
 
 
 PNG_START = b"\x89PNG\r\n\x1a\n"
-_PALETTE = 3  # the colour type in byte 25 of a PNG file
+_PALETTE = 3  # colour type of a palette, in byte 25 of a PNG file
 
 
 @dataclass
