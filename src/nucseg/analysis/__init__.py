@@ -1,1 +1,1 @@
-"""From measured nuclei to conclusions: conditions, replicates, effects, dose response, plates."""
+"""Statistics on measured nuclei: conditions, replicates, effects, dose response, plates."""

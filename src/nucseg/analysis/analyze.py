@@ -1,4 +1,4 @@
-"""From the results of ``nucseg segment`` to what a treatment did: tables, figures, a page."""
+"""Analyze the results of ``nucseg segment``: tables, figures and a page on treatments."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ def analyze(
     Parameters
     ----------
     results : Path
-        What ``nucseg segment -o`` wrote.
+        Output folder of ``nucseg segment -o``.
     output : Path, optional
-        Folder to write; by default ``analysis`` in the results.
+        Output folder; by default ``analysis`` in the results.
     plate_map : Path, optional
         See `nucseg.analysis.plate_maps.read_plate_map`.
     how : Comparing, optional
         Groups, controls, measurements.
     progress : callable, optional
-        ``progress(done, total)``, of the figures.
+        ``progress(done, total)``, in figures.
 
     Returns
     -------
@@ -109,7 +109,7 @@ def analyze(
 
 
 def _write_tables(folder: Path, found: Comparison) -> list[str]:
-    """Write the tables that hold anything; give their names."""
+    """Write the tables that have rows; return their names."""
     frames: dict[str, pd.DataFrame] = {
         "wells.csv" if "well" in found.units else "units.csv": found.units,
         "effects.csv": found.effects,
@@ -127,7 +127,7 @@ def _write_tables(folder: Path, found: Comparison) -> list[str]:
 
 
 def _phases(found: Comparison) -> pd.DataFrame:
-    """Phase of each nucleus, where phases were told."""
+    """Return the phase of each nucleus, if phases were assigned."""
     if not found.states.cycles:
         return pd.DataFrame()
     names = ("image", "plane", "label", "dna_content", "phase")
@@ -159,11 +159,11 @@ def _write_page(
 
 
 def _files_before(folder: Path) -> set[str]:
-    """Files that an earlier analysis has written: what is not written again must not stay."""
+    """List files of an earlier analysis: those that are not written again have to be removed."""
     try:
         told = json.loads((folder / RECORD).read_text(encoding="utf-8"))["files"]
         names = {str(name) for name in told}
     except (OSError, ValueError, KeyError, TypeError):
         return set()
-    # Nothing outside the folder, whatever the record says.
+    # Nothing outside the folder, whatever the record contains.
     return {name for name in names if not Path(name).is_absolute() and ".." not in Path(name).parts}

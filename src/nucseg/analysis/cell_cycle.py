@@ -14,13 +14,13 @@ Floats = npt.NDArray[np.float64]
 
 PHASES = ("G1", "S", "G2M")
 SUB_G1, ABOVE_G2M = "below_G1", "above_G2M"
-# Fewer nuclei hold no two peaks.
+# Fewer nuclei do not show two peaks.
 FEWEST = 200
-# A fit whose distribution is farther than this from that of the nuclei is doubtful.
+# A fit is unreliable if its distribution differs by more than this from that of the nuclei.
 WORST_DISTANCE = 0.05
-# Standard deviations of G1 below it, and of G2/M above it, beyond which a nucleus is flagged.
+# A nucleus this many standard deviations below G1, or above G2/M, is flagged.
 _BEYOND = 3.0
-# Relative widths of the peaks that can be told apart.
+# Relative widths at which the peaks are distinguishable.
 _WIDTHS = (0.02, 0.25)
 _STEPS = 24
 
@@ -36,14 +36,14 @@ class CellCycle:
     width : float
         Standard deviation of a peak over its DNA content (coefficient of variation).
     shares : dict of str to float
-        Of each phase among the nuclei that the mixture explains; they sum to 1.
+        Fraction of each phase among the nuclei that the mixture explains; they sum to 1.
     distance : float
         Goodness of fit: largest difference of the cumulative distributions of nuclei and mixture
         (Kolmogorov-Smirnov), 0 to 1; small is good.
     nuclei : int
-        How many it was fitted to.
+        Number of nuclei that the mixture was fitted to.
     doubts : tuple of str
-        Why the phases should not be believed; empty where nothing speaks against them.
+        Reasons why the phases are unreliable; empty without any.
     """
 
     g1: float
@@ -54,7 +54,7 @@ class CellCycle:
     doubts: tuple[str, ...]
 
     def phases(self, content: npt.NDArray[Any]) -> npt.NDArray[np.str_]:
-        """Give each nucleus the phase that explains its DNA content best.
+        """Assign each nucleus the phase that explains its DNA content best.
 
         Parameters
         ----------
@@ -64,7 +64,7 @@ class CellCycle:
         -------
         ndarray, shape (N,), str
             ``G1``, ``S``, ``G2M``; ``below_G1`` (fragments, debris) and ``above_G2M`` (clumps,
-            polyploid nuclei), which are flagged, not dropped; empty where the content is NaN.
+            polyploid nuclei), which are flagged, not dropped; empty if the content is NaN.
         """
         relative = np.asarray(content, np.float64) / self.g1
         weights = np.array([self.shares[name] for name in PHASES])
@@ -76,12 +76,12 @@ class CellCycle:
         return np.asarray(found, np.str_)
 
     def within(self, relative: Floats) -> npt.NDArray[np.bool_]:
-        """Tell which contents, over that of G1, lie in the cycle."""
+        """Return which contents, relative to that of G1, are in the cycle."""
         low, high = 1 - _BEYOND * self.width, 2 * (1 + _BEYOND * self.width)
         return np.asarray((relative >= low) & (relative <= high))
 
     def density(self, relative: Floats) -> Floats:
-        """Density of each phase in the mixture at contents over that of G1, shape (3, N)."""
+        """Return the density of each phase at contents relative to that of G1, shape (3, N)."""
         weights = np.array([self.shares[name] for name in PHASES])
         grid = np.linspace(0, 4, 4001)
         areas = _densities(grid, self.width).sum(axis=1) * (grid[1] - grid[0])
@@ -89,16 +89,16 @@ class CellCycle:
 
 
 def dna_content(total: npt.NDArray[Any], area: npt.NDArray[Any], background: float) -> Floats:
-    """Integrated intensity of nuclei less the background of as many pixels.
+    """Compute the integrated intensity of nuclei minus the background of the same area.
 
     Parameters
     ----------
     total : ndarray, shape (N,), real
-        Sum of the intensities of a stain of DNA in each nucleus.
+        Sum of the intensities of a DNA stain in each nucleus.
     area : ndarray, shape (N,), real
-        In pixels.
+        Area in pixels.
     background : float
-        Per pixel.
+        Intensity per pixel.
 
     Examples
     --------
@@ -150,7 +150,7 @@ def fit_cell_cycle(content: npt.NDArray[Any]) -> CellCycle:
             f"{len(values)}. Take all fields of a plate together."
         )
     low, high = np.quantile(values, (0.005, 0.995))
-    # Many nuclei are as well told by their histogram.
+    # Many nuclei are represented equally well by their histogram.
     counts, edges = np.histogram(values, 200, (low, high))
     centres = (edges[1:] + edges[:-1]) / 2
     g1, width = _best(
@@ -175,10 +175,10 @@ def fit_cell_cycle(content: npt.NDArray[Any]) -> CellCycle:
 
 
 def _densities(relative: Floats, width: float) -> Floats:
-    """Densities of G1, S and G2/M, shape (3, N), of contents relative to G1."""
+    """Compute the densities of G1, S and G2/M, shape (3, N), of contents relative to G1."""
     from scipy.stats import norm
 
-    # S between the peaks, widened by a mean width: an even distribution with soft ends.
+    # S is uniform between the peaks, widened by a mean width.
     soft = 1.5 * width
     between = norm.cdf((relative - 1) / soft) - norm.cdf((relative - 2) / soft)
     first, second = norm.pdf(relative, 1, width), norm.pdf(relative, 2, 2 * width)
@@ -186,7 +186,7 @@ def _densities(relative: Floats, width: float) -> Floats:
 
 
 def _shares(relative: Floats, counts: npt.NDArray[Any], width: float) -> tuple[Floats, float]:
-    """Shares of the phases by expectation maximisation, and the logarithm of the likelihood."""
+    """Fit the fractions of the phases by expectation maximisation; return the log-likelihood."""
     density = _densities(relative, width)
     stray = 0.001 / max(float(np.ptp(relative)), 1e-9)
     weights = np.full(3, 1 / 3)
@@ -201,10 +201,10 @@ def _shares(relative: Floats, counts: npt.NDArray[Any], width: float) -> tuple[F
 def _best(
     centres: Floats, counts: npt.NDArray[Any], places: Floats, widths: Floats
 ) -> tuple[Any, Any]:
-    """Likeliest place of G1 and width."""
+    """Return the most likely position of G1 and width."""
 
     def likelihood(pair: tuple[float, float]) -> float:
-        # Densities of contents, not of relative ones, can be compared.
+        # Densities of absolute contents are comparable, those of relative ones are not.
         explained = _shares(centres / pair[0], counts, pair[1])[1]
         return explained - float(counts.sum() * np.log(pair[0]))
 
@@ -212,7 +212,7 @@ def _best(
 
 
 def _distance(relative: Floats, width: float, weights: Floats) -> float:
-    """Kolmogorov-Smirnov distance of nuclei to the mixture."""
+    """Compute the Kolmogorov-Smirnov distance between nuclei and mixture."""
     grid = np.linspace(1 - _BEYOND * width, 2 * (1 + _BEYOND * width), 2000)
     cumulative = np.cumsum(_densities(grid, width).T @ weights)
     ordered = np.sort(relative)

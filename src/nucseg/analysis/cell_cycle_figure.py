@@ -1,4 +1,4 @@
-"""Figure of the cell cycle: a histogram of DNA content with the mixture fitted to it."""
+"""Figure of the cell cycle: a histogram of DNA content with the fitted mixture."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from nucseg.figures.pictures import BLUE, GREEN, GREY, ORANGE
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# DNA content over that of G1 that is shown, and bars.
+# Range of the DNA content relative to G1, and number of bars.
 _MOST, _BINS = 3.0, 75
 
 
 def cycle_figure(cycle: PlateCycle, fit: CellCycle) -> Figure:
-    """Show how many nuclei have which DNA content, and the three phases of the mixture.
+    """Draw the histogram of DNA content, and the three phases of the mixture.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ def cycle_figure(cycle: PlateCycle, fit: CellCycle) -> Figure:
     Returns
     -------
     matplotlib.figure.Figure
-        DNA content over that of G1; above 3 it is not drawn.
+        DNA content relative to G1; values above 3 are not drawn.
     """
     table = cycle_data(cycle, fit)
     figure, axes = new_axes(5, 3.2)
@@ -49,7 +49,7 @@ def cycle_figure(cycle: PlateCycle, fit: CellCycle) -> Figure:
 
 
 def cycle_data(cycle: PlateCycle, fit: CellCycle) -> pd.DataFrame:
-    """Give what the figure shows: nuclei in each bar, and what each phase explains of them."""
+    """Return the data of the figure: nuclei in each bar, and the part of each phase."""
     relative = cycle.content / fit.g1
     counts, edges = np.histogram(relative, _BINS, (0, _MOST))
     centres = (edges[1:] + edges[:-1]) / 2

@@ -1,4 +1,4 @@
-"""Compare conditions: from the tables of a run to effects, curves and quality of plates."""
+"""Compare conditions: effects, curves and quality of plates from the tables of a run."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from nucseg.analysis.states import States, candidate_counts, with_candidates, wi
 
 @dataclass(frozen=True)
 class Comparing:
-    """How conditions are compared.
+    """Settings of a comparison.
 
     Attributes
     ----------
     groups : str, optional
-        How paths are put together, see `nucseg.analysis.conditions.assign`.
+        Pattern of paths, see `nucseg.analysis.conditions.assign`.
     controls : sequence of str
-        Treatments or conditions that are negative controls; by default what the plate map says.
+        Treatments or conditions that are negative controls; by default those of the plate map.
     measures : sequence of str
         Columns of ``measurements.csv`` to compare.
     keep_dead : bool
-        Count wells, too, that hold hardly any nuclei, unlike the others of their condition.
+        Include wells with hardly any nuclei, unlike the others of their condition.
     seed : int
-        Of the resampling.
+        Seed of the resampling.
     cell_cycle : bool, optional
-        Tell phases of the cell cycle; by default where the DNA content was measured.
+        Assign phases of the cell cycle; by default if the DNA content was measured.
     """
 
     groups: str | None = None
@@ -43,25 +43,24 @@ class Comparing:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All that an analysis computes.
+    """Results of a comparison.
 
     Attributes
     ----------
     assigned : Assignment
-        The images of conditions, and what did not match.
+        Images that belong to a condition, and those that did not match.
     nuclei : DataFrame
         A row for each nucleus.
     measures : list of str
-        What is compared.
+        Compared measurements.
     controls : list of str
         Conditions that are negative controls.
     images, units, replicates, effects, curves, quality : DataFrame
-        Of `nucseg.analysis.summaries`: ``per_image``, ``per_unit``, ``per_replicate``,
-        ``effects``, ``dose_responses`` and ``plate_quality``.
-        Units have a column ``dead``, see `nucseg.analysis.summaries.dead_wells`; what is dead does
-        not count in what follows from them.
+        Tables of `nucseg.analysis.summaries`: ``per_image``, ``per_unit``, ``per_replicate``,
+        ``effects``, ``dose_responses`` and ``plate_quality``. Units have a column ``dead``, see
+        `nucseg.analysis.summaries.dead_wells`; dead units are excluded from the tables that follow.
     notes : list of str
-        What was guessed and left out, in sentences.
+        Guesses and exclusions, in sentences.
     states : States
         Phases of the cell cycle, and candidates.
     """
@@ -98,8 +97,8 @@ def compare(
     Raises
     ------
     InputError
-        The pattern or a name cannot be used, no image belongs to a condition, or phases are wanted
-        and cannot be told.
+        The pattern or a name cannot be used, no image belongs to a condition, or phases are
+        requested but cannot be assigned.
     """
     how = how or Comparing()
     assigned = assign(tables.images, plates, how.groups)
@@ -136,7 +135,7 @@ def compare(
 
 
 def _told_of_dead(units: pd.DataFrame, kept: bool) -> list[str]:
-    """Say which wells are taken for dead, and what became of them."""
+    """Describe which wells count as dead, and whether they are included."""
     dead = units[units["dead"]]
     if dead.empty:
         return []

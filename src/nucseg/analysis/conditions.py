@@ -1,4 +1,4 @@
-"""Which condition each image belongs to: from a plate map, its path, or columns of a list."""
+"""Assign each image to a condition: by a plate map, its path, or columns of a list."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pandas as pd
 from nucseg.analysis.plate_maps import COLUMNS, PlateMap, well_name
 from nucseg.errors import InputError
 
-# A well in a file name: A1 to P24, with nothing beside it that would make another word of it.
+# A well in a file name: A1 to P24, not part of a longer word.
 _WELL = re.compile(r"(?<![A-Za-z0-9])([A-Pa-p](?:0?[1-9]|1[0-9]|2[0-4]))(?![0-9A-Za-z])")
 _FIELDS = ("well", "plate", "field", "treatment", "dose", "unit", "replicate", "control")
 _TEXTS = ("class", "candidate", "flag", "image", "path", "plane", "error", "warnings")
@@ -28,8 +28,8 @@ class Results:
     Attributes
     ----------
     images : DataFrame
-        A row for each plane of an image, as in ``images.csv``; its path is in ``image``, as in
-        ``nuclei``.
+        A row for each plane of an image, as in ``images.csv``. The column ``image`` is its path,
+        as in ``nuclei``.
     nuclei : DataFrame
         A row for each nucleus, as in ``measurements.csv``.
     """
@@ -40,19 +40,19 @@ class Results:
 
 @dataclass(frozen=True)
 class Assignment:
-    """What each image is.
+    """Condition of each image.
 
     Attributes
     ----------
     images : DataFrame
-        The images that belong to a condition, with the columns plate, well, treatment, dose, unit,
-        replicate, control and condition, each where it is known.
+        Images that belong to a condition, with the columns plate, well, treatment, dose, unit,
+        replicate, control and condition, as far as known.
     unmatched : tuple of str
-        Images that do not.
+        Images without a condition.
     unused : tuple of str
         Wells of the plate map without an image.
     notes : tuple of str
-        What was guessed, in sentences.
+        Guesses, in sentences.
     """
 
     images: pd.DataFrame
@@ -67,16 +67,16 @@ def read_results(folder: Path) -> Results:
     Parameters
     ----------
     folder : Path
-        What ``nucseg segment -o`` wrote.
+        Output folder of ``nucseg segment -o``.
 
     Raises
     ------
     InputError
-        The folder holds no such tables, or they are damaged.
+        The folder does not contain these tables, or they are damaged.
     """
     images = _table(folder / "images.csv")
     if "path" in images:
-        # A column of a list of inputs may be called image too.
+        # A list of inputs may have a column called image too.
         images = images.rename(columns={"image": "list_image", "path": "image"})
     return Results(images, _table(folder / "measurements.csv"))
 
@@ -108,18 +108,18 @@ def assign(
     plate_map: PlateMap | None = None,
     groups: str | None = None,
 ) -> Assignment:
-    """Find out to which condition each image belongs.
+    """Assign each image to a condition.
 
     Parameters
     ----------
     images : DataFrame
-        Of `Results`; columns called as in `nucseg.analysis.plate_maps.COLUMNS`, which come from a
-        list of inputs, count too.
+        Table of `Results`. Columns with names of `nucseg.analysis.plate_maps.COLUMNS`, which come
+        from a list of inputs, are used too.
     plate_map : PlateMap, optional
-        Joined by well, and by plate where it names plates.
+        Joined by well, and by plate if it has names of plates.
     groups : str, optional
-        How paths are put together, as ``{plate}/{well}_{field}``: names in braces are parts of the
-        path from its end, without the suffix. By default wells are looked for in file names.
+        Pattern of paths, such as ``{plate}/{well}_{field}``: names in braces are parts of the end
+        of the path, without the suffix. By default wells are searched in file names.
 
     Returns
     -------
@@ -129,7 +129,7 @@ def assign(
     Raises
     ------
     InputError
-        The pattern is wrong, or no image belongs to a condition.
+        The pattern is invalid, or no image belongs to a condition.
     """
     notes: list[str] = []
     known = _from_columns(images)
@@ -168,7 +168,7 @@ def assign(
 
 
 def _from_columns(images: pd.DataFrame) -> pd.DataFrame:
-    """Take what columns of the list of inputs say."""
+    """Return the columns of the list of inputs that describe conditions."""
     known = pd.DataFrame(index=images.index)
     for meaning, names in COLUMNS.items():
         for column in images:
@@ -181,17 +181,17 @@ def _from_columns(images: pd.DataFrame) -> pd.DataFrame:
 
 
 def names_in(pattern: str) -> list[str]:
-    """Find the names in a pattern of paths.
+    """List the names in a pattern of paths.
 
     Parameters
     ----------
     pattern : str
-        As ``{plate}/{well}_{field}``.
+        Pattern such as ``{plate}/{well}_{field}``.
 
     Raises
     ------
     InputError
-        There is none, or one that is not known or comes twice.
+        The pattern has no names, an unknown one, or one twice.
 
     Examples
     --------
@@ -209,7 +209,7 @@ def names_in(pattern: str) -> list[str]:
 
 
 def _by_pattern(paths: pd.Series[Any], pattern: str) -> pd.DataFrame:
-    """Take paths apart by a pattern with names in braces."""
+    """Split paths by a pattern with names in braces."""
     names = names_in(pattern)
     expression = "".join(
         f"(?P<{part}>{_PARTS.get(part, '[^/]+?')})" if number % 2 else re.escape(part)
@@ -230,7 +230,7 @@ def _by_pattern(paths: pd.Series[Any], pattern: str) -> pd.DataFrame:
 def _by_guess(
     paths: pd.Series[Any], plate_map: PlateMap | None, known: pd.DataFrame, notes: list[str]
 ) -> pd.DataFrame:
-    """Look for wells in file names and plates in folders, where a plate map needs them."""
+    """Search wells in file names, and plates in folder names if the plate map needs them."""
     if plate_map is None or "well" in known:
         return pd.DataFrame(index=paths.index)
     wells = [_last_well(path.stem) for path in paths]
@@ -250,13 +250,13 @@ def _by_guess(
 
 
 def _last_well(stem: str) -> str | None:
-    # An underscore parts words in file names.
+    # An underscore separates words in file names.
     found = _WELL.findall(stem.replace("_", " "))
     return well_name(found[0]) if found else None
 
 
 def _joined(known: pd.DataFrame, plate_map: PlateMap) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """Add what the plate map says of each well."""
+    """Add the plate map's content of each well."""
     by_plate = bool(plate_map.plates)
     rows = {
         (str(row.get("plate", "")) if by_plate else "", row["well"]): row for row in plate_map.rows
@@ -283,7 +283,7 @@ def _joined(known: pd.DataFrame, plate_map: PlateMap) -> tuple[pd.DataFrame, tup
 
 
 def _condition(row: Mapping[Any, Any]) -> str:
-    """Name a condition: its treatment, with the dose where there is one above 0."""
+    """Name a condition: its treatment, with the dose if that is above 0."""
     dose, unit = row.get("dose"), row.get("unit")
     if dose is None or pd.isna(dose) or dose == 0:
         return str(row["treatment"])
@@ -291,19 +291,19 @@ def _condition(row: Mapping[Any, Any]) -> str:
 
 
 def negative_controls(images: pd.DataFrame, named: Sequence[str] = ()) -> list[str]:
-    """Tell which conditions are negative controls.
+    """Determine which conditions are negative controls.
 
     Parameters
     ----------
     images : DataFrame
-        Of `Assignment`.
+        Table of `Assignment`.
     named : sequence of str
-        Treatments or conditions that the user named.
+        Treatments or conditions that the user specified.
 
     Raises
     ------
     InputError
-        There is none, or a name is no condition.
+        There is no negative control, or a name is not a condition.
     """
     conditions = list(dict.fromkeys(images["condition"]))
     if named:

@@ -13,7 +13,7 @@ from nucseg.errors import InputError
 
 FloatArray = npt.NDArray[np.float64]
 
-# Slopes that are tried, on a logarithmic scale; decades beyond the doses that are searched.
+# Slopes that are searched, on a logarithmic scale; decades beyond the doses that are searched.
 _SLOPES, _BEYOND = (0.3, 6.0), 2.0
 _GRID = 61
 
@@ -25,21 +25,21 @@ class DoseResponse:
     Attributes
     ----------
     bottom, top : float
-        The value without a dose, and at doses far above `half`.
+        Value without a dose, and at doses far above `half`.
     half : float
         Dose of half the effect (IC50, EC50), in the unit of the doses.
     low, high : float
-        Its confidence interval by the profile of the likelihood; 0 or infinity where the doses do
-        not bound it.
+        Confidence interval of `half` by the profile likelihood; 0 or infinity if the doses do not
+        bound it.
     slope : float
-        Hill's slope, above 0.
+        Hill slope, above 0.
     p : float
-        Of a flat line, by an F test.
+        p value of a flat line, by an F test.
     n, doses : int
-        Units, and different doses above 0.
+        Numbers of units, and of different doses above 0.
     reached : bool
-        Whether `half` lies among the doses, its interval is bounded on both sides, and the line is
-        not flat (p < 0.05). If not, `half` is no result.
+        Whether `half` is within the range of the doses, its interval is bounded on both sides, and
+        the line is not flat (p < 0.05). If False, `half` is not a result.
     spread : float
         Residual standard deviation.
     """
@@ -72,10 +72,10 @@ def fit_dose_response(
     Parameters
     ----------
     doses : ndarray, shape (N,), float64
-        0 and above; untreated units have 0.
+        Doses, 0 and above; untreated units have 0.
     values : ndarray, shape (N,), float64
     confidence : float
-        Of the interval of the dose of half the effect.
+        Level of the interval of the dose of half the effect.
 
     Returns
     -------
@@ -130,11 +130,11 @@ def fit_dose_response(
 def _unequal(
     doses: FloatArray, values: FloatArray, curve: tuple[float, float, float, float]
 ) -> float:
-    """Tell how much larger the variance of half is where units of some doses vary more.
+    """Compute how much larger the variance of half is if units of some doses vary more.
 
-    The ratio of the variance that MacKinnon and White's HC3 estimates (J Econometrics 29:305-325,
-    1985) to that of equal variances, 1 or more: effects that multiply vary more at high doses, and
-    a limit for equal variances would be too narrow.
+    The result is the ratio of the variance that MacKinnon and White's HC3 estimates (J Econometrics
+    29:305-325, 1985) to that for equal variances, at least 1. Multiplicative effects vary more at
+    high doses, and an interval for equal variances would be too narrow.
     """
     bottom, top, half, slope = curve
     derivatives = _derivatives(bottom, top, half, slope, doses)
@@ -150,22 +150,22 @@ def _unequal(
 def confidence_band(
     fitted: DoseResponse, doses: FloatArray, at: FloatArray, *, confidence: float = 0.95
 ) -> FloatArray:
-    """Compute how far the curve may be off at doses, by the delta method.
+    """Compute the confidence band of the curve at doses, by the delta method.
 
     Parameters
     ----------
     fitted : DoseResponse
     doses : ndarray, shape (N,), float64
-        Of the units that the curve was fitted to.
+        Doses of the units that the curve was fitted to.
     at : ndarray, shape (M,), float64
         Doses of 0 and above.
     confidence : float
-        Of the interval at each dose.
+        Level of the interval at each dose.
 
     Returns
     -------
     ndarray, shape (M,), float64
-        Half the width of the interval around the curve.
+        Half width of the interval around the curve.
     """
     curve = fitted.bottom, fitted.top, float(np.log10(fitted.half)), fitted.slope
     inside, outside = (_derivatives(*curve, np.asarray(each, float)) for each in (doses, at))
@@ -178,7 +178,7 @@ def confidence_band(
 def _derivatives(
     bottom: float, top: float, half: float, slope: float, doses: FloatArray
 ) -> FloatArray:
-    """Of the curve by bottom, top, the logarithm (base 10) of half, and slope."""
+    """Compute derivatives by bottom, top, the logarithm (base 10) of half, and slope."""
     rise = _rise(doses, half, slope)
     steep = (top - bottom) * rise * (1 - rise)
     with np.errstate(divide="ignore"):
@@ -188,7 +188,7 @@ def _derivatives(
 
 
 def _rise(doses: FloatArray, half: float, slope: float) -> FloatArray:
-    """From 0 without a dose to 1 at high doses; half is the logarithm of the dose between."""
+    """Compute the rise from 0 without a dose to 1 at high doses; half is a logarithm."""
     with np.errstate(divide="ignore", over="ignore"):
         away = slope * (half - np.log10(doses)) * np.log(10)
     return np.asarray(1 / (1 + np.exp(np.clip(away, -700, 700))))
@@ -197,7 +197,7 @@ def _rise(doses: FloatArray, half: float, slope: float) -> FloatArray:
 def _line(
     doses: FloatArray, values: FloatArray, half: float, slope: float
 ) -> tuple[float, FloatArray]:
-    """Squares left by the best bottom and top, and these."""
+    """Return the residual sum of squares of the best bottom and top, and these."""
     rise = _rise(doses, half, slope)
     design = np.column_stack([1 - rise, rise])
     ends, *_ = np.linalg.lstsq(design, values, rcond=None)
@@ -205,7 +205,7 @@ def _line(
 
 
 def _profile(doses: FloatArray, values: FloatArray, half: float) -> tuple[float, float, FloatArray]:
-    """Squares left by the best curve with this half, its slope, and its ends."""
+    """Return the residual sum of squares of the best curve with this half, its slope and ends."""
     bounds = tuple(np.log(_SLOPES))
     found = minimize_scalar(
         lambda slope: _line(doses, values, half, float(np.exp(slope)))[0],
@@ -227,7 +227,7 @@ def _crossing(
     limit: float,
     side: int,
 ) -> float:
-    """Find where the squares rise over a limit on a side of the best half, if they do."""
+    """Find where the sum of squares exceeds a limit on one side of the best half, if it does."""
     places = grid[grid > half] if side > 0 else grid[grid < half][::-1]
     inside = half
     for place in places:

@@ -1,4 +1,4 @@
-"""All figures of an analysis: written as files, and set into sections of its page."""
+"""Draw all figures of an analysis, write them to files, and insert them in its page."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ from nucseg.figures.pictures import write_png
 from nucseg.files import atomic_write
 
 FOLDER = "figures"
-# Conditions of which nuclei are cut out.
+# Number of conditions with crops of nuclei.
 MOST_MONTAGES = 24
-# Within the page, ink is bright where the reader's screen is dark. The files stay black on white.
+# In the page, lines are bright if the reader's screen is dark. The files stay black on white.
 _DARK = (
     "<style>@media (prefers-color-scheme: dark) {"
     'text{fill:#e8eaec!important}[style*="fill: #ffffff"]{fill:none!important}'
@@ -45,7 +45,7 @@ _DARK = (
 
 @dataclass(frozen=True)
 class _Job:
-    """A figure to draw: its group on the page, the name of its files, and what it shows."""
+    """A figure to draw: its group on the page, the name of its files, and its content."""
 
     group: str
     name: str
@@ -65,9 +65,9 @@ def draw_all(
     Parameters
     ----------
     folder : Path
-        Of the analysis; figures go to ``figures/`` in it.
+        Folder of the analysis; figures are written to ``figures/`` in it.
     results : Path
-        What ``nucseg segment -o`` wrote.
+        Output folder of ``nucseg segment -o``.
     found : Comparison
     progress : callable, optional
         ``progress(done, total)``.
@@ -75,7 +75,7 @@ def draw_all(
     Returns
     -------
     sections, files : lists of str
-        Pieces of the page that show them, and paths relative to the folder.
+        HTML sections with the figures, and paths relative to the folder.
 
     Raises
     ------
@@ -119,7 +119,7 @@ def _of_conditions(found: Comparison, shown: pd.DataFrame) -> list[_Job]:
     ]
     jobs = []
     for measure in found.measures:
-        # Points of shares would all lie at 0 and 1.
+        # Points of fractions would all be at 0 and 1.
         single = measure != COUNT and measure in shown and not measure.startswith(SHARES)
         nuclei = shown if single else None
         jobs.append(_Job(
@@ -188,7 +188,7 @@ def _of_plates(found: Comparison) -> list[_Job]:
 
 
 def _figure(folder: Path, job: _Job) -> str:
-    """Set a figure into the page, with links to its files."""
+    """Insert a figure in the page, with links to its files."""
     svg = (folder / FOLDER / f"{job.name}.svg").read_text(encoding="utf-8")
     start = svg.index(">", svg.index("<svg")) + 1
     source = b64encode((svg[:start] + _DARK + svg[start:]).encode()).decode("ascii")
@@ -249,7 +249,7 @@ def _sections(pieces: dict[str, list[str]]) -> list[str]:
 
 
 def _write_nuclei(folder: Path, shown: pd.DataFrame, made: Sequence[Montage]) -> list[str]:
-    """Write the nuclei that are drawn, and those that are cut out with their pictures."""
+    """Write the nuclei that are drawn, and the cropped ones with their pictures."""
     tables = {"nuclei": shown}
     files = [f"{FOLDER}/nuclei.csv"]
     for each in made:

@@ -1,6 +1,6 @@
-"""Effects of conditions against controls, with intervals. The replicate is the unit.
+"""Effects of conditions compared with controls, with intervals. The unit is the replicate.
 
-Nuclei of one well share its seeding, its staining and its place on the plate, so they are no
+Nuclei of a well share its seeding, its staining and its position on the plate, so they are not
 replicates of a treatment. A test that counts them finds effects where there are none (Hurlbert
 1984, "Pseudoreplication and the design of ecological field experiments", Ecol Monogr 54:187-211).
 """
@@ -18,7 +18,7 @@ from nucseg.errors import InputError
 
 FloatArray = npt.NDArray[np.float64]
 
-# Units of each kind from which resampling them says something; below, Student's t is used.
+# Minimum number of units of each kind for resampling; below it, Student's t is used.
 ENOUGH_TO_RESAMPLE = 5
 RESAMPLES = 2000
 IN_BLOCKS = "linear model with blocks"
@@ -26,24 +26,24 @@ IN_BLOCKS = "linear model with blocks"
 
 @dataclass(frozen=True)
 class Effect:
-    """How a condition differs from its control.
+    """Difference between a condition and its control.
 
     Attributes
     ----------
     mean, control_mean : float
         Means over units.
     n, control_n : int
-        Units, such as wells.
+        Numbers of units, such as wells.
     difference, low, high : float
-        Of the means, with its confidence interval.
+        Difference of the means, with its confidence interval.
     percent : float
-        Difference in percent of the control mean; NaN where that is 0.
+        Difference in percent of the control mean; NaN if that is 0.
     hedges_g : float
-        Difference in pooled standard deviations, corrected for few units (Hedges 1981).
+        Difference in pooled standard deviations, corrected for small samples (Hedges 1981).
     p : float
-        Of no difference: `cautious_p`, or of the linear model with blocks.
+        p value of no difference: `cautious_p`, or from the linear model with blocks.
     method : str
-        How the interval was found.
+        Method of the interval.
     """
 
     mean: float
@@ -71,23 +71,24 @@ def effect(
     Parameters
     ----------
     values, control : sequence of float, shapes (N,) and (M,)
-        A value for each unit, such as the mean of a well; two or more of each.
+        One value per unit, such as the mean of a well; at least two each.
     confidence : float
-        Of the interval, between 0 and 1.
+        Level of the interval, between 0 and 1.
     seed : int
-        Of the resampling.
+        Seed of the resampling.
 
     Returns
     -------
     Effect
-        From five units on both sides the interval is that of the studentized bootstrap over units
-        (Efron and Tibshirani 1993, chapter 12), at either end no nearer than Welch's, since few
-        units that are by chance alike make it too narrow. Else it is Welch's.
+        With at least five units on both sides, the interval is that of the studentized bootstrap
+        over units (Efron and Tibshirani 1993, chapter 12), widened at either end to Welch's where
+        it is narrower, because units that are similar by chance make it too narrow. With fewer
+        units it is Welch's interval.
 
     Raises
     ------
     InputError
-        There are fewer than two units on a side.
+        A side has fewer than two units.
     """
     treated, untreated = _finite(values), _finite(control)
     if min(len(treated), len(untreated)) < 2:
@@ -119,14 +120,14 @@ def effect_in_blocks(
     *,
     confidence: float = 0.95,
 ) -> Effect:
-    """Compare a condition with its control where both are in several blocks, such as plates.
+    """Compare a condition with its control within blocks, such as plates.
 
     Parameters
     ----------
     values : ndarray, shape (N,), float64
-        A value for each unit.
+        One value per unit.
     is_treated : ndarray, shape (N,), bool
-        Whether a unit is of the condition; the others are of the control.
+        Whether a unit belongs to the condition; the others belong to the control.
     blocks : ndarray, shape (N,)
         Plate, donor or day of each unit.
     confidence : float
@@ -134,13 +135,13 @@ def effect_in_blocks(
     Returns
     -------
     Effect
-        By a linear model of the value with an effect of each block. With one unit of each kind in
-        each block this is the paired t test.
+        From a linear model of the value with an effect of each block. With one unit of each kind
+        in each block this is the paired t test.
 
     Raises
     ------
     InputError
-        No block has both, or too few units are left to estimate the variation.
+        No block has both, or there are too few units to estimate the variance.
     """
     _, number = np.unique(blocks, return_inverse=True)
     both = np.array([
@@ -174,12 +175,12 @@ def effect_in_blocks(
 
 
 def welch_p(values: FloatArray, control: FloatArray) -> float:
-    """Compute the two-sided p value of Welch's t test; 1 or 0 where nothing varies.
+    """Compute the two-sided p value of Welch's t test; 1 or 0 without variance.
 
     Parameters
     ----------
     values, control : ndarray, shapes (N,) and (M,), float64
-        Two or more of each.
+        At least two values each.
     """
     difference = float(values.mean() - control.mean())
     deviation, freedom = _standard_error(values, control)
@@ -190,20 +191,20 @@ def welch_p(values: FloatArray, control: FloatArray) -> float:
 
 
 def cautious_p(values: FloatArray, control: FloatArray) -> float:
-    """Compute the larger one of the p values of Student's and of Welch's t test.
+    """Compute the larger of the p values of Student's and of Welch's t test.
 
     Parameters
     ----------
     values, control : ndarray, shapes (N,) and (M,), float64
-        Two or more of each.
+        At least two values each.
 
     Returns
     -------
     float
-        Two-sided. Far out, where p values lie that pass a correction for many tests, Welch's alone
-        is too small: where the few units of a condition are by chance alike, both the standard
-        error is too small and the degrees of freedom, which are then those of the many controls,
-        too many. Student's alone is too small where a condition varies more than its control.
+        Two-sided. At the very small p values that pass a correction for many tests, Welch's alone
+        is too small: if the few units of a condition are similar by chance, the standard error is
+        too small, and the degrees of freedom, which are then those of the many controls, are too
+        many. Student's alone is too small if a condition varies more than its control.
     """
     welch = welch_p(values, control)
     freedom = len(values) + len(control) - 2
@@ -216,12 +217,12 @@ def cautious_p(values: FloatArray, control: FloatArray) -> float:
 
 
 def holm(p_values: Sequence[float] | FloatArray) -> FloatArray:
-    """Correct p values of several tests (Holm 1979, Scand J Stat 6:65-70).
+    """Correct p values for multiple tests (Holm 1979, Scand J Stat 6:65-70).
 
     Parameters
     ----------
     p_values : sequence of float, shape (N,)
-        NaN stays and does not count.
+        NaN stays and is not counted.
 
     Returns
     -------
@@ -242,7 +243,7 @@ def holm(p_values: Sequence[float] | FloatArray) -> FloatArray:
 
 
 def _rounding(values: FloatArray, control: FloatArray) -> float:
-    """Tell by how much values that are the same differ for want of digits."""
+    """Return by how much equal values may differ because of rounding."""
     return 1e-9 * max(float(np.abs(values).max()), float(np.abs(control).max()))
 
 
@@ -266,7 +267,7 @@ def _standard_error(treated: FloatArray, control: FloatArray) -> tuple[float, fl
 def _studentized(
     treated: FloatArray, control: FloatArray, confidence: float, rng: np.random.Generator
 ) -> tuple[float, float]:
-    """Interval of the difference by resampling units and studentizing each resample."""
+    """Compute the interval of the difference by the studentized bootstrap over units."""
     difference = treated.mean() - control.mean()
     deviation, _ = _standard_error(treated, control)
     drawn = [

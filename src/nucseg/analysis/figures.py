@@ -1,4 +1,4 @@
-"""Figures of an analysis: each unit a point, dose-response curves, plates as heat maps."""
+"""Figures of an analysis: units as points, dose-response curves, plates as heat maps."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from nucseg.files import atomic_write
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Of the axes of a figure, in inches.
+# Size of the axes of a figure, in inches.
 _HEIGHT, _LINE = 3.2, 0.34
-# Nuclei of a condition that are drawn behind its units.
+# Number of nuclei of a condition that are drawn behind its units.
 NUCLEI = 300
 
 
 def save_figure(figure: Figure, folder: Path, name: str, data: pd.DataFrame) -> None:
-    """Write a figure as SVG and PNG, and what it shows as CSV.
+    """Write a figure as SVG and PNG, and its data as CSV.
 
     Raises
     ------
@@ -37,7 +37,7 @@ def save_figure(figure: Figure, folder: Path, name: str, data: pd.DataFrame) -> 
 
     for suffix in (".svg", ".png"):
         with atomic_write(folder / f"{name}{suffix}") as partial:
-            # Dates and random names would make two runs differ.
+            # Dates and random ids would make the files of two runs differ.
             metadata = {"Date": None} if suffix == ".svg" else {"Software": None}
             with mpl.rc_context({"svg.hashsalt": "nucseg", "svg.fonttype": "none"}):
                 figure.savefig(partial, format=suffix[1:], dpi=150, metadata=metadata)
@@ -52,26 +52,26 @@ def units_figure(
     controls: Sequence[str],
     nuclei: pd.DataFrame | None = None,
 ) -> Figure:
-    """Show each unit of each condition as a point, its nuclei faint behind, and the mean.
+    """Draw each unit of each condition as a point, with its nuclei behind, and the mean.
 
     Parameters
     ----------
     units : DataFrame
-        Of `nucseg.analysis.summaries.per_replicate`.
+        Table of `nucseg.analysis.summaries.per_replicate`.
     effects : DataFrame
-        Of `nucseg.analysis.summaries.effects`.
+        Table of `nucseg.analysis.summaries.effects`.
     measure : str
     controls : sequence of str
-        They come first.
+        Conditions that come first.
     nuclei : DataFrame, optional
-        Of `drawn_nuclei`.
+        Table of `drawn_nuclei`.
 
     Returns
     -------
     matplotlib.figure.Figure
-        A condition a line, with the number of its units in brackets. A star marks conditions with
-        a p value (Holm) below 0.05. Points of one plate have one colour (Lord et al. 2020,
-        "SuperPlots", J Cell Biol 219:e202001064).
+        One condition per line, with the number of its units in brackets. A star marks conditions
+        with a p value (Holm) below 0.05. Points of the same plate have the same colour (Lord et al.
+        2020, "SuperPlots", J Cell Biol 219:e202001064).
     """
     order = conditions_in_order(units, controls)
     figure, axes = new_axes(5, 0.9 + _LINE * len(order))
@@ -114,17 +114,17 @@ def units_figure(
 def drawn_nuclei(
     nuclei: pd.DataFrame, images: pd.DataFrame, measures: Sequence[str], *, most: int = NUCLEI
 ) -> pd.DataFrame:
-    """Choose nuclei to be drawn behind their units, the same ones each time.
+    """Choose the nuclei that are drawn behind their units; the choice is reproducible.
 
     Parameters
     ----------
     nuclei : DataFrame
         A row for each nucleus.
     images : DataFrame
-        Of `nucseg.analysis.summaries.per_image`.
+        Table of `nucseg.analysis.summaries.per_image`.
     measures : sequence of str
     most : int
-        Of each condition.
+        Maximum number of nuclei of each condition.
 
     Returns
     -------
@@ -142,7 +142,7 @@ def drawn_nuclei(
 
 
 def _limit(axes: Any, units: pd.Series[Any], nuclei: pd.Series[Any]) -> None:
-    """Leave the few nuclei out of the picture that would press all else together."""
+    """Clip the axis, so that few extreme nuclei do not compress the rest."""
     low, high = np.nanpercentile(nuclei, (1, 99))
     low, high = min(low, units.min()), max(high, units.max())
     room = 0.04 * (high - low)
@@ -153,13 +153,13 @@ def _limit(axes: Any, units: pd.Series[Any], nuclei: pd.Series[Any]) -> None:
 def dose_figure(
     units: pd.DataFrame, fitted: DoseResponse, treatment: str, measure: str, controls: Sequence[str]
 ) -> Figure:
-    """Show the units of a treatment over its doses, with the fitted curve and its band.
+    """Draw the units of a treatment over its doses, with the fitted curve and its band.
 
     Returns
     -------
     matplotlib.figure.Figure
         Doses on a logarithmic scale, controls at its left end; the dose of half the effect with
-        its interval, where it is reached.
+        its interval, if it is reached.
     """
     own = units[(units["treatment"] == treatment) & (units["dose"] > 0)]
     control = units[units["condition"].isin(controls)]
@@ -189,7 +189,7 @@ def dose_figure(
 
 
 def plate_figure(wells: pd.DataFrame, measure: str, plate: str) -> Figure:
-    """Show a measurement over the wells of a plate, those crossed out that are dead.
+    """Draw a measurement over the wells of a plate; dead wells are crossed out.
 
     Returns
     -------
@@ -203,7 +203,7 @@ def plate_figure(wells: pd.DataFrame, measure: str, plate: str) -> Figure:
     axes.set_yticks(range(rows), [_letters(row) for row in range(rows)], fontsize=9)
     axes.tick_params(length=0)
     if "dead" in wells:
-        dead = np.argwhere(as_plate(wells, "dead") == True)  # noqa: E712 - of objects
+        dead = np.argwhere(as_plate(wells, "dead") == True)  # noqa: E712 - dtype object
         axes.plot(dead[:, 1], dead[:, 0], "x", color=rgb(VERMILION), markersize=9, mew=2)
     axes.set_title(f"{plate} {_title(measure)}".strip(), fontsize=10)
     figure.colorbar(image, ax=axes, fraction=0.04, pad=0.02)
@@ -215,14 +215,14 @@ def _letters(row: int) -> str:
 
 
 def conditions_in_order(units: pd.DataFrame, controls: Sequence[str]) -> list[str]:
-    """Put controls first, then treatments, each by rising dose."""
+    """List controls first, then treatments, each by increasing dose."""
     keys = ["treatment", "dose"] if "dose" in units else ["treatment"]
     rest = units[~units["condition"].isin(controls)].sort_values(keys, kind="stable")
     return [*controls, *dict.fromkeys(rest["condition"])]
 
 
 def _title(measure: str) -> str:
-    """Name a measurement for people."""
+    """Return the display name of a measurement."""
     if measure == "nuclei":
         return "nuclei per image"
     if measure.startswith(IN_PHASE):
@@ -233,7 +233,7 @@ def _title(measure: str) -> str:
 
 
 def rgb(colour: tuple[int, int, int]) -> tuple[float, ...]:
-    """Give a colour as matplotlib takes it."""
+    """Convert a colour to matplotlib's format."""
     return tuple(part / 255 for part in colour)
 
 
@@ -246,7 +246,7 @@ def _colours(number: int) -> list[Any]:
 
 
 def new_axes(width: float, height: float) -> tuple[Figure, Any]:
-    """Make a figure without pyplot, so that nothing of a user's own plots changes."""
+    """Make a figure without pyplot, so that the user's own figures do not change."""
     try:
         from matplotlib.figure import Figure
     except ImportError as error:

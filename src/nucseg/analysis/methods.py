@@ -1,4 +1,4 @@
-"""What a paper says of an analysis: a paragraph, with versions and settings."""
+"""Methods paragraph of an analysis for a paper, with versions and settings."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ _SETTINGS = ("method", "threshold", "seed_threshold", "min_score", "min_area")
 
 
 def versions() -> dict[str, str]:
-    """Versions of what an analysis is computed with."""
+    """Return the versions of the packages that compute an analysis."""
     packages = ("numpy", "pandas", "scipy")
     return {"python": platform.python_version(), **{name: version(name) for name in packages}}
 
 
 def segmentation_of(results: Path) -> dict[str, Any]:
-    """Say by ``run.json`` how nuclei were segmented.
+    """Read from ``run.json`` how nuclei were segmented.
 
     Parameters
     ----------
     results : Path
-        What ``nucseg segment -o`` wrote.
+        Output folder of ``nucseg segment -o``.
 
     Returns
     -------
     dict
-        ``model``, ``nucseg`` and ``settings`` of the run; empty where it does not tell.
+        ``model``, ``nucseg`` and ``settings`` of the run; empty without this record.
     """
     try:
         run = json.loads((results / "run.json").read_text(encoding="utf-8"))
@@ -53,13 +53,13 @@ def segmentation_of(results: Path) -> dict[str, Any]:
 
 
 def methods_paragraph(found: Comparison, segmentation: dict[str, Any]) -> str:
-    """Describe an analysis as a paper would.
+    """Write the methods paragraph of an analysis.
 
     Parameters
     ----------
     found : Comparison
     segmentation : dict
-        Of `segmentation_of`.
+        Result of `segmentation_of`.
 
     Returns
     -------

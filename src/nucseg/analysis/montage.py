@@ -1,4 +1,4 @@
-"""Crops of typical and of extreme nuclei of each condition, to see what the figures are made of."""
+"""Montages of typical and extreme nuclei of each condition, to check the numbers visually."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from nucseg.images import Projection, Source, open_image
 from nucseg.images.colours import to_rgb
 from nucseg.images.preprocess import stretch
 
-# Nuclei of each kind and condition; side of a crop in the picture, in pixels.
+# Nuclei of each kind and condition; side length of a crop in the picture, in pixels.
 NUCLEI, SIDE, _GAP = 6, 96, 4
 TYPICAL, EXTREME = "typical", "extreme"
-# Of a Gaussian, the standard deviation over the median absolute deviation.
+# Standard deviation of a Gaussian divided by its median absolute deviation.
 _MAD = 1.4826
 _OUTLINE = (240, 228, 66)
-# Crops are so much larger than the larger nuclei are; the smallest, in pixels.
+# Side length of crops relative to large nuclei; minimum, in pixels.
 _ROOM, _LEAST = 1.4, 24
 _PERCENTILES = (0.5, 99.8)
 
@@ -43,7 +43,7 @@ class Montage:
     ----------
     condition : str
     picture : ndarray, shape (H, W, 3), uint8
-        A row of typical and one of extreme nuclei, outlined.
+        A row of typical and a row of extreme nuclei, outlined.
     nuclei : DataFrame
         A row for each crop, from left to right: ``kind``, image, label, measurements and
         ``distance`` from the median nucleus of the condition.
@@ -62,19 +62,19 @@ def chosen_nuclei(
     Parameters
     ----------
     nuclei : DataFrame
-        Those of one condition, a row each.
+        Nuclei of one condition, one row each.
     measures : sequence of str
-        Columns by which a nucleus is near to the median nucleus or far from it.
+        Columns from which the distance to the median nucleus is computed.
     number : int
-        Of each kind.
+        Number of nuclei of each kind.
 
     Returns
     -------
     DataFrame
-        The typical ones, the nearest first, then the extreme ones, the farthest first, with the
-        columns ``kind`` and ``distance``: the root of the summed squares of how many robust
-        standard deviations each measurement is away. Nuclei at the edge of an image are left out,
-        and as far as there are enough images, no two of a kind are of one image.
+        The typical nuclei, nearest first, then the extreme nuclei, farthest first, with the columns
+        ``kind`` and ``distance``: the root of the sum of squared differences in robust standard
+        deviations. Nuclei at the edge of an image are excluded, and if there are enough images, no
+        two nuclei of a kind are from the same image.
     """
     if "touches_border" in nuclei:
         nuclei = nuclei[~nuclei["touches_border"].astype(bool)]
@@ -101,14 +101,14 @@ def montages(
     measures: Sequence[str],
     conditions: Sequence[str],
 ) -> list[Montage]:
-    """Cut typical and extreme nuclei of each condition out of their images.
+    """Crop typical and extreme nuclei of each condition from their images.
 
     Parameters
     ----------
     results : Path
-        What ``nucseg segment -o`` wrote, with ``labels/``.
+        Output folder of ``nucseg segment -o``, with ``labels/``.
     images : DataFrame
-        Of `nucseg.analysis.conditions.Assignment`.
+        Table of `nucseg.analysis.conditions.Assignment`.
     nuclei : DataFrame
         A row for each nucleus.
     measures, conditions : sequence of str
@@ -116,9 +116,9 @@ def montages(
     Returns
     -------
     list of Montage
-        All crops show as many pixels, and the same intensities as black and as white. Nuclei whose
-        image is not there any more, or whose label image was not saved or has changed since, are
-        left out, and so are conditions without any other.
+        All crops have the same size in pixels and the same range of intensities. Nuclei whose image
+        is missing, or whose label image was not saved or has changed, are skipped, and so are
+        conditions without other nuclei.
     """
     keys = ["image", "plane"] if "plane" in images and "plane" in nuclei else ["image"]
     joined = nuclei.merge(images[[*keys, "condition"]].drop_duplicates(keys), on=keys)
@@ -155,7 +155,7 @@ def montages(
 
 
 class _Reader:
-    """Reads crops of images and of their labels, each file opened once in a row."""
+    """Reads crops of images and of their labels; opens each file once for consecutive nuclei."""
 
     def __init__(self, results: Path) -> None:
         self._results = results
@@ -171,7 +171,7 @@ class _Reader:
     def crop(
         self, row: dict[str, Any], side: int
     ) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]] | None:
-        """Give pixels around a nucleus and where it is; None where it cannot be read."""
+        """Return the pixels around a nucleus and its mask; None if they cannot be read."""
         plane = str(row["plane"]) if pd.notna(row.get("plane")) else ""
         top = int(row["bbox_row"] + row["bbox_height"] / 2 - side / 2)
         left = int(row["bbox_column"] + row["bbox_width"] / 2 - side / 2)
@@ -203,7 +203,7 @@ class _Reader:
         return filled, np.pad(mask, padding)
 
     def _labels(self, image: str, plane: str) -> Source | None:
-        """Open the label image; results are called as the end of an image's path is."""
+        """Open the label image; the name of a result is the end of its image's path."""
         path = PurePosixPath(image.replace("\\", "/"))
         end = f"_{plane}" if plane else ""
         for start in range(len(path.parts)):
@@ -235,7 +235,7 @@ class _Reader:
 def _shown(
     pixels: npt.NDArray[Any], mask: npt.NDArray[np.bool_], limits: tuple[float, float]
 ) -> Picture:
-    """Bring a crop to the size of the picture and outline its nucleus."""
+    """Resize a crop to the size of the picture and outline its nucleus."""
     grey = np.asarray(stretch(pixels, None, limits=limits), np.float32)
     colour = np.asarray(np.rint(to_rgb(grey) * 255), np.uint8)
     large = cv2.resize(colour, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
@@ -247,7 +247,7 @@ def _shown(
 
 
 def _arranged(crops: Sequence[tuple[str, Picture]]) -> Picture:
-    """Put typical crops above extreme ones."""
+    """Arrange typical crops above extreme ones."""
     rows = []
     for kind in (TYPICAL, EXTREME):
         strip = np.full((SIDE, NUCLEI * (SIDE + _GAP) - _GAP, 3), 255, np.uint8)

@@ -10,13 +10,13 @@ import pandas as pd
 from nucseg.analysis.conditions import Assignment
 from nucseg.figures.html import number, paragraph, section, table
 
-# Names that are listed at once.
+# Number of names that are listed.
 _LISTED = 20
 _NOT_REACHED = ("not reached", None, None)
 
 
 def told(assigned: Assignment, notes: Sequence[str], record: str) -> str:
-    """Say what was guessed, and what did not match."""
+    """Make the section on guesses and on images and wells that did not match."""
     pieces = [paragraph(note) for note in notes]
     for what, names in (
         ("Images without a condition", assigned.unmatched),
@@ -29,7 +29,7 @@ def told(assigned: Assignment, notes: Sequence[str], record: str) -> str:
 
 
 def effects_section(compared: pd.DataFrame) -> str:
-    """Show the effects of `nucseg.analysis.summaries.effects` as a table."""
+    """Make the table of effects from `nucseg.analysis.summaries.effects`."""
     if compared.empty:
         return section("effects", "Effects", paragraph("There is no condition but the controls."))
     columns = {
@@ -51,7 +51,7 @@ def effects_section(compared: pd.DataFrame) -> str:
 
 
 def curves_section(curves: pd.DataFrame) -> str:
-    """Show `nucseg.analysis.summaries.dose_responses` as a table; nothing where there are none."""
+    """Make the table of `nucseg.analysis.summaries.dose_responses`; empty without curves."""
     if curves.empty:
         return ""
     columns = {
@@ -69,7 +69,7 @@ def curves_section(curves: pd.DataFrame) -> str:
 
 
 def plates_section(quality: pd.DataFrame) -> str:
-    """Show `nucseg.analysis.summaries.plate_quality` as a table; nothing where there are none."""
+    """Make the table of `nucseg.analysis.summaries.plate_quality`; empty without plates."""
     if quality.empty:
         return ""
     columns = {
@@ -89,7 +89,7 @@ def plates_section(quality: pd.DataFrame) -> str:
 
 
 def candidates_section(counts: pd.DataFrame) -> str:
-    """Show `nucseg.analysis.states.candidate_counts`; nothing where there are none."""
+    """Make the table of `nucseg.analysis.states.candidate_counts`; empty without candidates."""
     if counts.empty:
         return ""
     columns = {"Condition": False, "Name": False, "Column": False, "Nuclei": True, "Of": True,
@@ -107,7 +107,7 @@ def candidates_section(counts: pd.DataFrame) -> str:
 
 
 def _shown(value: Any) -> str | int | float | None:
-    """Bring a value to what a cell of the page can hold."""
+    """Convert a value to one that a cell of the page can contain."""
     if value is None or (not isinstance(value, str) and pd.isna(value)):
         return None
     if isinstance(value, str):

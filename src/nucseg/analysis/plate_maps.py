@@ -1,4 +1,4 @@
-"""Plate maps: which well holds which treatment, dose and replicate, from CSV or Excel files."""
+"""Plate maps: treatment, dose and replicate of each well, from CSV or Excel files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 from nucseg.errors import InputError, MissingExtraError
 
-# What a column of a plate map may be called, by what it means here.
+# Accepted names of the columns of a plate map, by their meaning.
 COLUMNS: Mapping[str, tuple[str, ...]] = {
     "well": ("well", "well_id", "position", "wellid"),
     "plate": ("plate", "plate_id", "barcode", "plateid"),
@@ -27,14 +27,14 @@ _CONTROLS = {
     "positive": ("positive", "pos"),
 }
 _WELL = re.compile(r"^([A-Za-z]{1,2})0*([1-9][0-9]?)$")
-# Rows and columns of plates of 6 to 1536 wells.
+# Rows and columns of plates with 6 to 1536 wells.
 _MOST_ROWS, _MOST_COLUMNS = 32, 48
 _UNIT = re.compile(r"^(.*?)\s*[\[(]([^\])]+)[\])]$")
 
 
 @dataclass(frozen=True)
 class PlateMap:
-    """What is in each well.
+    """Content of each well.
 
     Attributes
     ----------
@@ -43,7 +43,7 @@ class PlateMap:
         other columns. ``dose`` is a number or None; ``control`` is ``negative``, ``positive`` or
         empty.
     notes : tuple of str
-        What was guessed, in sentences.
+        Guesses made in reading, in sentences.
     """
 
     rows: tuple[Mapping[str, Any], ...]
@@ -51,22 +51,22 @@ class PlateMap:
 
     @property
     def plates(self) -> tuple[str, ...]:
-        """Names of the plates that the map tells apart; empty where it holds for every plate."""
+        """Names of the plates in the map; empty if it applies to every plate."""
         return tuple(dict.fromkeys(str(row["plate"]) for row in self.rows if row.get("plate")))
 
 
 def well_name(text: str) -> str | None:
-    """Bring the name of a well to a letter and two digits.
+    """Normalize the name of a well to the row letters and two digits.
 
     Parameters
     ----------
     text : str
-        Such as ``a1``, ``A01`` or ``AF48``.
+        Name such as ``a1``, ``A01`` or ``AF48``.
 
     Returns
     -------
     str or None
-        None where it names no well of a plate of up to 1536.
+        None if `text` is not a well of a plate with up to 1536 wells.
 
     Examples
     --------
@@ -83,7 +83,7 @@ def well_name(text: str) -> str | None:
 
 
 def row_number(letters: str) -> int:
-    """Give the number of a plate's row, from 0.
+    """Convert the letters of a plate's row to its number, from 0.
 
     Examples
     --------
@@ -102,15 +102,15 @@ def read_plate_map(path: Path) -> PlateMap:
     Parameters
     ----------
     path : Path
-        CSV, TSV or Excel (.xlsx). Either long, a row for each well with a column ``well``, or in
-        the form of the plate: a grid whose first column holds row letters and whose first row holds
-        column numbers. In a file of several grids, each has its name in its upper left corner, or
-        in the line above it, or is named as the sheet.
+        CSV, TSV or Excel (.xlsx). The table is either long, with a row for each well and a column
+        ``well``, or has the form of the plate: a grid with row letters in its first column and
+        column numbers in its first row. In a file of several grids, the name of each is in its
+        upper left corner, in the line above it, or is the name of the sheet.
 
     Raises
     ------
     InputError
-        The file cannot be read, has neither form, names a well twice, or a dose is no number.
+        The file cannot be read, has neither form, lists a well twice, or a dose is not a number.
     MissingExtraError
         An Excel file is given and openpyxl is not installed.
     """
@@ -137,7 +137,7 @@ def read_plate_map(path: Path) -> PlateMap:
 
 
 def _sheets(path: Path) -> dict[str, list[list[str]]]:
-    """Cells of each sheet of a file, as text."""
+    """Read the cells of each sheet of a file as text."""
     if path.suffix.lower() in {".xlsx", ".xlsm"}:
         return _excel(path)
     try:
@@ -164,7 +164,7 @@ def _excel(path: Path) -> dict[str, list[list[str]]]:
         raise MissingExtraError("Reading Excel files", "analysis") from error
     try:
         book = load_workbook(path, read_only=True, data_only=True)
-    except Exception as error:  # openpyxl raises many kinds for damaged files
+    except Exception as error:  # openpyxl raises various errors for damaged files
         raise InputError(f"Cannot read the plate map {path}: {error}.") from error
     try:
         return {
@@ -189,7 +189,7 @@ def _is_long(cells: Sequence[Sequence[str]]) -> bool:
 
 
 def _long(cells: Sequence[Sequence[str]], path: Path, notes: list[str]) -> list[dict[str, Any]]:
-    """Rows of a table with one well a row."""
+    """Return the rows of a table with one well per row."""
     names = [_meaning(cell, notes) for cell in cells[0]]
     units = [_UNIT.match(cell) for cell in cells[0]]
     rows = []
@@ -211,7 +211,7 @@ def _long(cells: Sequence[Sequence[str]], path: Path, notes: list[str]) -> list[
 
 
 def _meaning(head: str, notes: list[str]) -> str:
-    """Tell what a column means; its own name where that is none of `COLUMNS`."""
+    """Return the meaning of a column; its own name if that is none of `COLUMNS`."""
     unit = _UNIT.match(head)
     bare = (unit[1] if unit else head).strip().lower().replace(" ", "_")
     for meaning, names in COLUMNS.items():
@@ -223,7 +223,7 @@ def _meaning(head: str, notes: list[str]) -> str:
 
 
 def _grids(cells: Sequence[Sequence[str]], sheet: str) -> dict[str, dict[str, str]]:
-    """Grids in the form of a plate: by name, what each well holds."""
+    """Find grids in the form of a plate; return the content of each well, by the grid's name."""
     found: dict[str, dict[str, str]] = {}
     for top, line in enumerate(cells):
         columns = [
@@ -248,7 +248,7 @@ def _grids(cells: Sequence[Sequence[str]], sheet: str) -> dict[str, dict[str, st
 
 
 def _of_grids(grids: Mapping[str, Mapping[str, str]], notes: list[str]) -> list[dict[str, Any]]:
-    """Rows of wells, from a grid for each thing that is told of them."""
+    """Return a row for each well, from one grid per property."""
     named = {_meaning(name, notes): wells for name, wells in grids.items()}
     if len(named) == 1 and "treatment" not in named:
         (name, wells), named = next(iter(named.items())), {}
@@ -276,7 +276,7 @@ def _check_once(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
 
 
 def _typed(row: Mapping[str, Any], path: Path, notes: list[str]) -> dict[str, Any]:
-    """Bring dose and control to what they mean."""
+    """Convert dose and control to their values."""
     typed = dict(row)
     if "dose" in typed:
         typed["dose"] = _dose(str(typed["dose"]), f"{path}, well {row['well']}")

@@ -1,4 +1,4 @@
-"""How good a plate is: separation of controls, effects of rows, columns and edges."""
+"""Quality of a plate: separation of controls, effects of rows, columns and edges."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from nucseg.analysis.effects import welch_p
 
 FloatArray = npt.NDArray[np.float64]
 
-# Of a Gaussian, the standard deviation over the median absolute deviation.
+# Standard deviation of a Gaussian divided by its median absolute deviation.
 _MAD = 1.4826
 
 
@@ -21,13 +21,13 @@ def z_prime(positive: FloatArray, negative: FloatArray) -> float:
     Parameters
     ----------
     positive, negative : ndarray, shapes (N,) and (M,), float64
-        Values of the wells of both controls, two or more of each.
+        Values of the wells of both controls, at least two each.
 
     Returns
     -------
     float
-        1 at best; above 0.5 an assay is excellent, below 0 the controls overlap. NaN where there
-        are too few wells or the controls do not differ.
+        At most 1; above 0.5 an assay is excellent, below 0 the controls overlap. NaN if there are
+        too few wells or the controls do not differ.
 
     Examples
     --------
@@ -52,8 +52,8 @@ def ssmd(positive: FloatArray, negative: FloatArray) -> float:
     Returns
     -------
     float
-        Difference of means over the root of the summed variances; NaN where that is 0 or there are
-        too few wells.
+        Difference of means divided by the root of the summed variances; NaN if that is 0 or there
+        are too few wells.
 
     Examples
     --------
@@ -67,19 +67,19 @@ def ssmd(positive: FloatArray, negative: FloatArray) -> float:
 
 
 def b_score(plate: FloatArray, *, rounds: int = 10) -> FloatArray:
-    """Take effects of rows and columns out of a plate (Brideau et al. 2003, J Biomol Screen 8:634).
+    """Remove row and column effects from a plate (Brideau et al. 2003, J Biomol Screen 8:634).
 
     Parameters
     ----------
     plate : ndarray, shape (rows, columns), float64
-        NaN where there is no well.
+        Values; NaN without a well.
     rounds : int
-        Of the median polish (Tukey 1977, "Exploratory data analysis").
+        Rounds of the median polish (Tukey 1977, "Exploratory data analysis").
 
     Returns
     -------
     ndarray, shape (rows, columns), float64
-        Residuals over their median absolute deviation, scaled to the standard deviation of a
+        Residuals divided by their median absolute deviation, scaled to the standard deviation of a
         Gaussian.
 
     Examples
@@ -103,7 +103,7 @@ def b_score(plate: FloatArray, *, rounds: int = 10) -> FloatArray:
 
 
 def _medians(values: FloatArray, axis: int) -> FloatArray:
-    """Medians along an axis, 0 where there is no well."""
+    """Compute medians along an axis, 0 without wells."""
     known = np.isfinite(values).any(axis=axis, keepdims=True)
     filled = np.where(known, values, 0.0)
     return np.asarray(np.nanmedian(filled, axis=axis, keepdims=True))
@@ -111,16 +111,16 @@ def _medians(values: FloatArray, axis: int) -> FloatArray:
 
 @dataclass(frozen=True)
 class EdgeEffect:
-    """How wells at the edge of a plate differ from the others.
+    """Difference between wells at the edge of a plate and the others.
 
     Attributes
     ----------
     percent : float
-        Mean of the edge over that of the inside, within conditions, in percent above 100.
+        Mean at the edge divided by that inside, within conditions, in percent above 100.
     p : float
-        Of no difference.
+        p value of no difference.
     edge, inside : int
-        Wells.
+        Numbers of wells.
     """
 
     percent: float
@@ -130,20 +130,20 @@ class EdgeEffect:
 
 
 def edge_effect(plate: FloatArray, conditions: npt.NDArray[np.generic]) -> EdgeEffect | None:
-    """Compare wells at the edge with those inside, within conditions that lie in both.
+    """Compare wells at the edge with those inside, within conditions that have both.
 
     Parameters
     ----------
     plate : ndarray, shape (rows, columns), float64
-        NaN where there is no well.
+        Values; NaN without a well.
     conditions : ndarray, shape (rows, columns)
-        What is in each well.
+        Condition of each well.
 
     Returns
     -------
     EdgeEffect or None
-        By Welch's t test of values over the median of their condition; None where fewer than three
-        wells of either kind can be compared.
+        From Welch's t test of values relative to the median of their condition; None if fewer than
+        three wells of either kind are comparable.
     """
     at_edge = np.zeros(plate.shape, bool)
     at_edge[[0, -1], :] = at_edge[:, [0, -1]] = True

@@ -12,9 +12,10 @@ from nucseg.analysis.cell_cycle import FEWEST, PHASES, CellCycle, fit_cell_cycle
 from nucseg.errors import InputError
 
 CONTENT = "dna_content"
-# Columns that are 1 for nuclei in a phase, or with a name, and 0 for others: means are shares.
+# Prefixes of columns that are 1 for nuclei in a phase, candidates or nuclei of a class, and 0 for
+# others: means are fractions.
 IN_PHASE, IS_CANDIDATE, IN_CLASS = SHARES = "phase_", "candidate_", "share_"
-# What is no single nucleus does not count.
+# Objects that are not single nuclei are not counted.
 _NO_NUCLEI = ("debris", "clump")
 
 
@@ -25,11 +26,11 @@ class PlateCycle:
     Attributes
     ----------
     plate : str
-        Empty where there is one, or no name.
+        Name of the plate; empty if there is only one, or it has no name.
     fit : CellCycle or None
-        None where there are too few nuclei.
+        Fitted mixture; None if there are too few nuclei.
     content : ndarray, shape (N,), float64
-        DNA content that it was fitted to.
+        DNA content that the mixture was fitted to.
     """
 
     plate: str
@@ -38,7 +39,7 @@ class PlateCycle:
 
     @property
     def doubts(self) -> tuple[str, ...]:
-        """Why its phases should not be believed; empty where nothing speaks against them."""
+        """Reasons why its phases are unreliable; empty without any."""
         if self.fit is None:
             return (f"{len(self.content)} whole nuclei are too few, of {FEWEST} needed.",)
         return self.fit.doubts
@@ -46,21 +47,21 @@ class PlateCycle:
 
 @dataclass(frozen=True)
 class States:
-    """What is known of states.
+    """States of the nuclei of an analysis.
 
     Attributes
     ----------
     cycles : tuple of PlateCycle
-        Empty where phases were not asked for.
+        Empty if phases were not requested.
     counts : DataFrame
-        Of `candidate_counts`; empty where nobody looked for candidates.
+        Result of `candidate_counts`; empty if no candidates were determined.
     """
 
     cycles: tuple[PlateCycle, ...] = ()
     counts: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     def notes(self) -> list[str]:
-        """Say in sentences which phases are doubtful."""
+        """Describe unreliable phases in sentences."""
         return [
             f"Phases of the cell cycle{f' of {each.plate}' if each.plate else ''} are doubtful. "
             + " ".join(each.doubts)
@@ -69,7 +70,7 @@ class States:
         ]
 
     def table(self) -> pd.DataFrame:
-        """Fits of all plates, a row each; empty where there are none."""
+        """Return the fits of all plates, one row each; empty without fits."""
         rows = []
         for each in self.cycles:
             row: dict[str, object] = {"plate": each.plate, "nuclei": len(each.content)}
@@ -83,29 +84,30 @@ class States:
 def with_phases(
     nuclei: pd.DataFrame, images: pd.DataFrame, *, wanted: bool | None = None
 ) -> tuple[pd.DataFrame, tuple[PlateCycle, ...]]:
-    """Give nuclei their phase of the cell cycle, by a mixture fitted to each plate.
+    """Assign each nucleus its phase of the cell cycle, by a mixture fitted to each plate.
 
     Parameters
     ----------
     nuclei : DataFrame
-        Of `nucseg.analysis.conditions.Results`, with the column ``dna_content`` of ``--dna``.
+        Table of `nucseg.analysis.conditions.Results`, with the column ``dna_content`` of ``--dna``.
     images : DataFrame
-        Of `nucseg.analysis.conditions.Assignment`.
+        Table of `nucseg.analysis.conditions.Assignment`.
     wanted : bool, optional
-        By default where there is a DNA content.
+        Whether to assign phases; by default if there is a DNA content.
 
     Returns
     -------
     nuclei : DataFrame
-        With ``phase`` (see `CellCycle.phases`; empty where it is not known) and for each of G1, S
-        and G2M a column such as ``phase_S``: 1 for nuclei in it, 0 for those in another, undefined
-        for those outside the cycle, cut by the border or no single nucleus.
+        With ``phase`` (see `CellCycle.phases`; empty if unknown) and for each of G1, S and G2M a
+        column such as ``phase_S``: 1 for nuclei in the phase, 0 for those in another one, undefined
+        for nuclei outside the cycle or cut by the border, and for objects that are not single
+        nuclei.
     cycles : tuple of PlateCycle
 
     Raises
     ------
     InputError
-        Phases are wanted, and there is no DNA content or no plate with 200 nuclei.
+        Phases are requested, but there is no DNA content or no plate with 200 nuclei.
     """
     if wanted is False or (wanted is None and CONTENT not in nuclei):
         return nuclei, ()
@@ -140,18 +142,18 @@ def with_phases(
 
 
 def with_candidates(nuclei: pd.DataFrame) -> pd.DataFrame:
-    """Add a column for each kind of candidate, as ``candidate_mitotic``, where there are any.
+    """Add a column for each kind of candidate, such as ``candidate_mitotic``, if there are any.
 
     Parameters
     ----------
     nuclei : DataFrame
-        Of `nucseg.analysis.conditions.Results`, with the columns of ``--candidates``.
+        Table of `nucseg.analysis.conditions.Results`, with the columns of ``--candidates``.
 
     Returns
     -------
     DataFrame
-        1 for candidates, 0 for other nuclei, undefined for those that are cut by the border and
-        for debris and clumps.
+        Column values: 1 for candidates, 0 for other nuclei, undefined for nuclei cut by the border
+        and for debris and clumps.
     """
     if "candidate" not in nuclei:
         return nuclei
@@ -171,7 +173,8 @@ def candidate_counts(nuclei: pd.DataFrame, images: pd.DataFrame) -> pd.DataFrame
     -------
     DataFrame
         A row for each condition and name: ``column`` (candidate or flag), ``count``, ``nuclei``
-        (all of the condition) and ``percent``. Counts are no replicates: effects are in shares.
+        (all of the condition) and ``percent``. Counts are not replicates: effects are computed
+        from fractions.
     """
     if "candidate" not in nuclei:
         return pd.DataFrame()
@@ -196,7 +199,7 @@ def _keys(nuclei: pd.DataFrame, images: pd.DataFrame) -> list[str]:
 
 
 def _plates_of(nuclei: pd.DataFrame, images: pd.DataFrame) -> pd.Series[str]:
-    """Plate of each nucleus, empty where none has a name; undefined of images without condition."""
+    """Return the plate of each nucleus, empty without names; undefined without a condition."""
     keys = _keys(nuclei, images)
     known = images[keys].drop_duplicates()
     known = known.assign(
@@ -208,7 +211,7 @@ def _plates_of(nuclei: pd.DataFrame, images: pd.DataFrame) -> pd.Series[str]:
 
 
 def _single(nuclei: pd.DataFrame) -> npt.NDArray[np.bool_]:
-    """Tell whole single nuclei from those that are cut, clumps and debris."""
+    """Return which nuclei are complete and single: not cut, no clumps, no debris."""
     single = np.ones(len(nuclei), bool)
     if "touches_border" in nuclei:
         single &= nuclei["touches_border"].fillna(0).to_numpy() == 0

@@ -1,4 +1,4 @@
-"""From nuclei to images, wells and replicates, and from these to effects of conditions."""
+"""Summarize nuclei by image, well and replicate, and compute effects of conditions."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from nucseg.analysis.states import IN_CLASS, IN_PHASE, IS_CANDIDATE
 from nucseg.errors import InputError
 
 COUNT = "nuclei"
-# Measurements that are compared unless others are asked for, where the tables have them.
+# Measurements that are compared by default, if the tables have them.
 MEASURES = ("area_um2", "area", "solidity", "intensity_mean")
-# Of a class of nuclei: 1 for those of it and 0 for others, so that means are shares.
+# Prefix of class columns: 1 for nuclei of the class and 0 for others, so that means are fractions.
 SHARE = IN_CLASS
-# A well with less than this share of the nuclei of its condition is dead, where so many wells of
-# the condition, and nuclei in the median one, tell what is usual.
+# A well with less than this fraction of the nuclei of its condition is dead, if the condition has
+# at least this many wells, and its median well at least this many nuclei.
 DEAD, ENOUGH_TO_JUDGE, ENOUGH_NUCLEI = 0.25, 4, 20
 _KEYS = ("plate", "well", "replicate", "condition", "treatment", "dose", "unit", "control")
 
@@ -34,15 +34,16 @@ def chosen_measures(nuclei: pd.DataFrame, wanted: Sequence[str] = ()) -> list[st
     Parameters
     ----------
     nuclei : DataFrame
-        Of `nucseg.analysis.conditions.Results`.
+        Table of `nucseg.analysis.conditions.Results`.
     wanted : sequence of str
-        Columns; by default `MEASURES` with the intensities of all channels, the shares of classes,
-        see `with_shares`, and those of phases and candidates, see `nucseg.analysis.states`.
+        Columns; by default `MEASURES` with the intensities of all channels, the fractions of
+        classes, see `with_shares`, and those of phases and candidates, see
+        `nucseg.analysis.states`.
 
     Raises
     ------
     InputError
-        There is no such column, or it holds no numbers.
+        A column does not exist, or is not numeric.
     """
     numeric = [str(name) for name in nuclei.select_dtypes("number") if name != "label"]
     if wanted:
@@ -54,25 +55,25 @@ def chosen_measures(nuclei: pd.DataFrame, wanted: Sequence[str] = ()) -> list[st
         return list(dict.fromkeys((COUNT, *wanted)))
     found = [name for name in numeric if name in MEASURES or name.startswith("intensity_mean_")]
     shares = [name for name in numeric if name.startswith(SHARE)]
-    # Of two classes the rarer one, since the other is the rest.
+    # Of two classes the rarer one, because the other is the rest.
     found += [name for name in numeric if name.startswith((IN_PHASE, IS_CANDIDATE))]
     found += [min(shares, key=lambda name: nuclei[name].mean())] if len(shares) == 2 else shares
     return [COUNT, *(name for name in found if name != "area" or "area_um2" not in found)]
 
 
 def with_shares(nuclei: pd.DataFrame) -> pd.DataFrame:
-    """Add a column for each class of nuclei, as ``share_large``, where nuclei have classes.
+    """Add a column for each class of nuclei, such as ``share_large``, if nuclei have classes.
 
     Parameters
     ----------
     nuclei : DataFrame
-        Of `nucseg.analysis.conditions.Results`, with the column ``class`` of ``nucseg segment
-        --classes``.
+        Table of `nucseg.analysis.conditions.Results`, with the column ``class`` of
+        ``nucseg segment --classes``.
 
     Returns
     -------
     DataFrame
-        1 for nuclei of the class, 0 for others, undefined for those without any.
+        Column values: 1 for nuclei of the class, 0 for others, undefined for nuclei without class.
     """
     if "class" not in nuclei:
         return nuclei
@@ -87,7 +88,7 @@ def with_shares(nuclei: pd.DataFrame) -> pd.DataFrame:
 def per_image(images: pd.DataFrame, nuclei: pd.DataFrame, measures: Sequence[str]) -> pd.DataFrame:
     """Compute a row for each image: its number of nuclei, and the mean of each measurement.
 
-    Images that failed, and planes that are missing, have no number of nuclei and are left out.
+    Failed images and missing planes have no number of nuclei and are excluded.
     """
     keys = ["image", "plane"] if "plane" in images and "plane" in nuclei else ["image"]
     means = nuclei.groupby(keys, dropna=False)[[m for m in measures if m != COUNT]].mean()
@@ -98,20 +99,20 @@ def per_image(images: pd.DataFrame, nuclei: pd.DataFrame, measures: Sequence[str
 
 
 def per_unit(rows: pd.DataFrame, measures: Sequence[str]) -> pd.DataFrame:
-    """Compute a row for each unit of replication: the mean over the fields of a well.
+    """Compute a row for each unit of replication: the mean over the fields of view of a well.
 
     Parameters
     ----------
     rows : DataFrame
-        Of `per_image`.
+        Table of `per_image`.
     measures : sequence of str
 
     Returns
     -------
     DataFrame
-        Numbers of nuclei are means per image, and so do not depend on how many fields there are.
-        Where there are no wells, the column replicate names the units, else each image is one. The
-        column ``images`` says of how many images a unit is.
+        Numbers of nuclei are means per image, so they do not depend on the number of fields of
+        view. Without wells, units are given by the column replicate, or else each image is one.
+        The column ``images`` is the number of images of a unit.
     """
     keys = [name for name in _KEYS if name in rows]
     if "well" not in rows and "replicate" not in rows:
@@ -123,19 +124,19 @@ def per_unit(rows: pd.DataFrame, measures: Sequence[str]) -> pd.DataFrame:
 
 
 def dead_wells(units: pd.DataFrame) -> npt.NDArray[np.bool_]:
-    """Tell which wells hold hardly any nuclei, unlike the others of the same condition.
+    """Return which wells have hardly any nuclei, unlike the others of the same condition.
 
     Parameters
     ----------
     units : DataFrame
-        Of `per_unit`.
+        Table of `per_unit`.
 
     Returns
     -------
     ndarray, shape (N,), bool
         True for wells with less than `DEAD` of the median number of nuclei of their condition (and
-        plate), where that has `ENOUGH_TO_JUDGE` wells or more and the median well `ENOUGH_NUCLEI`.
-        A treatment that kills empties all its wells, so none of them is taken for dead.
+        plate), if that has at least `ENOUGH_TO_JUDGE` wells and the median well `ENOUGH_NUCLEI`.
+        A toxic treatment empties all its wells, so none of them counts as dead.
     """
     dead = np.zeros(len(units), bool)
     if "well" not in units:
@@ -151,7 +152,7 @@ def dead_wells(units: pd.DataFrame) -> npt.NDArray[np.bool_]:
 
 
 def per_replicate(units: pd.DataFrame, measures: Sequence[str]) -> pd.DataFrame:
-    """Average wells of one replicate, such as a donor, where a column names it."""
+    """Average wells of one replicate, such as a donor, if there is a column of replicates."""
     if "replicate" not in units or units["replicate"].isna().all():
         return units
     keys = [name for name in _KEYS if name in units and name != "well"]
@@ -169,19 +170,19 @@ def effects(
     Parameters
     ----------
     units : DataFrame
-        Of `per_replicate`.
+        Table of `per_replicate`.
     measures : sequence of str
     controls : sequence of str
         Conditions that are negative controls.
     seed : int
-        Of the resampling.
+        Seed of the resampling.
 
     Returns
     -------
     DataFrame
         A row for each condition and measurement: `nucseg.analysis.effects.Effect`, ``p_holm``
-        over all rows, and ``note`` where there was nothing to compare. Where conditions and
-        controls are on several plates, they are compared within plates.
+        over all rows, and ``note`` if there was nothing to compare. If conditions and controls are
+        on several plates, they are compared within plates.
     """
     is_control = units["condition"].isin(controls)
     several = "plate" in units and units["plate"].nunique() > 1
@@ -218,14 +219,14 @@ def _compared(
 def dose_responses(
     units: pd.DataFrame, measures: Sequence[str], controls: Sequence[str]
 ) -> pd.DataFrame:
-    """Fit a dose-response curve for each treatment with four doses or more.
+    """Fit a dose-response curve for each treatment with at least four doses.
 
     Negative controls count as dose 0.
 
     Returns
     -------
     DataFrame
-        A row for each treatment and measurement; empty where there are too few doses.
+        A row for each treatment and measurement; empty if there are too few doses.
     """
     if "dose" not in units:
         return pd.DataFrame()
@@ -250,12 +251,12 @@ def dose_responses(
 def plate_quality(
     units: pd.DataFrame, measures: Sequence[str], controls: Sequence[str]
 ) -> pd.DataFrame:
-    """Judge each plate: Z′ and SSMD of the controls, and whether its edge differs.
+    """Assess the quality of each plate: Z′ and SSMD of the controls, and edge effects.
 
     Returns
     -------
     DataFrame
-        A row for each plate and measurement; empty where there are no wells.
+        A row for each plate and measurement; empty without wells.
     """
     if "well" not in units:
         return pd.DataFrame()
@@ -283,12 +284,12 @@ def plate_quality(
 
 
 def as_plate(wells: pd.DataFrame, column: str) -> npt.NDArray[Any]:
-    """Lay a column out as the plate lies.
+    """Arrange a column in the layout of the plate.
 
     Returns
     -------
     ndarray, shape (rows, columns), object
-        From well A01 to the last row and column that hold a well; NaN where there is none.
+        From well A01 to the last row and column with a well; NaN without a well.
     """
     rows = [row_number(well.rstrip("0123456789")) for well in wells["well"]]
     columns = [int(well.lstrip("ABCDEFGHIJKLMNOPQRSTUVWXYZ")) - 1 for well in wells["well"]]

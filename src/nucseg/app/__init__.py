@@ -1,1 +1,1 @@
-"""The web app: a page in the browser and the server behind it, on the user's own computer."""
+"""Web app: a page in the browser and its server, on the user's own computer."""

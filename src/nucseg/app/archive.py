@@ -8,20 +8,20 @@ from pathlib import Path
 
 from nucseg.files import atomic_write
 
-# What is compressed already.
+# Suffixes of files that are already compressed.
 _STORED = frozenset({".png", ".tif", ".zip"})
 
 Entry = tuple[str, Path | Iterator[bytes]]
 
 
 def write_zip(path: Path, entries: Iterable[Entry]) -> None:
-    """Write a zip file, whole or not at all.
+    """Write a zip file; the write is atomic.
 
     Parameters
     ----------
     path : Path
     entries : iterable of (name, content)
-        Names with slashes; the content is a file, or bytes piece by piece.
+        Names with slashes; the content is a file, or bytes in parts.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Requests about a batch: files sent, run, watched, cancelled, downloaded."""
+"""Routes for a batch: upload, run, report progress, cancel, download."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from nucseg.images import open_image
 
 router = APIRouter(prefix="/api/batch")
 
-# Files that the command names; more are in a folder.
+# Number of files that the command line lists; for more it uses a folder.
 _NAMED = 3
 
 
 def batch_of(session: OwnSession) -> Batch:
-    """Batch of the session.
+    """Return the batch of the session.
 
     Raises
     ------
     HTTPException
-        It has none.
+        The session has no batch.
     """
     if session.batch is None:
         raise HTTPException(404, "There is no batch in this session.")
@@ -43,7 +43,7 @@ OwnBatch = Annotated[Batch, Depends(batch_of)]
 
 @router.post("")
 def create(session: OwnSession) -> dict[str, Any]:
-    """Begin a batch; the files and results of an earlier one are deleted."""
+    """Create a batch; the files and results of an earlier one are deleted."""
     with session.lock:
         if session.batch is not None:
             session.batch.close()
@@ -59,7 +59,7 @@ async def upload(
     batch: OwnBatch,
     name: str = Query(min_length=1, max_length=1000),
 ) -> dict[str, Any]:
-    """Take a file, the body of the request, into the batch."""
+    """Receive a file, the body of the request, into the batch."""
     path = batch.reserve(safe_name(name))
     try:
         await receive(request, path, session)
@@ -72,7 +72,7 @@ async def upload(
 
 @router.post("/start")
 def start(wanted: BatchStart, engine: SharedEngine, batch: OwnBatch) -> dict[str, Any]:
-    """Begin the run, or go on with one that was cancelled."""
+    """Start the run, or resume a cancelled one."""
     shown = batch.files if len(batch.files) <= _NAMED else ["images/"]
     arguments = segment_arguments(
         shown,
@@ -96,20 +96,20 @@ def start(wanted: BatchStart, engine: SharedEngine, batch: OwnBatch) -> dict[str
 
 @router.get("")
 def report(batch: OwnBatch) -> dict[str, Any]:
-    """How far the run is."""
+    """Return the progress of the run."""
     return batch.report()
 
 
 @router.post("/cancel")
 def cancel(batch: OwnBatch) -> dict[str, Any]:
-    """Ask the run to end."""
+    """Cancel the run."""
     batch.cancel()
     return batch.report()
 
 
 @router.delete("")
 def delete(session: OwnSession, batch: OwnBatch) -> dict[str, Any]:
-    """End the run and delete its files."""
+    """Cancel the run and delete its files."""
     with session.lock:
         batch.close()
         session.delete(batch.folder)
@@ -119,7 +119,7 @@ def delete(session: OwnSession, batch: OwnBatch) -> dict[str, Any]:
 
 @router.get("/results.zip")
 def results(session: OwnSession, batch: OwnBatch) -> FileResponse:
-    """Zip file with all results."""
+    """Return a zip file with all results."""
     path = session.new_place("nucseg-batch.zip")
     try:
         batch.zip(path)
@@ -133,7 +133,7 @@ def results(session: OwnSession, batch: OwnBatch) -> FileResponse:
 
 
 def _check(path: Path, settings: App) -> None:
-    """Refuse an image of too many pixels; one that cannot be opened fails in the run."""
+    """Reject an image with too many pixels; one that cannot be opened fails in the run."""
     try:
         sources = open_image(path)
     except (InputError, MissingExtraError):

@@ -1,4 +1,4 @@
-"""Many files in one run: `segment_files` in a thread of its own, with progress and cancelling."""
+"""Batches in the app: `segment_files` in a thread of its own, with progress and cancelling."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from nucseg.inference.segmenter import Model
 State = Literal["filling", "waiting", "running", "cancelling", "cancelled", "failed", "done"]
 
 _ACTIVE = ("waiting", "running", "cancelling")
-# Files whose paths a run writes down.
+# Files that contain paths.
 _TEXT = (".csv", ".json")
-# Seconds between two looks at whether a run that waits is cancelled.
+# Seconds between two checks whether a waiting run is cancelled.
 _TICK = 0.2
-# Seconds between two looks at how much a run has written.
+# Seconds between two checks of how much a run has written.
 _COUNT = 2.0
 
 # Runs share the network, and each uses all threads.
@@ -37,8 +37,8 @@ _one_at_a_time = threading.Lock()
 logger = logging.getLogger(__name__)
 
 
-class _Cancelled(Exception):  # noqa: N818 - no error: the user wanted it
-    """The run is to end."""
+class _Cancelled(Exception):  # noqa: N818 - not an error: the user requested it
+    """The run has to end."""
 
 
 class Batch:
@@ -47,18 +47,18 @@ class Batch:
     Parameters
     ----------
     folder : Path
-        Gets the files and the results.
+        Folder for the files and the results.
     settings : App
     share : Share
-        Of the session: results are counted as they are written.
+        Share of the session; results are counted as they are written.
 
     Attributes
     ----------
     state : str
-        ``filling`` (files are sent), ``waiting`` (for another run), ``running``, ``cancelling``,
-        ``cancelled``, ``failed`` or ``done``.
+        ``filling`` (files are uploaded), ``waiting`` (for another run), ``running``,
+        ``cancelling``, ``cancelled``, ``failed`` or ``done``.
     done, total : float, int
-        Of the images.
+        Progress in images, and number of images.
     error : str
         Why the run failed.
     """
@@ -86,16 +86,16 @@ class Batch:
 
     @property
     def active(self) -> bool:
-        """Whether a run goes on."""
+        """Whether a run is active."""
         return self.state in _ACTIVE
 
     def reserve(self, name: str) -> Path:
-        """Give the place of a new file, under a name that no other has.
+        """Return the path of a new file, with a name that no other file has.
 
         Raises
         ------
         InputError
-            There are ``max_batch`` files already, or the run has begun.
+            There are ``max_batch`` files already, or the run has started.
         """
         with self._lock:
             if self.state != "filling":
@@ -110,7 +110,7 @@ class Batch:
             return self.inputs / free
 
     def discard(self, path: Path) -> None:
-        """Take a file out that could not be received."""
+        """Remove a file that could not be received."""
         with self._lock:
             self._files.remove(path.name)
             path.unlink(missing_ok=True)
@@ -125,12 +125,12 @@ class Batch:
         resume: bool,
         command: Sequence[str],
     ) -> None:
-        """Begin the run.
+        """Start the run.
 
         Raises
         ------
         InputError
-            There are no files, or a run goes on.
+            There are no files, or a run is active.
         """
         with self._lock:
             if self.active:
@@ -148,20 +148,20 @@ class Batch:
             self._thread.start()
 
     def cancel(self) -> None:
-        """Ask the run to end; images that are worked on are finished."""
+        """Cancel the run; images in progress are finished."""
         with self._lock:
             if self.active:
                 self.state = "cancelling"
                 self._stop.set()
 
     def close(self) -> None:
-        """End the run, and wait until nothing is written any more."""
+        """Cancel the run, and wait until it has stopped writing."""
         self.cancel()
         if self._thread is not None:
             self._thread.join()
 
     def report(self) -> dict[str, Any]:
-        """How far the run is, for the page."""
+        """Return the progress of the run for the page."""
         return {
             "state": self.state,
             "files": self.files,
@@ -175,12 +175,12 @@ class Batch:
         }
 
     def zip(self, path: Path) -> None:
-        """Write the results into a zip file, with names of files in place of their paths.
+        """Write the results to a zip file, with file names instead of temporary paths.
 
         Raises
         ------
         InputError
-            The run is not done, there is no room, or the file cannot be written.
+            The run is not done, there is no space, or the file cannot be written.
         """
         if self.state != "done":
             raise InputError("There are no results yet. Wait until the run is done.")
@@ -196,7 +196,7 @@ class Batch:
         )
 
     def _lines(self, file: Path) -> Path | Iterator[bytes]:
-        """Content of a results file: itself, or where it tells of paths the lines without them."""
+        """Return a results file, or its lines without temporary paths if it contains any."""
         if file.parent != self.output or file.suffix not in _TEXT:
             return file
         return self._without_paths(file)
@@ -207,7 +207,7 @@ class Batch:
                 yield self._shown(line).encode()
 
     def _shown(self, text: str) -> str:
-        """Text without the places in the temporary folder, as they are and as JSON has them."""
+        """Remove temporary paths from text, both plain and as escaped in JSON."""
         for folder, shown in ((self.inputs, ""), (self.output, "out/")):
             plain = f"{folder}{os.sep}"
             text = text.replace(json.dumps(plain)[1:-1], shown).replace(plain, shown)
@@ -232,7 +232,7 @@ class Batch:
             self.state = "cancelled"
         except NucsegError as error:
             self._failed(self._shown(str(error)))
-        except Exception as error:  # a thread has nobody else to tell
+        except Exception as error:  # nothing else reports errors of a thread
             logger.exception("A batch failed.")
             self._failed(f"Something unforeseen went wrong ({type(error).__name__}).")
 

@@ -1,4 +1,4 @@
-"""Requests about classes of nuclei: named, marked, learned, saved."""
+"""Routes for classes of nuclei: name, mark, train, save."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FILE = "classes.json"
 
 @router.get("")
 def classes(session: OwnSession, image: str = Query("", max_length=100)) -> dict[str, Any]:
-    """Classes, marks and accuracy; of an image the class of each nucleus."""
+    """Return classes, marks and accuracy; for an image, the class of each nucleus."""
     return _told(session, image)
 
 
@@ -33,7 +33,7 @@ def name(wanted: ClassNames, session: OwnSession) -> dict[str, Any]:
 
 @router.post("/marks")
 def mark(wanted: NucleusMark, session: OwnSession) -> dict[str, Any]:
-    """Mark a nucleus, or take its mark away."""
+    """Mark a nucleus, or remove its mark."""
     image = image_of(wanted.image, session)
     session.marking.mark(image, wanted.number, wanted.kind)
     return _told(session, wanted.image)
@@ -41,14 +41,14 @@ def mark(wanted: NucleusMark, session: OwnSession) -> dict[str, Any]:
 
 @router.post("/undo")
 def undo(wanted: ShownImage, session: OwnSession) -> dict[str, Any]:
-    """Take the last mark back."""
+    """Undo the last mark."""
     session.marking.undo()
     return _told(session, wanted.image)
 
 
 @router.post("/next")
 def uncertain(wanted: NextNucleus, session: OwnSession) -> dict[str, Any]:
-    """Find the nucleus that the classes are least sure of."""
+    """Find the nucleus with the most uncertain class."""
     found = session.marking.uncertain(
         _images(session), _classifier(session), wanted.filters, wanted.seen
     )
@@ -58,13 +58,13 @@ def uncertain(wanted: NextNucleus, session: OwnSession) -> dict[str, Any]:
 
 @router.get("/file")
 def file(session: OwnSession) -> Response:
-    """File of the classes, for ``nucseg segment --classes``."""
+    """Return the file of the classes, for ``nucseg segment --classes``."""
     return Response(to_json(_classifier(session)), media_type="application/json")
 
 
 @router.post("/file")
 def load(wanted: ClassFile, session: OwnSession) -> dict[str, Any]:
-    """Take the classes of a file, in place of those of the session and their marks."""
+    """Load classes from a file; they replace those of the session and their marks."""
     session.marking.load(from_json(wanted.text, wanted.name))
     return _told(session, wanted.image)
 

@@ -1,4 +1,4 @@
-"""The command line that does what was done in the browser."""
+"""Build the command line that repeats what was done in the browser."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ def segment_arguments(
     pixel_size: float | None,
     classes: str | None = None,
 ) -> list[str]:
-    """Arguments of ``nucseg segment``, with the options alone that are not its defaults.
+    """Build the arguments of ``nucseg segment``, with only the options that differ from defaults.
 
     Parameters
     ----------
     inputs : sequence of str
         Files.
     card : ModelCard
-        Of the model as it was loaded.
+        Card of the model as it was loaded.
     run : NetworkRun
     filters : Filtering
     model : str
         Name or folder of the model.
     formats : sequence of str
-        Empty for the default ones.
+        Formats; empty for the default ones.
     pixel_size : float or None
     classes : str or None
         File of classes.
@@ -44,7 +44,7 @@ def segment_arguments(
     Returns
     -------
     list of str
-        Beginning with ``nucseg``.
+        Arguments, starting with ``nucseg``.
     """
     defaults = card.postprocessing
     options: list[tuple[str, object, object]] = [
@@ -84,7 +84,7 @@ def differences(
     sample: bool = False,
     pixel_size: float | None = None,
 ) -> list[str]:
-    """Say in what the results of the command differ from those of the browser."""
+    """Describe how the results of the command differ from those of the browser."""
     told = []
     if edited:
         changes = "1 change" if edited == 1 else f"{edited} changes"

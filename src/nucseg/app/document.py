@@ -1,8 +1,7 @@
-"""An image that is open in the browser: its nuclei, what was changed by hand, what is kept.
+"""An image that is open in the browser: its nuclei, manual edits, and filters.
 
-All nuclei that the network found stay, whatever their score and size; which of them are kept is
-decided anew for each set of filters, without the network. Pixels lie in files, so that many
-images can be open.
+All nuclei from inference are stored, whatever their score and size; filters select the kept ones
+each time, without the network. Pixels are stored in files, so that many images can be open.
 """
 
 from __future__ import annotations
@@ -23,50 +22,50 @@ from nucseg.inference.segmentation import Segmentation
 from nucseg.measure import Columns, is_grey, measure_tile
 
 IMAGE, LABELS, PROBABILITY = "image.npy", "labels.npy", "probability.npy"
-# Changes that can be undone; each holds the pixels of a few nuclei.
+# Number of changes that can be undone; each stores the pixels of a few nuclei.
 _HISTORY = 500
-# Whoever draws a nucleus is sure of it.
+# A nucleus drawn by hand is certain.
 _BY_HAND = 1.0
 
 
 @dataclass(frozen=True)
 class Step:
-    """A change, with the rows of the table that it takes away and brings."""
+    """A change, with the rows of the table that it removes and adds."""
 
     change: Change
     removed: Columns
     added: Columns
 
     def reversed(self) -> Step:
-        """Return the step that takes this one back."""
+        """Return the step that undoes this one."""
         return Step(self.change.reversed(), self.added, self.removed)
 
 
 class Document:
-    """The nuclei of an image, and their history.
+    """Nuclei of an image, and the history of their edits.
 
     Parameters
     ----------
     folder : Path
-        Where its pixels are kept; made where it is missing.
+        Folder for its pixels; created if missing.
     segmentation : Segmentation
-        All nuclei that were found, unfiltered.
+        All nuclei, unfiltered.
 
     Attributes
     ----------
     shape : tuple of int
         Height and width.
     found : int
-        Nuclei that the network found, with the numbers 1 to `found`. Those with larger numbers
-        were made by hand: they have the score 1, and no filter drops them.
+        Number of nuclei from inference, with the numbers 1 to `found`. Nuclei with larger numbers
+        were edited by hand: they have the score 1, and no filter removes them.
     confidence : Confidence or None
-        How sure the model is of the image, as it was found.
+        Confidence of the model in the image, before edits.
     table : dict of str to ndarray
         Measurements of all nuclei, in the order of their numbers.
     edited : int
-        Changes that were made and not undone.
+        Number of changes that were made and not undone.
     version : object
-        Another one after each change.
+        A new object after each change.
     """
 
     def __init__(self, folder: Path, segmentation: Segmentation) -> None:
@@ -94,20 +93,20 @@ class Document:
 
     @property
     def can_undo(self) -> bool:
-        """Whether there is a change to take back."""
+        """Whether there is a change to undo."""
         return bool(self._done)
 
     @property
     def can_redo(self) -> bool:
-        """Whether there is a change to do again."""
+        """Whether there is a change to redo."""
         return bool(self._undone)
 
     def image(self) -> npt.NDArray[Any]:
-        """Pixels, shape (H, W) or (H, W, C), read from a file as they are used."""
+        """Return the pixels, shape (H, W) or (H, W, C), memory-mapped from a file."""
         return np.asarray(np.load(self.folder / IMAGE, mmap_mode="r"))
 
     def labels(self) -> Labels:
-        """Label image of all nuclei, shape (H, W), int32."""
+        """Return the label image of all nuclei, shape (H, W), int32."""
         return np.asarray(np.load(self.folder / LABELS, mmap_mode="r"))
 
     def edit(
@@ -118,23 +117,23 @@ class Document:
         points: Points = (),
         radius: float = 0,
     ) -> Step:
-        """Change the nuclei by hand.
+        """Edit the nuclei by hand.
 
         Parameters
         ----------
         kind : {"delete", "draw", "split", "merge", "brush", "erase"}
         number : int
-            Nucleus to delete, to add to with the brush, or to take off.
+            Nucleus to delete, to brush or to erase from.
         points : sequence of (x, y)
-            Outline to draw, line to split along or through nuclei to join, or places of a brush,
-            see `nucseg.app.edits`.
+            Outline to draw, line for split or merge, or points of a brush stroke, see
+            `nucseg.app.edits`.
         radius : float
-            Of the brush, in pixels.
+            Radius of the brush, in pixels.
 
         Raises
         ------
         InputError
-            It cannot be done; nothing is changed.
+            The edit is impossible; nothing is changed.
         """
         labels = self.labels()
         if kind == "delete":
@@ -158,12 +157,12 @@ class Document:
         return step
 
     def undo(self) -> Step:
-        """Take the last change back.
+        """Undo the last change.
 
         Raises
         ------
         InputError
-            There is none.
+            There is no change to undo.
         """
         if not self._done:
             raise InputError("There is no change to undo.")
@@ -174,12 +173,12 @@ class Document:
         return step.reversed()
 
     def redo(self) -> Step:
-        """Do the change that was taken back last again.
+        """Redo the change that was undone last.
 
         Raises
         ------
         InputError
-            There is none.
+            There is no change to redo.
         """
         if not self._undone:
             raise InputError("There is no change to do again.")
@@ -190,7 +189,7 @@ class Document:
         return step
 
     def kept(self, filters: Filtering) -> npt.NDArray[np.bool_]:
-        """Tell which nuclei of the table are kept, shape (N,), bool."""
+        """Return which nuclei of the table are kept, shape (N,), bool."""
         table = self.table
         keep = keep_nuclei(table["area"], table["touches_border"], table["score"], filters)
         return np.asarray(
@@ -200,7 +199,7 @@ class Document:
     def segmentation(
         self, filters: Filtering, *, pixel_size: tuple[float, float] | None
     ) -> Segmentation:
-        """Nuclei that are kept, numbered from 1 on, as `Model.segment` would give them."""
+        """Return the kept nuclei, numbered from 1, as `Model.segment` would return them."""
         keep = self.kept(filters)
         numbers = self.table["label"][keep]
         few = len(numbers) <= np.iinfo(np.uint16).max
@@ -234,7 +233,7 @@ class Document:
         return {name: values[chosen] for name, values in self.table.items()}
 
     def _measure(self, change: Change) -> Columns:
-        """Measure the nuclei that a change brings."""
+        """Measure the nuclei that a change adds."""
         if not change.added:
             return self._rows([])
         labels = np.where(np.isin(change.after, change.added), change.after, 0)
@@ -244,7 +243,7 @@ class Document:
         return _measured(labels, pixels, origin, self.shape, scores)
 
     def _measurable(self, pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Grey that was saved as colour, once."""
+        """Return grey that was saved as colour as one channel."""
         return pixels[..., 0] if self._grey else pixels
 
 

@@ -1,7 +1,7 @@
-"""Changes of a label image by hand: nuclei drawn, divided, joined, painted or taken away.
+"""Manual edits of a label image: draw, split, merge, brush, erase or remove nuclei.
 
-Each function tells what would change, as the pixels of a window before and after, so that it can
-be done, undone and done again.
+Each function returns the change as the pixels of a window before and after, so that it can be
+applied, undone and redone.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from nucseg.errors import InputError
 Labels = npt.NDArray[np.int32]
 Points = Sequence[tuple[float, float]]
 
-# Smaller pieces are what a line cuts off by going along an edge, and no nuclei.
+# Smaller pieces are cut off by a line along an edge, and are not nuclei.
 _SPECK = 4
 
 
@@ -32,9 +32,9 @@ class Change:
     Attributes
     ----------
     row, column : int
-        Upper left pixel of the window.
+        Position of the upper left pixel of the window.
     before, after : ndarray, shape (h, w), int32
-        Its labels. Nuclei that change lie in it whole.
+        Labels in the window, which contains all changed nuclei completely.
     """
 
     row: int
@@ -44,39 +44,39 @@ class Change:
 
     @property
     def window(self) -> tuple[slice, slice]:
-        """Rows and columns of the label image."""
+        """Row and column slices of the window in the label image."""
         height, width = self.before.shape
         return slice(self.row, self.row + height), slice(self.column, self.column + width)
 
     @property
     def removed(self) -> list[int]:
-        """Numbers of the nuclei that were there before and are not after."""
+        """Numbers of the nuclei that exist before and not after."""
         return [int(n) for n in np.setdiff1d(self.before, self.after) if n]
 
     @property
     def added(self) -> list[int]:
-        """Numbers of the nuclei that are there after and were not before."""
+        """Numbers of the nuclei that exist after and not before."""
         return self.reversed().removed
 
     def reversed(self) -> Change:
-        """Return the change that takes this one back."""
+        """Return the change that undoes this one."""
         return replace(self, before=self.after, after=self.before)
 
 
 def remove_nucleus(labels: Labels, number: int) -> Change:
-    """Take a nucleus away.
+    """Remove a nucleus.
 
     Parameters
     ----------
     labels : ndarray, shape (H, W), int32
-        0 background, other numbers nuclei.
+        0 is background, other numbers are nuclei.
     number : int
-        Of the nucleus.
+        Number of the nucleus.
 
     Raises
     ------
     InputError
-        There is no such nucleus.
+        The nucleus does not exist.
 
     Examples
     --------
@@ -89,27 +89,26 @@ def remove_nucleus(labels: Labels, number: int) -> Change:
 
 
 def draw_nucleus(labels: Labels, outline: Points, number: int) -> Change:
-    """Add a nucleus with a drawn outline, where no other nucleus is.
+    """Add a nucleus with a drawn outline, except where other nuclei are.
 
     Parameters
     ----------
     labels : ndarray, shape (H, W), int32
     outline : sequence of (x, y)
         Corners of a polygon; the pixel in row r and column c is the square from (c, r) to
-        (c + 1, r + 1). A pixel is inside where its centre is. What goes beyond the image is left
-        out.
+        (c + 1, r + 1). A pixel is inside if its centre is. Parts outside the image are ignored.
     number : int
-        For the new nucleus.
+        Number of the new nucleus.
 
     Returns
     -------
     Change
-        Where other nuclei leave several pieces free, the largest becomes the nucleus.
+        If other nuclei leave several pieces free, the largest becomes the nucleus.
 
     Raises
     ------
     InputError
-        The outline has fewer than three corners, or encloses no pixel that is free.
+        The outline has fewer than three corners, or encloses no free pixel.
 
     Examples
     --------
@@ -139,25 +138,25 @@ def draw_nucleus(labels: Labels, outline: Points, number: int) -> Change:
 
 
 def split_nucleus(labels: Labels, line: Points, number: int) -> Change:
-    """Divide the nucleus of which a drawn line crosses most.
+    """Split the nucleus that a drawn line crosses most.
 
     Parameters
     ----------
     labels : ndarray, shape (H, W), int32
     line : sequence of (x, y)
-        Places that it goes through, as for `draw_nucleus`.
+        Points of the line, as for `draw_nucleus`.
     number : int
-        The pieces get this number and those that follow.
+        Number of the first piece; the others get the following numbers.
 
     Returns
     -------
     Change
-        No pixel is lost: those under the line go to the nearest piece.
+        No pixel is lost: pixels under the line go to the nearest piece.
 
     Raises
     ------
     InputError
-        The line has fewer than two places, crosses no nucleus, or does not divide it.
+        The line has fewer than two points, crosses no nucleus, or does not split it.
 
     Examples
     --------
@@ -195,15 +194,15 @@ def split_nucleus(labels: Labels, line: Points, number: int) -> Change:
 
 
 def merge_nuclei(labels: Labels, line: Points, number: int) -> Change:
-    """Join the nuclei that a drawn line crosses.
+    """Merge the nuclei that a drawn line crosses.
 
     Parameters
     ----------
     labels : ndarray, shape (H, W), int32
     line : sequence of (x, y)
-        Places that it goes through, as for `draw_nucleus`.
+        Points of the line, as for `draw_nucleus`.
     number : int
-        For the one that they become.
+        Number of the merged nucleus.
 
     Returns
     -------
@@ -213,7 +212,7 @@ def merge_nuclei(labels: Labels, line: Points, number: int) -> Change:
     Raises
     ------
     InputError
-        The line has fewer than two places, crosses fewer than two nuclei, or these lie apart.
+        The line has fewer than two points, crosses fewer than two nuclei, or these do not touch.
 
     Examples
     --------
@@ -239,27 +238,27 @@ def merge_nuclei(labels: Labels, line: Points, number: int) -> Change:
 
 
 def brush_nucleus(labels: Labels, stroke: Points, radius: float, old: int, number: int) -> Change:
-    """Add what a brush goes over to a nucleus, where no other nucleus is.
+    """Add the pixels under a brush to a nucleus, except those of other nuclei.
 
     Parameters
     ----------
     labels : ndarray, shape (H, W), int32
     stroke : sequence of (x, y)
-        Places that the brush goes through, as for `draw_nucleus`.
+        Points of the stroke, as for `draw_nucleus`.
     radius : float
-        Of the brush, in pixels.
+        Radius of the brush, in pixels.
     old, number : int
-        Number of the nucleus, and the one that it gets.
+        Number of the nucleus, and its new number.
 
     Returns
     -------
     Change
-        Only what hangs together with the nucleus is added.
+        Only pixels connected to the nucleus are added.
 
     Raises
     ------
     InputError
-        There is no such nucleus, or the brush does not touch it.
+        The nucleus does not exist, or the brush does not touch it.
     """
     part, before, brushed = _under_brush(labels, stroke, radius, old)
     nucleus = before == old
@@ -274,23 +273,23 @@ def brush_nucleus(labels: Labels, stroke: Points, radius: float, old: int, numbe
 def erase_from_nucleus(
     labels: Labels, stroke: Points, radius: float, old: int, number: int
 ) -> Change:
-    """Take what an eraser goes over from a nucleus.
+    """Remove the pixels under an eraser from a nucleus.
 
     Parameters
     ----------
     labels : ndarray, shape (H, W), int32
     stroke, radius, old, number
-        As for `brush_nucleus`.
+        See `brush_nucleus`.
 
     Returns
     -------
     Change
-        Of several pieces that are left the largest is kept; without any the nucleus is gone.
+        If several pieces are left, the largest is kept; if none is left, the nucleus is removed.
 
     Raises
     ------
     InputError
-        There is no such nucleus, or the eraser does not touch it.
+        The nucleus does not exist, or the eraser does not touch it.
     """
     part, before, erased = _under_brush(labels, stroke, radius, old)
     nucleus = before == old
@@ -307,10 +306,10 @@ def erase_from_nucleus(
 def _under_brush(
     labels: Labels, stroke: Points, radius: float, number: int
 ) -> tuple[tuple[slice, slice], Labels, npt.NDArray[np.bool_]]:
-    """Window around a nucleus and a stroke, its labels, and which of its pixels are brushed.
+    """Return a window around a nucleus and a stroke, its labels, and which pixels are brushed.
 
-    These are the pixels whose centre is no farther than the radius from those that the stroke goes
-    through. The image may be large, and a stroke should show at once.
+    These are the pixels whose centre is within the radius of the pixels that the stroke crosses. A
+    window is used because the image may be large, and a stroke should appear at once.
     """
     nucleus = np.asarray(labels == number)
     if number < 1 or not nucleus.any():
@@ -326,13 +325,13 @@ def _under_brush(
     away = np.ones([each.stop - each.start for each in part], bool)
     rows, columns = (passed - each.start for passed, each in zip(gone_through, part, strict=True))
     away[rows, columns] = False
-    # Without any pixel to measure from, all distances would be 0.
+    # Without a pixel to measure from, all distances would be 0.
     near = ~away if away.all() else np.asarray(ndimage.distance_transform_edt(away) <= radius)
     return part, np.array(labels[part]), near
 
 
 def _window(labels: Labels, here: npt.NDArray[np.bool_]) -> tuple[tuple[slice, slice], Labels]:
-    """Window around some pixels, and its labels."""
+    """Return a window around the given pixels, and its labels."""
     rows, columns = np.flatnonzero(here.any(axis=1)), np.flatnonzero(here.any(axis=0))
     window = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
     return window, np.array(labels[window])
@@ -344,7 +343,7 @@ def _large_pieces(nucleus: npt.NDArray[np.bool_]) -> int:
 
 
 def _around(labels: Labels, number: int) -> tuple[int, int, Labels]:
-    """Window around a nucleus: its upper left pixel, and its labels."""
+    """Return a window around a nucleus: its upper left pixel, and its labels."""
     here = labels == number
     if number < 1 or not here.any():
         raise InputError(f"There is no nucleus {number}. Choose one that is shown.")
@@ -357,7 +356,7 @@ def _corner(window: tuple[slice, slice]) -> tuple[int, int]:
 
 
 def _trimmed(change: Change, nucleus: npt.NDArray[np.bool_]) -> Change:
-    """Make the window as small as what changes in it."""
+    """Shrink the window to the pixels that change."""
     rows, columns = np.flatnonzero(nucleus.any(axis=1)), np.flatnonzero(nucleus.any(axis=0))
     part = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
     top, left = change.row + int(rows[0]), change.column + int(columns[0])
@@ -374,11 +373,11 @@ def _finite(points: Points) -> npt.NDArray[np.float64]:
 def _line_pixels(
     line: Points, shape: tuple[int, ...]
 ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """Pixels of the image that a line goes through, each once."""
+    """Return the pixels of the image that a line crosses, each once."""
     places = _finite(line)
     if len(places) < 2:
         raise InputError(f"A line needs two places or more, got {len(places)}.")
-    # What is far outside would make a long way of pixels that are none.
+    # Points far outside would give many pixels outside the image.
     limits = np.array([shape[1], shape[0]])
     places = np.floor(np.clip(places, -limits, 2 * limits)).astype(int)
     parts = []

@@ -1,4 +1,4 @@
-"""What all requests share: the model, the settings, the sessions."""
+"""State that all requests share: the model, the settings, the sessions."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from nucseg.errors import InputError
 from nucseg.images import open_image, read_plane
 from nucseg.inference.segmenter import Model
 
-# Bytes that the label image and the probabilities take for each pixel.
+# Bytes per pixel of the label image and the probability map.
 _BYTES_OF_RESULTS = 8
 
 
 class Engine:
-    """The model, the settings and the sessions.
+    """Model, settings and sessions.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ class Engine:
     Attributes
     ----------
     filters : Filtering
-        Those of the model, with which its results are what `Model.segment` gives.
+        Filters of the model, with which results equal those of `Model.segment`.
     """
 
     def __init__(self, model: Model, settings: App, root: Path) -> None:
@@ -46,30 +46,30 @@ class Engine:
         self.sessions = Sessions(root, settings)
         post = model.card.postprocessing
         self.filters = Filtering(**{name: getattr(post, name) for name in Filtering.model_fields})
-        # The minimum area takes part in finding nuclei, the other filters are for later.
+        # The minimum area is used in finding nuclei; the other filters are applied later.
         self._all = model.with_postprocessing(min_score=0.0, max_area=None, border_nuclei="keep")
-        # Each run takes all threads.
+        # Each run uses all threads.
         self._network = threading.Lock()
 
     def open(self, session: Session, path: Path) -> OpenImage:
-        """Put a file that was received in the list of a session.
+        """Open a received file and add it to the list of a session.
 
         Raises
         ------
         InputError, MissingExtraError
-            It cannot be opened.
+            The file cannot be opened.
         """
         image = OpenImage(secrets.token_hex(8), path, contents(path, self.settings))
         session.add(image)
         return image
 
     def add_sample(self, session: Session, name: str) -> OpenImage:
-        """Put a made-up image in the list of a session.
+        """Add a synthetic sample image to the list of a session.
 
         Raises
         ------
         InputError
-            There is no such sample, too many images, or no room.
+            The sample does not exist, there are too many images, or there is no space.
         """
         pixels = sample_image(name)
         file = io.BytesIO()
@@ -83,12 +83,12 @@ class Engine:
         return image
 
     def adapted(self, run: NetworkRun, *, filters: Filtering | None = None) -> Model:
-        """Model for a run; without filters it gives all nuclei that it finds.
+        """Return the model with the settings of a run; without filters it returns all nuclei.
 
         Raises
         ------
         InputError
-            The model takes no diameter.
+            The model does not accept a diameter.
         """
         model = self._all
         if filters is not None:
@@ -98,12 +98,12 @@ class Engine:
         return model.with_tta() if run.tta else model
 
     def segment(self, session: Session, image: OpenImage, run: ImageRun) -> Document:
-        """Run the network on a plane of an image; changes by hand are lost.
+        """Run inference on a plane of an image; manual edits are lost.
 
         Raises
         ------
         InputError, MissingExtraError, ModelError
-            As `nucseg.images.open_image` and `Model.segment`, and where there is no such plane.
+            As in `nucseg.images.open_image` and `Model.segment`, or the plane does not exist.
         """
         model = self.adapted(run)
         with image.lock, told_by_name(image.path), self._network:

@@ -1,4 +1,4 @@
-"""What keeps other web sites, and other users of the network, out."""
+"""Access control against other web sites and other users of the network."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from starlette.requests import cookie_parser
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-# Nothing is loaded from elsewhere, and nothing is sent elsewhere.
+# Content security policy: no connection to other hosts.
 _POLICY = "; ".join(
     (
         "default-src 'none'",
@@ -36,32 +36,32 @@ _HEADERS = {
 }
 _SAFE = ("GET", "HEAD")
 _API = "/api/"
-# What brings image files, which are counted as they come; all other bodies are held in memory.
+# Routes that receive image files, whose size is counted on receipt; other bodies stay in memory.
 _UPLOADS = ("/api/images", "/api/batch/files")
 _LARGEST_BODY = 16 * 2**20
 
 
 def token_for(host: str, given: str | None) -> str | None:
-    """Decide on the word that the address of the page has to hold.
+    """Return the token that the address of the page has to contain.
 
     Parameters
     ----------
     host : str
-        Name or address that the server listens at.
+        Host name or address of the server.
     given : str or None
-        The word that was chosen, if one was.
+        Token from the settings, if any.
 
     Returns
     -------
     str or None
-        What was given; else a random one where other computers may reach the server, and none
-        where this computer alone does.
+        `given`; if it is None, a random token if other computers can reach the server, and None
+        if only this computer can.
     """
     return given or (None if is_loopback(host) else secrets.token_urlsafe(32))
 
 
 def is_loopback(host: str) -> bool:
-    """Whether this computer alone reaches a server that listens at a name or an address."""
+    """Return whether only this computer can reach a server at a host name or address."""
     try:
         found = {str(each[4][0]) for each in socket.getaddrinfo(host, None)}
         return bool(found) and all(ipaddress.ip_address(each).is_loopback for each in found)
@@ -70,21 +70,21 @@ def is_loopback(host: str) -> bool:
 
 
 class Guard:
-    """Middleware that refuses what does not come from the app's own page.
+    """Middleware that rejects requests that do not come from the app's own page.
 
-    A site whose name is made to point to this computer (DNS rebinding) gives itself away by the
-    header ``Host``, one that sends a form or a script's request (cross-site request forgery) by
-    ``Origin`` and ``Sec-Fetch-Site``; browsers let no page change these.
+    A site whose name is made to resolve to this computer (DNS rebinding) is recognized by the
+    header ``Host``. A form or a script of another site (cross-site request forgery) is recognized
+    by ``Origin`` and ``Sec-Fetch-Site``. Browsers let no page change these headers.
 
-    With a token each request has to bring it: the first in the address, the later ones by a
-    cookie, which no page under another name has. The server may then be called by any name, such
-    as that of a proxy.
+    If there is a token, each request has to contain it: the first request in its address, the
+    later ones in a cookie, which no page under another name has. The server may then have any host
+    name, such as that of a proxy.
 
     Parameters
     ----------
     app : ASGI application
     host : str
-        Address that the server listens at.
+        Address of the server.
     token : str, optional
         See `token_for`.
     """
@@ -93,13 +93,13 @@ class Guard:
         self._app = app
         self._names = {"localhost", host.lower(), socket.gethostname().lower()}
         self._token = token
-        # Cookies are sent to other ports of the computer too, so that it does not hold the token.
+        # Browsers send cookies to other ports too, so the cookie does not contain the token itself.
         self._pass = secrets.token_urlsafe(32)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request, or refuse it."""
+        """Answer a request, or reject it."""
         if scope["type"] != "http":
-            # No route is a websocket, and none is let through without a look.
+            # There are no websocket routes, and no websocket is accepted unchecked.
             if scope["type"] == "lifespan":
                 await self._app(scope, receive, send)
             return
@@ -133,7 +133,7 @@ class Guard:
         await answer(scope, _limited(scope, receive), send_with_headers)
 
     def _refusal(self, method: str, path: str, headers: Headers, host: SplitResult) -> str:
-        """Why a request is refused; empty where it is not."""
+        """Return why a request is rejected; empty if it is accepted."""
         if self._token is None and not self._is_own(host.hostname or ""):
             return "This address is not the app's. Open the one that nucseg app printed."
         origin = headers.get("origin")
@@ -146,7 +146,7 @@ class Guard:
         return ""
 
     def _is_own(self, name: str) -> bool:
-        """Whether a host is named as this computer is: by its address, which no one can rebind."""
+        """Return whether a host is an address of this computer, which cannot be rebound."""
         try:
             ipaddress.ip_address(name)
         except ValueError:
@@ -154,13 +154,13 @@ class Guard:
         return True
 
     def _has_pass(self, headers: Headers, host: SplitResult | None) -> bool:
-        """Whether a request needs no token, or brings the cookie that stands for it."""
+        """Return whether a request needs no token, or has the cookie that replaces it."""
         cookies = cookie_parser(headers.get("cookie", ""))
         return self._token is None or _same(cookies.get(_cookie(host), ""), self._pass)
 
 
 def _parsed(host: str) -> SplitResult | None:
-    """Take the header ``Host`` apart; None where it is none."""
+    """Parse the header ``Host``; None if it is invalid."""
     try:
         parts = urlsplit(f"//{host}")
         usable = bool(parts.hostname) and parts.port != 0
@@ -170,7 +170,7 @@ def _parsed(host: str) -> SplitResult | None:
 
 
 def _cookie(host: SplitResult | None) -> str:
-    """Name of the cookie; browsers send it to all ports, so that the port is in the name."""
+    """Return the name of the cookie; it contains the port, because browsers ignore ports."""
     return f"nucseg-token-{(host and host.port) or 80}"
 
 
@@ -180,19 +180,19 @@ def _token_in(scope: Scope) -> str:
 
 
 def _same(given: str, expected: str) -> bool:
-    """Compare secrets in a time that does not tell how much of them is right."""
+    """Compare secrets in constant time."""
     return secrets.compare_digest(given.encode(errors="replace"), expected.encode())
 
 
 def _refused(refusal: str, headers: Headers) -> Response:
-    """Answer a person with the sentence alone, and the page as it expects."""
+    """Make the response to a rejected request: text for people, JSON for the page."""
     if "text/html" in headers.get("accept", ""):
         return PlainTextResponse(refusal, status_code=403)
     return JSONResponse({"error": refusal}, status_code=403)
 
 
 def _limited(scope: Scope, receive: Receive) -> Receive:
-    """Stop reading a body that is larger than any that the page sends, but for image files."""
+    """Stop reading bodies that are larger than any request of the page, except image files."""
     if scope["path"] in _UPLOADS:
         return receive
     size = 0

@@ -1,4 +1,4 @@
-"""Requests about images: sent, segmented, shown, changed, downloaded."""
+"""Routes for images: upload, segment, show, edit, download."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def upload(
     session: OwnSession,
     name: str = Query(min_length=1, max_length=1000),
 ) -> dict[str, Any]:
-    """Take an image file, the body of the request, into the list."""
+    """Receive an image file, the body of the request, and add it to the list."""
     with session.new_image(safe_name(name)) as path:
         await receive(request, path, session)
         return of_image(await run_in_threadpool(engine.open, session, path))
@@ -48,7 +48,7 @@ async def upload(
 
 @router.post("/samples/{name}")
 def add_sample(name: str, engine: SharedEngine, session: OwnSession) -> dict[str, Any]:
-    """Take a made-up image into the list."""
+    """Add a synthetic sample image to the list."""
     return of_image(engine.add_sample(session, name))
 
 
@@ -63,35 +63,35 @@ def remove(image: str, session: OwnSession) -> dict[str, Any]:
 def segment(
     image: OwnImage, run: ImageRun, engine: SharedEngine, session: OwnSession
 ) -> dict[str, Any]:
-    """Run the network."""
+    """Run inference on an image."""
     with image.lock:
         return of_nuclei(image, engine.segment(session, image, run))
 
 
 @router.get("/images/{image}")
 def nuclei(image: OwnImage) -> dict[str, Any]:
-    """Nuclei of an image that was segmented."""
+    """Return the nuclei of a segmented image."""
     with image.lock:
         return of_nuclei(image, _document(image))
 
 
 @router.get("/images/{image}/picture")
 def picture(image: OwnImage) -> Response:
-    """Picture of the plane and channel that were segmented."""
+    """Return a picture of the plane and channel that were segmented."""
     with image.lock:
         return Response(png(_document(image).image()), media_type="image/png")
 
 
 @router.get("/images/{image}/labels")
 def labels(image: OwnImage) -> Response:
-    """Label image, as runs."""
+    """Return the label image, encoded as runs."""
     with image.lock:
         return Response(runs(_document(image).labels()).tobytes(), media_type=_BINARY)
 
 
 @router.post("/images/{image}/edits")
 def edit(image: OwnImage, wanted: Edit) -> dict[str, Any]:
-    """Change nuclei by hand."""
+    """Edit nuclei by hand."""
     with image.lock:
         document = _document(image)
         step = document.edit(
@@ -102,7 +102,7 @@ def edit(image: OwnImage, wanted: Edit) -> dict[str, Any]:
 
 @router.post("/images/{image}/history/{way}")
 def history(image: OwnImage, way: Literal["undo", "redo"]) -> dict[str, Any]:
-    """Take the last change back, or do it again."""
+    """Undo the last change, or redo it."""
     with image.lock:
         document = _document(image)
         return of_step(document, document.undo() if way == "undo" else document.redo())
@@ -112,7 +112,7 @@ def history(image: OwnImage, way: Literal["undo", "redo"]) -> dict[str, Any]:
 def command(
     image: OwnImage, chosen: Chosen, engine: SharedEngine, session: OwnSession
 ) -> dict[str, Any]:
-    """Command line that does the same."""
+    """Return the command line that gives the same results."""
     classifier, _ = session.marking.classifier(session.images)
     document, run = _document(image), image.run or ImageRun()
     card = engine.model.card
@@ -141,7 +141,7 @@ def command(
 
 @router.post("/results")
 def results(wanted: Download, engine: SharedEngine, session: OwnSession) -> FileResponse:
-    """Zip file with all that is wanted of some images."""
+    """Return a zip file with the requested results of images."""
     pairs = [(image_of(each.image, session), each) for each in wanted.images]
     path = session.new_place("nucseg-results.zip")
     try:

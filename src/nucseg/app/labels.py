@@ -1,4 +1,4 @@
-"""Label images as the page reads them."""
+"""Encode label images for the page."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def runs(labels: npt.NDArray[np.int32]) -> npt.NDArray[np.uint32]:
     Returns
     -------
     ndarray, shape (2 N,), uint32
-        Label and length of each run, row after row; a run may go on in the next row.
+        Label and length of each run, row by row; a run may continue in the next row.
 
     Examples
     --------

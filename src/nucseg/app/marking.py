@@ -1,4 +1,4 @@
-"""Classes of nuclei by clicks: the marks of a session, and what is learned from them at once."""
+"""Classes of nuclei by clicks: the marks of a session, and the classifier trained on them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from nucseg.export.overlay import CLASS_COLOURS
 if TYPE_CHECKING:
     from nucseg.app.sessions import OpenImage
 
-# Marks that can be taken back.
+# Number of marks that can be undone.
 _HISTORY = 1000
 
 Key = tuple[str, int]
@@ -27,12 +27,12 @@ Key = tuple[str, int]
 
 @dataclass(frozen=True)
 class Mark:
-    """A nucleus that was marked.
+    """A marked nucleus.
 
     Attributes
     ----------
     document : Document
-        The nuclei among which it is; another run of the network makes others.
+        Document that contains the nucleus; another inference creates another document.
     kind : int
         Id of its class.
     """
@@ -42,10 +42,10 @@ class Mark:
 
 
 class Marking:
-    """The classes of a session and the nuclei that were marked, in any of its images.
+    """The classes of a session and the marked nuclei in all its images.
 
-    Marks of images that were removed or segmented again, and of nuclei that were changed by hand,
-    do not count; those of nuclei that come back by undo count again.
+    Marks of images that were removed or segmented again, and of nuclei that were edited by hand,
+    are ignored; marks of nuclei that undo restores are valid again.
 
     Attributes
     ----------
@@ -63,21 +63,21 @@ class Marking:
 
     @property
     def can_undo(self) -> bool:
-        """Whether there is a mark to take back."""
+        """Whether there is a mark to undo."""
         return bool(self._history)
 
     def name(self, kinds: Sequence[tuple[int, str]]) -> None:
-        """Set which classes there are; marks of classes that are no more are taken away.
+        """Set the classes; marks of removed classes are deleted.
 
         Parameters
         ----------
         kinds : sequence of (int, str)
-            Id and name of each.
+            Id and name of each class.
 
         Raises
         ------
         InputError
-            A name cannot be used, an id is there twice, or there are too many.
+            A name is invalid, an id occurs twice, or there are too many classes.
         """
         check_names([name for _, name in kinds])
         if len(dict(kinds)) < len(kinds):
@@ -92,12 +92,12 @@ class Marking:
             ]
 
     def load(self, classifier: Classifier) -> None:
-        """Take the classes of a classifier, which names nuclei until marks teach another.
+        """Load the classes of a classifier, which is used until marks train another one.
 
         Parameters
         ----------
         classifier : Classifier
-            Its names become those of the session, whose marks are taken away.
+            Its names replace those of the session, whose marks are deleted.
         """
         with self._lock:
             self.kinds = dict(enumerate(classifier.names, start=1))
@@ -105,20 +105,20 @@ class Marking:
             self._loaded = classifier
 
     def mark(self, image: OpenImage, number: int, kind: int | None) -> None:
-        """Mark a nucleus as one of a class, or take its mark away.
+        """Mark a nucleus with a class, or remove its mark.
 
         Parameters
         ----------
         image : OpenImage
         number : int
-            Of the nucleus.
+            Number of the nucleus.
         kind : int or None
-            Id of the class; None takes the mark away.
+            Id of the class; None removes the mark.
 
         Raises
         ------
         InputError
-            There is no such nucleus or class.
+            The nucleus or the class does not exist.
         """
         document = image.document
         if document is None or number not in document.table["label"]:
@@ -131,12 +131,12 @@ class Marking:
             self._set(key, None if kind is None else Mark(document, kind))
 
     def undo(self) -> None:
-        """Take the last mark back.
+        """Undo the last mark.
 
         Raises
         ------
         InputError
-            There is none.
+            There is no mark to undo.
         """
         with self._lock:
             if not self._history:
@@ -150,7 +150,7 @@ class Marking:
             self._marks[key] = mark
 
     def marked(self, image: OpenImage) -> dict[int, int]:
-        """Nuclei of an image that are marked, with the ids of their classes."""
+        """Return the marked nuclei of an image, with the ids of their classes."""
         document = image.document
         if document is None:
             return {}
@@ -162,13 +162,13 @@ class Marking:
         }
 
     def counts(self, images: Mapping[str, OpenImage]) -> Counter[int]:
-        """Count the marks of each class that are valid."""
+        """Count the valid marks of each class."""
         return Counter(kind for image in _all(images) for kind in self.marked(image).values())
 
     def classifier(self, images: Mapping[str, OpenImage]) -> tuple[Classifier | None, str]:
-        """Learn from the marks of all images, or say why nothing can be learned yet.
+        """Train on the marks of all images, or return the reason why that is impossible yet.
 
-        It is learned when it is asked for, anew where marks, names or nuclei have changed.
+        Training runs on request, and again only if marks, names or nuclei have changed.
         """
         with self._lock:
             there = [(image, self.marked(image)) for image in _all(images)]
@@ -187,7 +187,7 @@ class Marking:
     def _found(
         self, there: Sequence[tuple[OpenImage, dict[int, int]]]
     ) -> tuple[Classifier | None, str]:
-        """Learn from marks, or take what was loaded while they are too few and names are its."""
+        """Train on marks; if they are too few and its names match, return the loaded classifier."""
         learned, lacking = self._learn(there)
         loaded = self._loaded
         if learned is not None or loaded is None or loaded.names != tuple(self.kinds.values()):
@@ -229,21 +229,21 @@ class Marking:
         filters: Filtering,
         seen: Sequence[Key],
     ) -> tuple[OpenImage, int] | None:
-        """Find the nucleus that the classes are least sure of.
+        """Find the nucleus with the most uncertain class.
 
         Parameters
         ----------
         images : sequence of OpenImage
         classifier : Classifier
         filters : Filtering
-            Nuclei that are dropped are no candidates, nor are those that are marked.
+            Nuclei that these remove are excluded, and so are marked nuclei.
         seen : sequence of (str, int)
-            Image and number of nuclei that shall not come again.
+            Image and number of nuclei that are excluded too.
 
         Returns
         -------
         (OpenImage, int) or None
-            An image and the number of its nucleus; None where none is left.
+            An image and the number of its nucleus; None if there is none.
         """
         best, found = np.inf, None
         for image in images:
@@ -252,7 +252,7 @@ class Marking:
                 continue
             try:
                 predicted = classifier.predict(document.table, pixel_size=image.pixel_size)
-            except InputError:  # another number of channels
+            except InputError:  # different number of channels
                 continue
             labels = document.table["label"]
             passed = [number for name, number in seen if name == image.id]
@@ -270,15 +270,15 @@ def _all(images: Mapping[str, OpenImage]) -> list[OpenImage]:
 def told(
     marking: Marking, images: Mapping[str, OpenImage], image: OpenImage | None
 ) -> dict[str, Any]:
-    """Tell the page of the classes, and of the nuclei of an image.
+    """Describe the classes, and the nuclei of an image, for the page.
 
     Parameters
     ----------
     marking : Marking
     images : mapping of str to OpenImage
-        Of the session.
+        Images of the session.
     image : OpenImage, optional
-        The one that is shown.
+        The displayed image.
     """
     classifier, lacking = marking.classifier(images)
     counts = marking.counts(images)
@@ -307,7 +307,7 @@ def told(
 
 
 def _of_image(marking: Marking, classifier: Classifier | None, image: OpenImage) -> dict[str, Any]:
-    """Tell marks and classes of the nuclei of an image, in the order of its table."""
+    """Return marks and classes of the nuclei of an image, in the order of its table."""
     reply: dict[str, Any] = {"id": image.id, "marked": marking.marked(image)}
     document = image.document
     if classifier is None or document is None:

@@ -1,4 +1,4 @@
-"""Images as the page shows them."""
+"""Encode images for display in the page."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import numpy.typing as npt
 from nucseg.images.colours import to_rgb
 from nucseg.images.preprocess import displayed_limits, stretch
 
-# What becomes black and white, as in overlays.
+# Percentiles that become black and white, as in overlays.
 _PERCENTILES = (1.0, 99.8)
-# Rows that are brought to 8 bits at once, which bounds the memory.
+# Rows that are converted to 8 bits at once; limits the memory.
 _BAND = 512
-# Fast rather than small: the file goes no further than to the browser beside it.
+# Fast rather than small: the file is only sent to a browser on the same computer.
 _COMPRESSION = [cv2.IMWRITE_PNG_COMPRESSION, 1]
 
 
 def png(image: npt.NDArray[Any]) -> bytes:
-    """Show an image as `nucseg.export.overlay.display_image` does, as a PNG file.
+    """Convert an image with `nucseg.export.overlay.display_image` and encode it as PNG.
 
     Parameters
     ----------
@@ -29,12 +29,12 @@ def png(image: npt.NDArray[Any]) -> bytes:
     Returns
     -------
     bytes
-        Grey where the image is.
+        PNG file, greyscale if the image is.
     """
     colours = to_rgb(image)
     limits = displayed_limits(colours, _PERCENTILES)
     grey = image.ndim == 2 or image.shape[2] < 3
-    # OpenCV wants blue first.
+    # OpenCV expects BGR order.
     shown = colours[..., :1] if grey else colours[..., ::-1]
     picture = np.empty(shown.shape, np.uint8)
     for top in range(0, len(shown), _BAND):

@@ -1,4 +1,4 @@
-"""What requests have in common: their session, and the files that they bring."""
+"""Common parts of requests: their session, and uploaded files."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from nucseg.app.uploads import check_size
 
 
 def engine_of(request: Request) -> Engine:
-    """Get what all requests share."""
+    """Return the state that all requests share."""
     engine: Engine = request.app.state.engine
     return engine
 
 
 def cookie_name(request: Request) -> str:
-    """Name of the cookie; browsers send it to all ports, so that the port is in the name."""
+    """Return the name of the cookie; it contains the port, because browsers ignore ports."""
     return f"nucseg-{request.url.port or 80}"
 
 
 def session_of(request: Request) -> Session:
-    """Session of the browser that asks.
+    """Return the session of the browser.
 
     Raises
     ------
     SessionOverError
-        It has none, or it is over.
+        The browser has no session, or it has ended.
     """
     session = engine_of(request).sessions.get(request.cookies.get(cookie_name(request)))
     if session is None:
@@ -44,7 +44,7 @@ OwnSession = Annotated[Session, Depends(session_of)]
 
 
 def image_of(image: str, session: OwnSession) -> OpenImage:
-    """Image that a request is about.
+    """Return the image of a request.
 
     Raises
     ------
@@ -61,10 +61,10 @@ OwnImage = Annotated[OpenImage, Depends(image_of)]
 
 
 async def receive(request: Request, path: Path, session: Session) -> None:
-    """Write the body of a request to a file, as it comes in.
+    """Stream the body of a request to a file.
 
-    Its room is taken before it is read, so that files that come at the same time cannot take more
-    together than there is.
+    Space is reserved before the body is read, so that simultaneous uploads cannot use more than
+    the available space.
 
     Parameters
     ----------
@@ -75,11 +75,11 @@ async def receive(request: Request, path: Path, session: Session) -> None:
     Raises
     ------
     TooLargeError
-        It is larger than a file may be, or than the room that is left; nothing stays.
+        The file is larger than permitted, or than the free space; nothing is kept.
     BusyError
-        There is no room among all sessions or on the disk.
+        There is no free space among all sessions or on the disk.
     SessionOverError
-        The session has ended meanwhile.
+        The session has ended during the upload.
     """
     stated = request.headers.get("content-length", "")
     held = int(stated) if stated.isdecimal() else 0
@@ -91,7 +91,7 @@ async def receive(request: Request, path: Path, session: Session) -> None:
             async for piece in request.stream():
                 size += len(piece)
                 check_size(size, session.settings, path.name)
-                if size > held:  # its length was not stated
+                if size > held:  # the request declared no length
                     session.share.hold(path, size)
                 file.write(piece)
         session.share.settle(path)

@@ -1,4 +1,4 @@
-"""What the page is told, as values that JSON can hold."""
+"""Responses to the page, as values that JSON can represent."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from nucseg.export import FORMATS
 from nucseg.inference.confidence import Confidence
 from nucseg.measure import Columns
 
-# As many digits as the page can show.
+# Number of digits that the page can show.
 _DIGITS = 6
 
 
 def of_session(engine: Engine, session: Session) -> dict[str, Any]:
-    """All that the page needs to begin with, or to go on after it was loaded again."""
+    """Return all that the page needs to start, or to continue after a reload."""
     card, settings = engine.model.card, engine.settings
     return {
         "version": __version__,
@@ -50,7 +50,7 @@ def of_session(engine: Engine, session: Session) -> dict[str, Any]:
 
 
 def of_image(image: OpenImage) -> dict[str, Any]:
-    """Tell of an image in the list."""
+    """Describe an image in the list."""
     return {
         "id": image.id,
         "name": image.path.name,
@@ -62,7 +62,7 @@ def of_image(image: OpenImage) -> dict[str, Any]:
 
 
 def of_nuclei(image: OpenImage, document: Document) -> dict[str, Any]:
-    """Tell of an image's nuclei."""
+    """Describe the nuclei of an image."""
     return {
         "shape": list(document.shape),
         "found": document.found,
@@ -76,7 +76,7 @@ def of_nuclei(image: OpenImage, document: Document) -> dict[str, Any]:
 
 
 def _of_confidence(found: Confidence | None) -> dict[str, Any]:
-    """Say how sure the model is of the image, and at what scale it saw it."""
+    """Describe the confidence of the model in the image, and the scale of inference."""
     if found is None:
         return {"median_score": None, "warnings": []}
     return {
@@ -89,7 +89,7 @@ def _of_confidence(found: Confidence | None) -> dict[str, Any]:
 
 
 def of_step(document: Document, step: Step) -> dict[str, Any]:
-    """Tell what a change by hand changes on the page."""
+    """Describe what a manual edit changes on the page."""
     change = step.change
     height, width = change.after.shape
     return {
@@ -102,7 +102,7 @@ def of_step(document: Document, step: Step) -> dict[str, Any]:
 
 
 def of_columns(table: Columns) -> dict[str, list[Any]]:
-    """Columns of a table; what is undefined is null."""
+    """Return the columns of a table; undefined values are null."""
     return {name: _values(values) for name, values in table.items()}
 
 

@@ -1,4 +1,4 @@
-"""What the page may ask for: checked before anything is done."""
+"""Requests of the page: validated before anything is done."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ Formats = Annotated[tuple[str, ...], Field(max_length=20)]
 
 
 class Request(Frozen, defer_build=False):
-    """What a page asks for, built with the application: FastAPI asks for all of it at once."""
+    """A request of a page; the model is built on import, because FastAPI needs all at once."""
 
 
 class NetworkRun(Reading, defer_build=False):
-    """How the network is run: choices that need it again."""
+    """Settings of inference: choices that require a new run."""
 
     tta: bool = Field(False, description="Average over turned and mirrored images.")
     diameter: float | None = Field(None, gt=0, description="Of typical nuclei, in pixels.")
 
 
 class ImageRun(NetworkRun):
-    """A run of the network on a plane of an image."""
+    """Inference on a plane of an image."""
 
     plane: str = Field("", max_length=200, description="Which; the first where empty.")
 
 
 class Edit(Request):
-    """A change by hand, see `nucseg.app.document.Document.edit`."""
+    """A manual edit, see `nucseg.app.document.Document.edit`."""
 
     kind: Literal["delete", "draw", "split", "merge", "brush", "erase"]
     number: int = Field(0, ge=0, le=2**31 - 1)
@@ -40,7 +40,7 @@ class Edit(Request):
 
 
 class Chosen(Request):
-    """Filters, and where results are to be saved, the formats and the size of a pixel."""
+    """Filters and, to save results, the formats and the pixel size."""
 
     filters: Filtering
     formats: Formats = ()
@@ -50,7 +50,7 @@ class Chosen(Request):
 
 
 class Wanted(Request):
-    """An image of which results are wanted."""
+    """An image whose results are requested."""
 
     image: str = Field(max_length=100)
     filters: Filtering
@@ -73,33 +73,33 @@ class NamedClass(Request):
 
 
 class ShownImage(Request):
-    """The image whose nuclei the page shows; none where empty."""
+    """The image whose nuclei the page shows; none if empty."""
 
     image: str = Field("", max_length=100)
 
 
 class ClassNames(ShownImage):
-    """Which classes there are."""
+    """The classes of the session."""
 
     classes: Annotated[list[NamedClass], Field(max_length=20)]
 
 
 class ClassFile(ShownImage):
-    """A file of classes that was saved before."""
+    """A saved file of classes."""
 
     name: str = Field("classes.json", max_length=200)
     text: str = Field(max_length=1_000_000)
 
 
 class NucleusMark(ShownImage):
-    """A nucleus that is marked as one of a class, or not any more."""
+    """A nucleus that is marked with a class, or whose mark is removed."""
 
     number: int = Field(ge=1, le=2**31 - 1)
     kind: int | None = Field(None, description="Id of the class; none takes the mark away.")
 
 
 class NextNucleus(Request):
-    """A wish for an uncertain nucleus, but not for one that was shown already."""
+    """A request for an uncertain nucleus that was not shown already."""
 
     filters: Filtering
     seen: Annotated[list[tuple[str, int]], Field(max_length=10_000, default_factory=list)]

@@ -1,4 +1,4 @@
-"""Results of images that are open in the browser, as ``nucseg segment`` would write them."""
+"""Write results of images that are open in the browser, as ``nucseg segment`` would."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from nucseg.images import PixelSize, Source, open_image
 from nucseg.inference.segmentation import Segmentation
 from nucseg.models.zoo import ModelCard
 
-# Folder of what a network can be trained on.
+# Folder of training data.
 TRAINING = "training"
 
 
@@ -41,29 +41,29 @@ def write_results(
     *,
     to_train: bool = False,
 ) -> None:
-    """Write the nuclei of images, with filters and changes by hand, into a zip file.
+    """Write the nuclei of images, after filters and manual edits, to a zip file.
 
     Parameters
     ----------
     path : Path
-        Beside it a folder is made for a while.
+        A temporary folder is made beside it.
     wanted : sequence of (OpenImage, Wanted)
     formats : sequence of str
         Names of `nucseg.export.FORMATS`.
     card : ModelCard
     share : Share
-        Of the session: what is written is counted for the folder of `path`.
+        Share of the session; the written bytes are counted for the folder of `path`.
     classifier : Classifier, optional
-        Gives nuclei their classes, but for images with another number of channels.
+        Assigns classes to nuclei, except in images with a different number of channels.
     to_train : bool
-        Write images and label images into a folder ``training/`` too, as ``nucseg train`` reads
-        them.
+        Whether to write images and label images to a folder ``training/`` too, in a layout that
+        ``nucseg train`` reads.
 
     Raises
     ------
     InputError
-        There is no such format, an image was not segmented yet, there is no room, or the file
-        cannot be written.
+        A format is unknown, an image is not segmented yet, there is no space, or the file cannot
+        be written.
     """
     check_formats(formats)
     work = path.with_suffix("")
@@ -73,7 +73,7 @@ def write_results(
         records: dict[str, Any] = {}
         taken: set[str] = set()
         for image, want in wanted:
-            # Formats name their files by what they are given, with a suffix of their own.
+            # Formats derive the names of their files from this name, with their own suffix.
             name = Path(free_name(f"{image.result}.x", taken)).stem
             taken.add(f"{name}.x")
             with image.lock:
@@ -94,7 +94,7 @@ def write_results(
         }
         write_run_record(work / RUN, {**about, "images": records, "finished": True})
         files = sorted(file for file in work.rglob("*") if file.is_file())
-        # The zip file is no larger than what goes into it, but for names.
+        # The zip file is no larger than its content, except for names.
         share.hold(path.parent, 2 * sum(file.stat().st_size for file in files))
         write_zip(path, ((file.relative_to(work).as_posix(), file) for file in files))
     finally:
@@ -102,14 +102,14 @@ def write_results(
 
 
 def pixel_size_of(image: OpenImage, given: float | None) -> PixelSize | None:
-    """Size of a pixel: the one that is given, else what the file says."""
+    """Return the given pixel size, else that of the file."""
     if given is not None:
         return given, given
     return None if image.run is None else _source_of(image).pixel_size
 
 
 def _source_of(image: OpenImage) -> Source:
-    """Plane of a file that was segmented."""
+    """Open the plane that was segmented."""
     if image.run is None:
         raise InputError(f"{image.path.name} is not segmented yet. Open it first.")
     run = image.run
@@ -118,7 +118,7 @@ def _source_of(image: OpenImage) -> Source:
 
 
 def _write_for_training(folder: Path, name: str, nuclei: Segmentation) -> None:
-    """Write an image and its label image under one name into two folders."""
+    """Write an image and its label image with the same name to two folders."""
     for part, values in (("images", nuclei.image), ("labels", nuclei.labels)):
         write_tiff(folder / part / f"{name}.tif", np.asarray(values), nuclei.pixel_size)
 
@@ -132,7 +132,7 @@ def _write_image(
     classifier: Classifier | None,
     to_train: bool,
 ) -> tuple[Table, dict[str, Any], dict[str, Any]]:
-    """Write the files of an image; returns its parts of the tables and of the record."""
+    """Write the files of an image; return its parts of the tables and of the record."""
     if image.document is None or image.run is None:
         raise InputError(f"{image.path.name} is not segmented yet. Open it first.")
     pixel_size = pixel_size_of(image, want.pixel_size)

@@ -1,4 +1,4 @@
-"""Bytes that the files of all sessions take: counted before they are written."""
+"""Disk space of the files of all sessions, counted before they are written."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from nucseg.errors import InputError
 
 
 class BusyError(InputError):
-    """The app has no place for more now: others take what there is."""
+    """The app has no space at the moment, because other sessions use it."""
 
 
 class SessionOverError(InputError):
-    """The session has ended while something of it went on."""
+    """The session ended while its work was running."""
 
     def __init__(self) -> None:
         super().__init__("Your session has ended, and its files are deleted.")
 
 
 class Room:
-    """What all sessions take together, and what there is.
+    """Space that all sessions use together, and its limits.
 
-    Requests at the same time cannot take more than that together, since each takes its bytes here
+    Simultaneous requests cannot exceed the limits together, because each reserves its bytes here
     before it writes them.
 
     Parameters
     ----------
     root : Path
-        Where the folders of the sessions are.
+        Folder that contains the folders of the sessions.
     settings : App
     """
 
@@ -42,28 +42,28 @@ class Room:
         self._shares: set[Share] = set()
 
     def share(self) -> Share:
-        """Begin the share of a session."""
+        """Create the share of a session."""
         share = Share(self)
         with self._lock:
             self._shares.add(share)
         return share
 
     def end(self, share: Share) -> None:
-        """Give back all that a session takes; it gets no more."""
+        """Release all space of a session; it gets no more."""
         with self._lock:
             self._shares.discard(share)
 
     def take(self, share: Share, place: Path, size: int, *, refuse: bool) -> None:
-        """Count other bytes for a place of a session.
+        """Set the number of bytes counted for a path of a session.
 
         Raises
         ------
         SessionOverError
             The session has ended.
         TooLargeError
-            The session would have more than ``max_session``.
+            The session would exceed ``max_session``.
         BusyError
-            All sessions would have more than ``max_total``, or than the disk has.
+            All sessions would exceed ``max_total``, or the free space of the disk.
         """
         with self._lock:
             if share not in self._shares:
@@ -99,14 +99,14 @@ class Room:
 
 
 class Share:
-    """What a session takes.
+    """Space of a session.
 
     Attributes
     ----------
     places : dict of Path to int
-        Files and folders of the session, each with the bytes that are counted for it.
+        Files and folders of the session, each with the bytes counted for it.
     used : int
-        Their sum.
+        Sum of these bytes.
     """
 
     def __init__(self, room: Room) -> None:
@@ -115,17 +115,17 @@ class Share:
         self.used = 0
 
     def hold(self, place: Path, size: int) -> None:
-        """Count so many bytes for a place, before they are written.
+        """Reserve bytes for a path, before they are written.
 
         Raises
         ------
         TooLargeError, BusyError, SessionOverError
-            As `Room.take`; what was counted stays counted.
+            See `Room.take`; the count stays as it was.
         """
         self._room.take(self, place, size, refuse=True)
 
     def settle(self, place: Path) -> None:
-        """Count what is there, once it is written or deleted.
+        """Count the actual bytes, after a path was written or deleted.
 
         Raises
         ------
@@ -135,28 +135,28 @@ class Share:
         self._room.take(self, place, _size(place), refuse=False)
 
     def check_growth(self, place: Path) -> None:
-        """Count what is there while more is written, whose size nobody knows before.
+        """Count the actual bytes during writing, if the final size is unknown.
 
         Raises
         ------
         TooLargeError, BusyError, SessionOverError
-            As `Room.take`.
+            See `Room.take`.
         """
         self.hold(place, _size(place))
 
     def release(self, folder: Path) -> None:
-        """Count nothing any more for a folder that was deleted, nor for what was in it."""
+        """Remove the count of a deleted folder and of its content."""
         for place in list(self.places):
             if place.is_relative_to(folder):
                 self._room.take(self, place, 0, refuse=False)
 
     def end(self) -> None:
-        """Give all back."""
+        """Release everything."""
         self._room.end(self)
 
 
 def _size(place: Path) -> int:
-    """Bytes of a file, or of the files in a folder; what is deleted meanwhile has none."""
+    """Return the bytes of a file, or of the files in a folder; files deleted meanwhile count 0."""
     total = 0
     for file in place.rglob("*") if place.is_dir() else [place]:
         try:

@@ -30,9 +30,9 @@ from nucseg.errors import NucsegError
 from nucseg.inference.segmenter import Model
 
 STATIC = Path(__file__).parent / "static"
-# Seconds between two looks for sessions that nobody uses.
+# Seconds between two searches for idle sessions.
 _LOOK = 30.0
-# The framework can report requests, with their contents, to collectors of traces.
+# The framework can send requests, with their contents, to collectors of traces.
 _NO_TELEMETRY: dict[str, bool] = {
     "tracing": False,
     "metrics": False,
@@ -45,22 +45,22 @@ logger = logging.getLogger(__name__)
 
 
 def create_app(model: Model, settings: App | None = None, *, bound: str | None = None) -> FastAPI:
-    """Make the web app.
+    """Create the web app.
 
-    Its files lie in a temporary folder that is made when it starts and deleted when it stops.
+    Its files are stored in a temporary folder, created at the start and deleted at the stop.
 
     Parameters
     ----------
     model : Model
     settings : App, optional
     bound : str, optional
-        Address that it listens at, where ``settings.host`` is a name that may have several.
+        Address of the server, if ``settings.host`` is a name that may have several.
 
     Returns
     -------
     FastAPI
-        An ASGI application; `nucseg app` serves it. Where ``settings.host`` can be reached from
-        other computers, it answers to nobody who does not know ``settings.token``.
+        An ASGI application; `nucseg app` serves it. If other computers can reach
+        ``settings.host``, it answers only requests with ``settings.token``.
     """
     settings = settings or App()
 
@@ -79,7 +79,7 @@ def create_app(model: Model, settings: App | None = None, *, bound: str | None =
             shutil.rmtree(root, ignore_errors=True)
 
     options: dict[str, Any] = {"telemetry": _NO_TELEMETRY}
-    # The pages on the interface would load scripts from elsewhere.
+    # The pages of the API documentation would load scripts from other hosts.
     app = FastAPI(lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None, **options)
     token = token_for(bound or settings.host, settings.token)
     app.add_middleware(Guard, host=settings.host, token=token)
@@ -109,7 +109,7 @@ async def _page() -> FileResponse:
 
 
 def _begin(request: Request, response: Response, engine: SharedEngine) -> dict[str, Any]:
-    """Go on with the session of the browser, or begin one."""
+    """Continue the session of the browser, or start one."""
     name = cookie_name(request)
     session = engine.sessions.get(request.cookies.get(name))
     if session is None:

@@ -1,4 +1,4 @@
-"""Listening and serving, until it is interrupted."""
+"""Listen and serve until interrupted."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from nucseg.config import App
 from nucseg.errors import InputError
 from nucseg.inference.segmenter import Model
 
-# Seconds that requests have to end at a stop.
+# Seconds that running requests have to finish at a stop.
 _GRACE = 3
 
 
 def listen(settings: App) -> socket.socket:
-    """Take the address and the port.
+    """Bind the address and the port.
 
     Raises
     ------
     InputError
-        The port is in use, or the address is none of this computer.
+        The port is in use, or the address does not belong to this computer.
     """
     host, port = settings.host, settings.port
     try:
@@ -40,22 +40,22 @@ def listen(settings: App) -> socket.socket:
 
 
 def secured(settings: App, listening: socket.socket) -> App:
-    """Give the settings the token that the address needs, see `nucseg.app.guard.token_for`."""
+    """Add the token that the address needs to the settings, see `nucseg.app.guard.token_for`."""
     token = token_for(listening.getsockname()[0], settings.token)
     return settings.model_copy(update={"token": token})
 
 
 def address(listening: socket.socket, token: str | None = None, *, outside: bool = False) -> str:
-    """Address of the page.
+    """Return the address of the page.
 
     Parameters
     ----------
     listening : socket
         From `listen`.
     token : str, optional
-        Word that it has to hold.
+        Token that the address has to contain.
     outside : bool
-        Whether it is for a browser on another computer; by default it is for one on this.
+        Whether it is for a browser on another computer; by default it is for this computer.
     """
     host, port = listening.getsockname()[:2]
     place = ipaddress.ip_address(host)
@@ -67,12 +67,12 @@ def address(listening: socket.socket, token: str | None = None, *, outside: bool
 
 
 def is_open_to_others(listening: socket.socket) -> bool:
-    """Whether other computers can reach it."""
+    """Return whether other computers can reach the server."""
     return not is_loopback(listening.getsockname()[0])
 
 
 def warm_up(model: Model) -> None:
-    """Run the network once, since the first run takes longer."""
+    """Run the network once, because the first run takes longer."""
     model.segment(np.zeros((64, 64), np.uint8))
 
 
@@ -86,7 +86,7 @@ def serve(model: Model, settings: App, listening: socket.socket, *, browser: boo
     listening : socket
         From `listen`.
     browser : bool
-        Whether to open the page.
+        Whether to open the page in a browser.
     """
     config = uvicorn.Config(
         create_app(model, settings, bound=listening.getsockname()[0]),
@@ -99,6 +99,6 @@ def serve(model: Model, settings: App, listening: socket.socket, *, browser: boo
         timeout_graceful_shutdown=_GRACE,
     )
     if browser:
-        # Who asks before the server is ready waits in the socket's queue.
+        # Requests before the server is ready wait in the socket's queue.
         webbrowser.open(address(listening, settings.token))
     uvicorn.Server(config).run(sockets=[listening])

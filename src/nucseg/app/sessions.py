@@ -1,4 +1,4 @@
-"""Sessions of browsers: each with files of its own in a temporary folder, none sees another's."""
+"""Browser sessions: each has files of its own in a temporary folder, hidden from the others."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from nucseg.config import App
 from nucseg.errors import InputError
 from nucseg.images import PixelSize
 
-# An open page asks for its session at least this often, in seconds, and some requests may fail.
+# An open page sends a request at least this often, in seconds, and some requests may fail.
 _PAGE_ASKS = 60
 _MISSED = 3
 
@@ -38,17 +38,17 @@ class OpenImage:
     path : Path
         Its file, alone in a folder.
     contents : Contents
-        What there is to choose in it.
+        Channels and planes to choose from.
     sample : bool
-        Whether it was made up here.
+        Whether it is a synthetic sample.
     document : Document or None
-        Its nuclei, once the network has seen it.
+        Its nuclei, after inference.
     run : ImageRun or None
-        How the network saw it.
+        Settings of the inference.
     seconds : float
-        What that took.
+        Duration of the inference, in seconds.
     pixel_size : tuple of float or None
-        Micrometres from pixel to pixel along rows and columns, where the file says so.
+        Pixel size along rows and columns in µm per pixel, if the file contains it.
     """
 
     id: str
@@ -63,29 +63,29 @@ class OpenImage:
 
     @property
     def folder(self) -> Path:
-        """Where its pixels are kept."""
+        """Folder of its pixels."""
         return self.path.parent / "pixels"
 
     @property
     def result(self) -> str:
-        """What its results are called, as `nucseg segment` calls them."""
+        """Name of its results, as in `nucseg segment`."""
         plane = f"_{self.run.plane}" if self.run and self.run.plane else ""
         return f"{self.path.stem}{plane}"
 
 
 class Session:
-    """What a browser has here.
+    """Files and state of a browser.
 
     Attributes
     ----------
     folder : Path
-        All its files.
+        Folder of all its files.
     images : dict of str to OpenImage
     batch : Batch or None
     marking : Marking
-        Classes of nuclei, and which were marked.
+        Classes of nuclei, and marked nuclei.
     share : Share
-        Bytes that its files take.
+        Bytes that its files use.
     """
 
     def __init__(self, folder: Path, settings: App, share: Share) -> None:
@@ -97,13 +97,13 @@ class Session:
         self.batch: Batch | None = None
         self.marking = Marking()
         self.lock = threading.RLock()
-        # Folders of images that are on their way.
+        # Folders of images that are being uploaded.
         self._coming: set[Path] = set()
         self._counting = threading.Lock()
 
     @property
     def empty(self) -> bool:
-        """Whether there is nothing to lose in it."""
+        """Whether the session has nothing to lose."""
         return not (self.images or self._coming or self.batch)
 
     def image(self, name: str) -> OpenImage:
@@ -112,29 +112,29 @@ class Session:
         Raises
         ------
         KeyError
-            There is none in this session.
+            The session has no such image.
         """
         return self.images[name]
 
     def new_place(self, name: str) -> Path:
-        """Give a file a folder of its own."""
+        """Make a folder for one file; return the path of the file."""
         folder = self.folder / secrets.token_hex(8)
         folder.mkdir(mode=0o700)
         return folder / name
 
     @contextmanager
     def new_image(self, name: str) -> Iterator[Path]:
-        """Give an image that comes a place in the list and a folder; an error takes both back.
+        """Reserve a folder and a place in the list for a new image; an error releases both.
 
         Yields
         ------
         Path
-            Its file.
+            Path of its file.
 
         Raises
         ------
         InputError
-            There are ``max_images`` already, those that are on their way among them.
+            There are ``max_images`` already, including those that are being uploaded.
         """
         with self._counting:
             if len(self.images) + len(self._coming) >= self.settings.max_images:
@@ -154,24 +154,24 @@ class Session:
                 self._coming.discard(path.parent)
 
     def add(self, image: OpenImage) -> None:
-        """Put an image that came in the list, see `new_image`."""
+        """Add an uploaded image to the list, see `new_image`."""
         with self._counting:
             self._coming.discard(image.path.parent)
             self.images[image.id] = image
 
     def delete(self, folder: Path) -> None:
-        """Delete a folder, and give back the room of what was in it."""
+        """Delete a folder, and release the space of its files."""
         shutil.rmtree(folder, ignore_errors=True)
         with suppress(SessionOverError):
             self.share.release(folder)
 
     def remove(self, name: str) -> None:
-        """Take an image out of the list, and delete its files.
+        """Remove an image from the list, and delete its files.
 
         Raises
         ------
         KeyError
-            There is none in this session.
+            The session has no such image.
         """
         with self._counting:
             image = self.images.pop(name)
@@ -179,11 +179,11 @@ class Session:
             self.delete(image.path.parent)
 
     def close(self) -> None:
-        """Stop what goes on, and delete all files."""
+        """Stop running work, and delete all files."""
         if self.batch is not None:
             self.batch.close()
         for image in list(self.images.values()):
-            with image.lock:  # no one else writes its files then
+            with image.lock:  # nobody else writes its files then
                 image.document = None
         self.share.end()
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -195,10 +195,10 @@ class Sessions:
     Parameters
     ----------
     root : Path
-        Where their folders are made.
+        Folder for the folders of the sessions.
     settings : App
     clock : callable
-        Seconds that pass.
+        Returns the time in seconds.
     """
 
     def __init__(
@@ -212,15 +212,15 @@ class Sessions:
         self._room = Room(root, settings)
 
     def create(self) -> tuple[str, Session]:
-        """Begin a session; returns its token, which nobody can guess.
+        """Start a session; return its token, which cannot be guessed.
 
-        Where there are ``max_sessions``, one without files whose page is closed ends for it. One
-        with files ends only when it is idle: its user may come back to them.
+        If there are ``max_sessions``, a session without files whose page is closed is ended. One
+        with files ends only after it is idle, because its user may come back to it.
 
         Raises
         ------
         BusyError
-            There are ``max_sessions`` that may not end.
+            There are ``max_sessions`` that may not be ended.
         """
         if len(self._sessions) >= self.settings.max_sessions:
             self.end_idle()
@@ -237,7 +237,7 @@ class Sessions:
         return token, session
 
     def _make_place(self) -> Session | None:
-        """Take a session out where there are too many."""
+        """Remove and return an unused session if there is no room for another one, else None."""
         if len(self._sessions) < self.settings.max_sessions:
             return None
         closed = self._clock() - _MISSED * min(_PAGE_ASKS, self.settings.idle / _MISSED)
@@ -252,7 +252,7 @@ class Sessions:
         )
 
     def get(self, token: str | None) -> Session | None:
-        """Find a session, which is in use from now on."""
+        """Find a session, and record that it is in use."""
         with self._lock:
             found = self._sessions.get(token or "")
             if token is None or found is None:
@@ -271,7 +271,7 @@ class Sessions:
             session.close()
 
     def end_idle(self) -> int:
-        """End the sessions that nobody used for long; returns their number."""
+        """End the sessions that have been idle too long; return their number."""
         with self._lock:
             now = self._clock()
             old = [

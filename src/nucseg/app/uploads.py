@@ -1,4 +1,4 @@
-"""Files that the browser sends: what they may be called, and how large they may be."""
+"""Uploaded files: permitted names and sizes."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from nucseg.images import INPUT_SUFFIXES, Source, channels_of, open_image
 from nucseg.images.planes import MAX_CHANNELS
 from nucseg.images.slides import SLIDE_SUFFIXES
 
-# A slide of these is several files, and a list of paths would name files of the server.
+# Whole-slide images of these formats consist of several files, and a list of paths would refer to
+# files of the server.
 UPLOAD_SUFFIXES = INPUT_SUFFIXES - SLIDE_SUFFIXES
 MEGA = 10**6
-# What file systems and programs do not take in a name.
+# Characters that file systems and programs do not accept in a name.
 _UNFIT = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*\ud800-\udfff]')
 # Results have longer names, of at most 255 bytes.
 _LONGEST = 120
@@ -31,16 +32,16 @@ class TooLargeError(InputError):
 
 @dataclass(frozen=True)
 class Contents:
-    """What there is to choose in an image file.
+    """Channels and planes of an image file.
 
     Attributes
     ----------
     channels : list of str
         Names of its channels or colours.
     channel : str or None
-        The channel to begin with; None leaves the choice to `open_image`.
+        Preselected channel; None leaves the choice to `open_image`.
     planes : list of str
-        Names of its planes, ``[""]`` where there is one.
+        Names of its planes, ``[""]`` if there is only one.
     """
 
     channels: list[str]
@@ -49,17 +50,17 @@ class Contents:
 
 
 def safe_name(given: str) -> str:
-    """Make a file name of what a browser says that a file is called.
+    """Make a safe file name from the name that a browser sends.
 
     Parameters
     ----------
     given : str
-        A name, or a path whose last part is taken.
+        A name, or a path whose last part is used.
 
     Raises
     ------
     InputError
-        It has no suffix of an image that can be uploaded.
+        The name has no suffix of an image that can be uploaded.
 
     Examples
     --------
@@ -79,7 +80,7 @@ def safe_name(given: str) -> str:
 
 
 def free_name(name: str, taken: set[str]) -> str:
-    """Give a name that no other file has, without regard to case.
+    """Return a name that no other file has, ignoring case.
 
     Examples
     --------
@@ -96,12 +97,12 @@ def free_name(name: str, taken: set[str]) -> str:
 
 
 def check_size(size: float, settings: App, name: str) -> None:
-    """Refuse a file of too many bytes.
+    """Reject a file with too many bytes.
 
     Raises
     ------
     TooLargeError
-        It is larger than ``max_upload``.
+        The file is larger than ``max_upload``.
     """
     if size > settings.max_upload * MEGA:
         raise TooLargeError(
@@ -111,7 +112,7 @@ def check_size(size: float, settings: App, name: str) -> None:
 
 
 def check_pixels(sources: list[Source], settings: App, name: str) -> None:
-    """Refuse an image of too many pixels, by its header.
+    """Reject an image with too many pixels, by its header.
 
     Raises
     ------
@@ -128,14 +129,14 @@ def check_pixels(sources: list[Source], settings: App, name: str) -> None:
 
 
 def contents(path: Path, settings: App) -> Contents:
-    """Look into an image file.
+    """Read the channels and planes of an image file.
 
     Raises
     ------
     InputError
-        It is no image, damaged or too large; the message calls it by its name alone.
+        The file is not an image, damaged or too large; the message contains only its name.
     MissingExtraError
-        It needs the ``formats`` extra.
+        The file needs the ``formats`` extra.
     """
     with told_by_name(path):
         channels = channels_of(path)
@@ -144,7 +145,7 @@ def contents(path: Path, settings: App) -> Contents:
         except InputError:
             if len(channels) <= MAX_CHANNELS:
                 raise
-            # None of many is called after a nuclear stain: the user is to choose.
+            # No channel has the name of a nuclear stain: the user has to choose.
             channel = "0"
             sources = open_image(path, channel=channel)
         check_pixels(sources, settings, path.name)
@@ -153,7 +154,7 @@ def contents(path: Path, settings: App) -> Contents:
 
 @contextmanager
 def told_by_name(path: Path) -> Iterator[None]:
-    """Make errors call a file by its name, not by its place in the temporary folder."""
+    """Replace the temporary path of a file by its name in error messages."""
     try:
         yield
     except NucsegError as error:

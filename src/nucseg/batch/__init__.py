@@ -1,1 +1,1 @@
-"""Many files: inputs, records, resuming, the run around them."""
+"""Batches of many files: inputs, records, resume, and the run."""

@@ -1,4 +1,4 @@
-"""Candidates by rules in the measurements of all images, when their tables are written."""
+"""Apply rules for candidates to the measurements of all images, when tables are written."""
 
 from __future__ import annotations
 
@@ -31,8 +31,9 @@ class WithCandidates:
     Parameters
     ----------
     parts : iterable of mapping from str to sequence
-        Measurements of each image, gone through anew each time.
+        Measurements of each image; iterated again in each pass.
     rules : Rules
+        Rules of candidates and flags.
     """
 
     def __init__(self, parts: Iterable[Table], rules: Rules) -> None:
@@ -40,7 +41,7 @@ class WithCandidates:
         self._medians = self._find_medians()
 
     def __iter__(self) -> Iterator[Table]:
-        """Give each image's measurements, with a name for each nucleus."""
+        """Yield the measurements of each image, with a name for each nucleus."""
         for part in self._parts:
             if "dna_content" not in part:
                 yield part
@@ -50,7 +51,7 @@ class WithCandidates:
             yield {**part, **find_candidates(columns, self._rules, median)}
 
     def counts(self) -> dict[tuple[str, str], dict[str, int]]:
-        """Nuclei of each name by image and plane; 0 of names that none has."""
+        """Count the nuclei of each name by image and plane; 0 for names without nuclei."""
         found: dict[tuple[str, str], dict[str, int]] = {}
         names = [*self._rules.names(CANDIDATE), *self._rules.names(FLAG)]
         for part in self:

@@ -1,4 +1,4 @@
-"""Images of a run on the workers of a Dask cluster, of this computer or of many."""
+"""Process the images of a run on the workers of a Dask cluster, local or on many computers."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from nucseg.errors import InputError, MissingExtraError, first_line
 from nucseg.files import PARTIAL
 from nucseg.inference.runtimes import usable_cores
 
-# Deaths of workers on an image among others, after which it is tried alone.
+# After this many worker deaths beside other images, an image is tried alone.
 _MOST_DEATHS = 2
-# Seconds between two reports of progress, and until a scheduler must have answered.
+# Seconds between two progress reports, and time limit for the first answer of a scheduler.
 _TICK, _PATIENCE = 0.2, 30
 
 logger = logging.getLogger(__name__)
@@ -36,24 +36,24 @@ logger = logging.getLogger(__name__)
 class Dask:
     """An `Executor` on Dask: each worker processes one image at a time, on one core.
 
-    Workers read the images and write the results themselves, so that all of them need the same
-    folders at the same places. An image whose worker dies is done by another; one on which workers
-    die again and again fails, and the others go on.
+    Workers read the images and write the results themselves, so all of them need the same folders
+    at the same paths. If a worker dies, another worker processes its image. An image on which
+    workers die repeatedly fails, and the others continue.
 
     Parameters
     ----------
     scheduler : str, optional
-        Address of a scheduler, as ``tcp://host:8786``, or its scheduler file; by default a cluster
-        on this computer is started, and ended with the run.
+        Address of a scheduler, such as ``tcp://host:8786``, or its scheduler file. By default a
+        cluster is started on this computer and closed at the end of the run.
     workers : int, optional
-        Of the cluster on this computer; by default one for each core.
+        Number of workers of the cluster on this computer; by default one per core.
 
     Raises
     ------
     MissingExtraError
         Dask's scheduler is not installed.
     InputError
-        There are fewer than one worker.
+        `workers` is less than 1.
     """
 
     def __init__(self, scheduler: str | None = None, workers: int | None = None) -> None:
@@ -72,11 +72,11 @@ class Dask:
         from distributed import Event
         from distributed.scheduler import KilledWorker
 
-        # It tells of each worker that comes and goes.
+        # It logs each worker that connects or leaves.
         logging.getLogger("distributed").setLevel(logging.CRITICAL)
         job = replace(job, model=job.model.on_one_thread(), folder=job.folder.absolute())
         name = f"{os.getpid()}-{time.monotonic_ns()}"
-        # In a file, since flat fields make it large, and whatever dies, the others have it.
+        # In a file, because flat fields make the job large, and the file outlives any process.
         sent = job.folder / records.FOLDER / f"{PARTIAL}job-{name}"
         sent.write_bytes(pickle.dumps(job))
         with self._client(min(self._workers, len(images))) as client:
@@ -92,7 +92,7 @@ class Dask:
                     try:
                         yield future.result()
                     except KilledWorker:
-                        # Dask blames all images that were on the worker: see which one it is.
+                        # Dask blames all images that were on the worker: find out which one it is.
                         _wait(futures, lambda: progress(len(done)))
                         alone = client.submit(_work, image, pure=False, **shared)
                         _wait([alone], lambda: progress(len(done)))
@@ -101,12 +101,12 @@ class Dask:
                     progress(len(done))
             finally:
                 _end(futures, stop)
-                with suppress(OSError):  # the next run clears it too
+                with suppress(OSError):  # the next run removes it too
                     clear_partial(job.folder)
 
     @contextmanager
     def _client(self, workers: int) -> Iterator[Any]:
-        """Connect to the scheduler, or to one that is started."""
+        """Connect to the given scheduler, or start a local cluster and connect to it."""
         import dask
         from distributed import Client, LocalCluster
 
@@ -146,14 +146,14 @@ def _killed(image: Input, job: Job) -> Record:
 
 @contextmanager
 def _connected(scheduler: str) -> Iterator[Any]:
-    """Connect to a scheduler that runs."""
+    """Connect to a running scheduler."""
     from distributed import Client
     from distributed.comm.addressing import get_address_host_port
 
     try:
         address = _address(scheduler)
         host, port = get_address_host_port(address)
-        # A client that finds nobody there waits a minute when the program ends.
+        # A client that reaches no scheduler waits a minute when the program ends.
         socket.create_connection((host, port), timeout=_PATIENCE).close()
         client = Client(address, timeout=_PATIENCE, set_as_default=False)
     except (LookupError, OSError, TypeError, ValueError) as error:
@@ -167,7 +167,7 @@ def _connected(scheduler: str) -> Iterator[Any]:
 
 
 def _address(scheduler: str) -> str:
-    """Address of a scheduler, which a file may tell once the scheduler has started."""
+    """Return the address of a scheduler; a scheduler file contains it once the scheduler runs."""
     if "://" in scheduler or re.fullmatch(r"[\w.-]+:\d+", scheduler):
         return scheduler
     file, end = Path(scheduler), time.monotonic() + _PATIENCE
@@ -177,12 +177,12 @@ def _address(scheduler: str) -> str:
     return address
 
 
-class _Stopped(Exception):  # noqa: N818 - no error: the run ends for another reason
-    """The run ends while this image is worked on."""
+class _Stopped(Exception):  # noqa: N818 - not an error: the run ends for another reason
+    """The run ends while this image is being processed."""
 
 
 def _work(image: Input, *, sent: Path, where: Path, stop: str) -> Record:
-    """Process one image, on a worker."""
+    """Process one image on a worker."""
     from distributed import Event, get_client
 
     event = Event(stop, client=get_client())
@@ -199,13 +199,13 @@ def _work(image: Input, *, sent: Path, where: Path, stop: str) -> Record:
 
 @lru_cache(maxsize=1)
 def _job(sent: Path) -> Job:
-    """Load a job, and its model with it, once in each worker."""
-    job: Job = pickle.loads(sent.read_bytes())  # noqa: S301 - of the client, which sends code too
+    """Load a job and its model, once per worker."""
+    job: Job = pickle.loads(sent.read_bytes())  # noqa: S301 - from the client, which sends code too
     return job
 
 
 def _end(futures: Sequence[Any], stop: Any) -> None:
-    """End all tasks: images not begun are not begun, large ones stop at the next window."""
+    """End all tasks: waiting images are not started, large images stop at the next window."""
     from distributed import wait
 
     waiting = [future for future in futures if not future.done()]

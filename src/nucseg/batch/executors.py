@@ -1,4 +1,4 @@
-"""Where the images of a run are processed: in threads; others have the same interface."""
+"""Executors, which process the images of a run. This one uses threads."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from nucseg.batch.sharing import Budget, Shares
 from nucseg.inference.segmenter import Model
 from nucseg.inference.tiling import pixels_side_by_side
 
-# More threads than this hinder each other in what Python does between the calls of its libraries.
+# More threads than this block each other in the Python code between calls of libraries.
 MOST_THREADS = 8
-# So many times the pixels that fit side by side are worked on: what is left to an image in memory
-# is free where images are small.
+# Images in progress may hold this many times the pixels that fit in memory side by side, because
+# small images leave memory free.
 _SIDE_BY_SIDE = 1.6
-# Seconds between two reports of progress.
+# Seconds between two progress reports.
 _TICK = 0.2
 
 logger = logging.getLogger(__name__)
@@ -33,34 +33,35 @@ class Executor(Protocol):
     def process(
         self, images: Sequence[Input], job: Job, progress: Callable[[float], None]
     ) -> Generator[Record, None, None]:
-        """Process images by `nucseg.batch.process.process_image`.
+        """Process images with `nucseg.batch.process.process_image`.
 
         Parameters
         ----------
         images : sequence of Input
         job : Job
         progress : callable
-            ``progress(done)``, images with shares of those that are worked on; called by the
+            ``progress(done)`` in images, with fractions for images in progress. Called in the
             calling thread.
 
         Yields
         ------
         dict
-            The records, in the order of the images. When the generator is closed, all work ends,
-            and nothing is written any more.
+            The records, in the order of the images. When the generator is closed, all processing
+            ends, and nothing more is written.
         """
 
 
 class Threads:
-    """Threads of this process, each of which works on one image.
+    """An `Executor` on threads of this process, one image per thread.
 
-    While one image is read or written, the network sees another. One that needs the memory of
-    several waits until it has it, and then all threads are its own.
+    While one thread reads or writes an image, another runs the network. An image that needs more
+    memory than its share waits until the memory is free, and then uses all threads.
 
     Parameters
     ----------
     most : int, optional
-        Images side by side; by default as many as the model's runtime has threads.
+        Maximum number of images in progress; by default the number of threads of the model's
+        runtime.
     """
 
     def __init__(self, most: int | None = None) -> None:
@@ -92,12 +93,12 @@ class Threads:
             _end(pool, waiting, team.stop)
 
 
-class _Stopped(Exception):  # noqa: N818 - no error: the run ends for another reason
-    """The run ends while this image is worked on."""
+class _Stopped(Exception):  # noqa: N818 - not an error: the run ends for another reason
+    """The run ends while this image is being processed."""
 
 
 class _Team:
-    """What threads share: the model, memory, and whether the run ends."""
+    """State that threads share: the model, the memory budget, and whether the run ends."""
 
     def __init__(self, model: Model, workers: int) -> None:
         self.stop = threading.Event()
@@ -131,15 +132,15 @@ class _Team:
 def _end(
     pool: ThreadPoolExecutor, waiting: Sequence[Future[Record]], stop: threading.Event
 ) -> None:
-    """End all threads: images not begun are not begun, large ones stop at the next window."""
+    """End all threads: waiting images are not started, large images stop at the next window."""
     while True:
         try:
             stop.set()
             pool.shutdown(wait=False, cancel_futures=True)
-            # Threads that are joined count as ended after an interrupt, although they are not.
+            # After an interrupt, threads in join() count as ended although they still run.
             wait([each for each in waiting if not each.cancelled()])
             pool.shutdown()
-        except KeyboardInterrupt:  # one more
+        except KeyboardInterrupt:  # a second interrupt
             logger.warning("Waiting for the images that were begun.")
         else:
             return

@@ -1,4 +1,4 @@
-"""Uneven illumination of the images of a run: estimated or read, kept, shown, told."""
+"""Flat fields of a run: estimate, read, write, show and describe them."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from nucseg.measure import is_grey
 
 FOLDER = "flat_field"
 OFF, AUTO = "off", "auto"
-# Images of a folder that its illumination is estimated from, evenly spaced among all.
+# Images per folder from which its illumination is estimated, evenly spaced among all.
 MOST_IMAGES = 200
-# Longer side of the picture of a flat field on a page.
+# Longer side in pixels of the picture of a flat field on a page.
 _SIDE = 320
 
 Pixels = npt.NDArray[Any]
@@ -46,13 +46,13 @@ class FlatField:
     Attributes
     ----------
     folder : str
-        Of the images; empty where it is for all.
+        Folder of the images; empty if it applies to all.
     channel : str
-        As `nucseg.images.channels.read_channels` names it; empty for what nuclei are found in.
+        Name as in `nucseg.images.channels.read_channels`; empty for the channel of the nuclei.
     images : int
-        That it was estimated from; 0 where it was read from a file.
+        Number of images that it was estimated from; 0 if it was read from a file.
     pixels : ndarray, shape (H, W) or (H, W, C), float32
-        Around 1.
+        Relative illumination, around 1.
     """
 
     folder: str
@@ -63,7 +63,7 @@ class FlatField:
 
 @dataclass(frozen=True)
 class FlatFields:
-    """All flat fields of a run; without any nothing is changed.
+    """All flat fields of a run; without any, images stay unchanged.
 
     Attributes
     ----------
@@ -73,7 +73,7 @@ class FlatFields:
     each: tuple[FlatField, ...] = field(default=())
 
     def flat(self, image: Path, channel: str, pixels: Pixels) -> Pixels:
-        """Take the illumination out of the pixels of a channel of an image.
+        """Divide the pixels of a channel of an image by the illumination.
 
         Raises
         ------
@@ -94,7 +94,7 @@ class FlatFields:
         )
 
     def digest(self) -> str:
-        """Hash of all, by which results are known that were measured with others."""
+        """Return a hash of all flat fields, which identifies results measured with them."""
         found = hashlib.sha256()
         for one in self.each:
             found.update(f"{one.folder}\0{one.channel}\0{one.pixels.shape}".encode())
@@ -105,7 +105,7 @@ class FlatFields:
 def find_flat_fields(
     images: Sequence[Input], source: Callable[[Input], Source], asked: Measuring, project: Any
 ) -> FlatFields:
-    """Estimate the flat fields of a run, or read one.
+    """Estimate the flat fields of a run, or read one from a file.
 
     Parameters
     ----------
@@ -114,12 +114,12 @@ def find_flat_fields(
         Opens an image.
     asked : Measuring
     project : {"none", "max"}
-        What becomes of slices.
+        Projection of the z-slices.
 
     Raises
     ------
     InputError
-        The file is no flat field; or there are fewer than 10 images of one size in a folder.
+        The file is not a flat field, or a folder has fewer than 10 images of one size.
     """
     if asked.flat_field == OFF:
         return FlatFields()
@@ -129,7 +129,7 @@ def find_flat_fields(
     for image in images:
         try:
             opened = source(image)
-        except NucsegError as error:  # fails when it is measured, and is told then
+        except NucsegError as error:  # also fails when it is measured, and is reported then
             logger.debug("%s has no part in the flat field: %s", image.path, error)
             continue
         if not opened.missing:
@@ -153,9 +153,9 @@ def find_flat_fields(
 
 
 def describe_flat_fields(folder: Path, fields: FlatFields) -> list[dict[str, Any]]:
-    """Say for ``run.json`` what flat fields are, and where in ``flat_field/`` they go.
+    """Describe flat fields for ``run.json``, with their file names in ``flat_field/``.
 
-    Names of files that are there, which somebody else may have put there, are not taken.
+    Names of existing files, which may have another origin, are not used.
     """
     told: list[dict[str, Any]] = []
     for number, one in enumerate(fields.each, start=1):
@@ -187,25 +187,25 @@ def write_flat_fields(folder: Path, fields: FlatFields, told: Sequence[dict[str,
     folder : Path
     fields : FlatFields
     told : sequence of dict
-        Of `describe_flat_fields`; ``run.json`` names them before they are there, so that those of a
-        run that was killed can be told from others' files.
+        Return value of `describe_flat_fields`. ``run.json`` lists the files before they exist, so
+        that files of a killed run can be distinguished from others.
 
     Raises
     ------
     InputError
-        They cannot be written.
+        The flat fields cannot be written.
     """
     for one, about in zip(fields.each, told, strict=True):
         write_tiff(folder / about["file"], one.pixels, None)
 
 
 def remove_flat_fields(record: Path, asked: Measuring) -> None:
-    """Remove those that an earlier run wrote, but for one that is asked for.
+    """Remove the flat fields that an earlier run wrote, except one that is requested now.
 
     Parameters
     ----------
     record : Path
-        The ``run.json`` of that run, which names them; without one nothing is removed.
+        The ``run.json`` of that run, which lists them; without it nothing is removed.
     asked : Measuring
     """
     try:
@@ -220,7 +220,7 @@ def remove_flat_fields(record: Path, asked: Measuring) -> None:
 
 
 def flat_field_section(fields: FlatFields) -> str:
-    """Show flat fields on a page; nothing where there are none."""
+    """Make the section of a page that shows the flat fields; empty without any."""
     if not fields.each:
         return ""
     text = paragraph(
@@ -274,7 +274,7 @@ def _as_read(images: Sequence[Input], source: Callable[[Input], Source]) -> Iter
 
 
 def one_grey(pixels: Pixels) -> Pixels:
-    """Give grey that was saved as colour as one channel."""
+    """Convert grey that was saved as colour to one channel."""
     return pixels[..., 0] if is_grey(pixels) else pixels
 
 

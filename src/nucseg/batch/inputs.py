@@ -1,4 +1,4 @@
-"""From what a user names - files, folders, patterns, lists - to images and names of results."""
+"""Find images and names of results from files, folders, patterns and lists."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from nucseg.export import FORMATS
 from nucseg.files import walk
 from nucseg.images import INPUT_SUFFIXES, is_zarr, open_image
 
-# A file, the path of its results, and other columns of the list that named it.
+# A file, the path of its results, and other columns of the list that contains it.
 Named = tuple[Path, PurePosixPath, Columns]
 
-# Folders that lie beside a folder of images in the layouts that nucseg trains on.
+# Annotation folders beside a folder of images in the layouts that nucseg trains on.
 _ANNOTATIONS = frozenset({"masks", "labels"})
 
-# What follows the name of an image in those of masks that tools write beside it.
+# Suffixes that tools append to the name of an image for its masks.
 MASK_ENDINGS = (
     "_masks", "_mask", "_cp_masks", "_seg", "_labels", "_label", "_cp_outlines", "_outlines",
     "_flows", "_cp_output",
 )  # fmt: skip
-# The folder of the records, see `nucseg.batch.records`, and what is left out of their folder.
+# The folder of the records, see `nucseg.batch.records`, and why files beside it are skipped.
 _RECORDS, _RESULTS = ".nucseg", "results of nucseg"
 _KINDS = {*FORMATS, "flat_field"}
-# Files that are named of those left out for one reason.
+# Number of skipped files that are listed per reason.
 _NAMED = 3
 
-# Ends of the names of what is kept of each image, see `nucseg.batch.records`.
+# Suffixes of the files that are kept for each image, see `nucseg.batch.records`.
 RECORD, COLUMNS, PICTURE, BEGUN = KEPT = (".json", ".npy", ".jpg", ".begun")
 
 
@@ -45,14 +45,14 @@ class Input:
     Attributes
     ----------
     path : Path
-        The file, as the user named it or the folder that it lies in.
+        The file, as the user gave it or in the folder that the user gave.
     name : str
-        What its results are called: its path relative to that folder, without suffix, with slashes,
-        and the plane.
+        Name of its results: its path relative to that folder, without suffix, with slashes, and
+        the plane.
     plane : str
-        Which of the file's planes, see `nucseg.images.Source`; empty where it has one.
+        Which of the file's planes, see `nucseg.images.Source`; empty if it has only one.
     columns : tuple of (str, str)
-        Names and values of the other columns of the list that named it.
+        Names and values of the other columns of the list that contains it.
     """
 
     path: Path
@@ -63,20 +63,20 @@ class Input:
 
 @dataclass(frozen=True)
 class Inputs:
-    """Images to segment, and files that were left out.
+    """Images to segment, and skipped files.
 
     Attributes
     ----------
     images : list of Input
     left_out : dict of str to list of Path
-        Image files that a search did not take, by why: see `search_inputs`.
+        Image files that the search skipped, by reason: see `search_inputs`.
     """
 
     images: list[Input]
     left_out: dict[str, list[Path]]
 
     def told(self) -> str:
-        """Say in a sentence how many files were left out and which; empty where none was."""
+        """Describe in a sentence how many files were skipped and which; empty if none were."""
         parts = []
         for kind, paths in self.left_out.items():
             names = ", ".join(path.name for path in paths[:_NAMED])
@@ -106,41 +106,41 @@ def search_inputs(
     Parameters
     ----------
     inputs : sequence of str or Path
-        A file is taken whatever its name. A folder stands for all images in it and its folders,
-        told by their suffix, without hidden ones. A pattern with ``*``, ``?``, ``[...]`` or ``**``
-        stands for all images and folders that match. The folder of an OME-Zarr image is an image,
-        and no folder. A CSV file stands for the images whose paths are in one of its columns, see
-        `nucseg.batch.lists.read_list`; those that are missing fail as others do.
+        A file is always an input, whatever its name. A folder stands for all images in it and its
+        subfolders, recognized by their suffix, except hidden ones. A pattern with ``*``, ``?``,
+        ``[...]`` or ``**`` stands for all images and folders that match. The folder of an OME-Zarr
+        image is an image, not a folder. A CSV file stands for the images whose paths are in one of
+        its columns, see `nucseg.batch.lists.read_list`; missing images fail like any others.
     output : Path
-        Where results go; those of an earlier run in it are left out of folders and patterns.
+        Folder for the results. Results of an earlier run in it are skipped in folders and patterns.
     reading : Reading, optional
-        Which planes there are depends on it, and which files are excluded.
+        Determines which planes there are, and which files are excluded.
     annotations : bool
-        Whether results of nucseg and masks are wanted too.
+        Whether results of nucseg and masks are inputs too.
 
     Returns
     -------
     Inputs
-        Left out of folders and patterns are: results of nucseg, in a folder that holds its records
+        The search in folders and patterns skips: results of nucseg, in a folder with its records
         (``.nucseg/``); thumbnails (``a_thumb.png``); masks beside their image (``a_masks.tif``,
         ``_mask``, ``_cp_masks``, ``_seg``, ``_labels`` and more beside ``a.*``); folders ``masks``
-        and ``labels`` beside a folder ``images``. What `Reading.exclude` matches is left out even
-        where it is named.
+        and ``labels`` beside a folder ``images``. Files that match `Reading.exclude` are skipped
+        even if they are given by name.
 
-        Images are in the given order, folders and patterns sorted by path, each file once. The
-        images of a folder are named relative to it, those of a pattern relative to the last folder
-        before its first wildcard, a single file by its own name. Where two would have the same
-        name, as ``a.png`` and ``a.tif``, or one's result the name of another's folder, they keep
-        their suffix (``a.png``, ``a.tif``), and if that does not tell them apart, the path from the
-        folder that all inputs share. Planes follow
-        their file, with its name and theirs: ``stack_z003``. A file that cannot be opened has
-        one: the error comes where it is segmented.
+        Images are in the given order, folders and patterns sorted by path, each file once. Images
+        in a folder are named relative to it, those of a pattern relative to the last folder before
+        its first wildcard, a single file by its own name. If two images would get the same name,
+        such as ``a.png`` and ``a.tif``, or the result of one would have the name of another's
+        folder, they keep their suffix (``a.png``, ``a.tif``). If the names are still equal, they
+        start with the path from the folder that all inputs share. Planes follow their file, with
+        its name and theirs: ``stack_z003``. A file that cannot be opened counts as one plane; the
+        error is raised when it is segmented.
 
     Raises
     ------
     InputError
-        Something is missing, a folder or pattern holds no image, or an image lies where results
-        go, which would replace it.
+        An input is missing, a folder or pattern contains no image, or an image is located where a
+        result would replace it.
     """
     results = {_real(output / name) for name in FORMATS}
     reading = reading or Reading()
@@ -148,7 +148,7 @@ def search_inputs(
     found: dict[Path, tuple[Path, PurePosixPath, Columns]] = {}
     for given in inputs:
         for path, relative, columns in _expand(str(given), search):
-            # Not the file itself: a link to an image may have a name of its own.
+            # Not the resolved file: a link to an image may have a name of its own.
             place = _real(path.parent) / path.name
             if not search.excludes(path, relative):
                 found.setdefault(place, (path, relative, columns))
@@ -171,7 +171,7 @@ def search_inputs(
             images.append(Input(path, name, plane, columns))
             with_suffix.append(relative.as_posix() + end)
             from_shared.append(real.relative_to(shared).as_posix() + end)
-    # A longer name may in turn be the name of another image, hence the repetition.
+    # A longer name may in turn be the name of another image, hence the loop.
     for longer in (with_suffix, from_shared, from_shared):
         taken = _taken([image.name for image in images])
         images = [
@@ -182,8 +182,8 @@ def search_inputs(
 
 
 def _taken(names: Sequence[str]) -> list[bool]:
-    """Whether a result of each name would be that of another, or would be another's folder."""
-    # Without regard to case, as file systems of macOS and Windows are.
+    """Return for each name whether its result equals another's, or is another's folder."""
+    # Case is ignored, as on the file systems of macOS and Windows.
     folded = [name.casefold() for name in names]
     uses = Counter(folded)
     folders = {parent.as_posix() for name in folded for parent in PurePosixPath(name).parents}
@@ -201,12 +201,12 @@ def _planes(path: Path, reading: Reading) -> list[str]:
 
 
 def _real(path: Path) -> Path:
-    """Path without links and ``..``; unlike `Path.resolve`, loops of links are no error."""
+    """Return a path without links and ``..``; unlike in `Path.resolve`, link loops are allowed."""
     return Path(os.path.realpath(path))
 
 
 def _expand(given: str, search: _Search) -> Sequence[Named]:
-    """Files that one input stands for, each with its path relative to where naming starts."""
+    """List the files of one input, each with its path relative to where naming starts."""
     if not given:
         raise InputError("An input is empty. Give a file, a folder or a pattern.")
     path = Path(given)
@@ -237,12 +237,12 @@ def _expand(given: str, search: _Search) -> Sequence[Named]:
 
 
 class _Search:
-    """Looks for images in folders and by patterns, and notes what it leaves out.
+    """Searches for images in folders and by patterns, and notes which files it skips.
 
     Parameters
     ----------
     results : set of Path
-        Folders of the results of this run.
+        Result folders of this run.
     exclude : sequence of str
         Patterns of names and relative paths.
     annotations : bool
@@ -254,7 +254,7 @@ class _Search:
         self._results, self._exclude, self._annotations = results, exclude, annotations
 
     def excludes(self, path: Path, relative: PurePosixPath) -> bool:
-        """Whether a pattern matches a path, its name or one of its folders; it is noted then."""
+        """Return whether a pattern matches a path, its name or one of its folders; note a match."""
         whole = relative.as_posix()
         excluded = any(
             fnmatch.fnmatch(name, pattern)
@@ -269,7 +269,7 @@ class _Search:
         self.left_out.setdefault(kind, []).append(path)
 
     def images_in(self, folder: Path, start: Path) -> list[Named]:
-        """Images in a folder and its folders, sorted, with their paths relative to `start`."""
+        """List images in a folder and its subfolders, sorted, with paths relative to `start`."""
         images = []
         for parent, folders, files in walk(folder):
             kept = []
@@ -290,7 +290,7 @@ class _Search:
         return [_below(path, start) for path in sorted(images)]
 
     def _kind_of_folder(self, parent: Path, name: str, beside: Sequence[str]) -> str | None:
-        """Why a folder is not searched, None where it is; nothing is said of hidden ones."""
+        """Return why a folder is skipped, None if it is searched; empty for hidden folders."""
         if name.startswith("."):
             return ""
         if _real(parent / name) in self._results:
@@ -302,7 +302,7 @@ class _Search:
         return "annotations beside images/" if name in _ANNOTATIONS and "images" in beside else None
 
     def _takes(self, path: Path, stems: set[str]) -> bool:
-        """Whether a file is an image by its name; else it is noted."""
+        """Return whether a file is an image by its name; otherwise note it."""
         stem = path.stem.casefold()
         if self._annotations:
             return True
@@ -316,7 +316,7 @@ class _Search:
         return True
 
     def matches(self, pattern: str) -> list[Named]:
-        """Images that match a pattern, relative to the last folder before the first wildcard."""
+        """List images that match a pattern, relative to the last folder before the wildcard."""
         parts = Path(pattern).parts
         start = Path(*parts[: next(i for i, part in enumerate(parts) if glob.has_magic(part))])
         rest = Path(pattern).relative_to(start)
@@ -347,7 +347,7 @@ class _Search:
         return images
 
     def _is_result(self, path: Path, start: Path, *, note: bool = True) -> bool:
-        """Whether a file is a result of this run or of another below `start`."""
+        """Return whether a file is a result of this run or of another run below `start`."""
         real = _real(path)
         found = bool(self._results.intersection((real, *real.parents)))
         for folder in path.parents:
@@ -360,12 +360,12 @@ class _Search:
 
 
 def _below(path: Path, start: Path) -> Named:
-    """Give a path that was found below a folder."""
+    """Return a path with its path relative to a folder above it."""
     return path, PurePosixPath(path.relative_to(start).as_posix()), ()
 
 
 def _image_files(folder: Path) -> list[Path]:
-    """All files in a folder that are images by their suffix, sorted."""
+    """List all files in a folder that are images by their suffix, sorted."""
     return sorted(
         parent / name for parent, _, files in walk(folder) for name in files if _is_image(name)
     )

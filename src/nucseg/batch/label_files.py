@@ -1,4 +1,4 @@
-"""Measure nuclei that are there already as label images, from nucseg or any other program."""
+"""Measure the nuclei of existing label images, from nucseg or any other program."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ from nucseg.measure.candidates import CANDIDATE, FLAG, Rules, read_rules
 from nucseg.measure.positive import DAB_CLASS
 
 MEASUREMENTS, IMAGES, RUN = "measurements.csv", "images.csv", "run.json"
-# What ``run.json`` says, by which a folder is known to be one of results of this module.
+# Entry of ``run.json`` that identifies a folder of results of this module.
 _WORK = "measure"
-# Names that are told of those that have no partner.
+# Number of files without a partner that are listed.
 _NAMED = 5
 
 logger = logging.getLogger(__name__)
@@ -45,13 +45,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Measured:
-    """An image and how it went.
+    """An image and its outcome.
 
     Attributes
     ----------
     image, labels : Input
     columns : dict of str to ndarray
-        A row for each nucleus; empty where it failed.
+        A row for each nucleus; empty if it failed.
     error : str
         Why it failed, else empty.
     warnings : tuple of str
@@ -72,12 +72,12 @@ class Measured:
 
     @property
     def status(self) -> str:
-        """``ok``, ``empty`` or ``failed``."""
+        """Outcome: ``ok``, ``empty`` or ``failed``."""
         return "failed" if self.error else "ok" if self.nuclei else "empty"
 
     @property
     def names(self) -> list[str]:
-        """Candidate and flag of each nucleus, where they were asked for; else empty."""
+        """Candidate and flag of each nucleus, if requested; else empty."""
         return [str(name) for key in (CANDIDATE, FLAG) for name in self.columns.get(key, ())]
 
 
@@ -128,7 +128,7 @@ def measure_files(
     folder, reading = Path(output), reading or Reading()
     _check_own(folder)
     found = search_inputs(images, folder, reading)
-    # Without an output, since label images in it are what is often measured.
+    # Without an output folder, because the label images are often located in it.
     of_labels = search_inputs(labels, Path(os.devnull), annotations=True).images
     if left_out := found.told():
         logger.info("%s", left_out)
@@ -167,7 +167,7 @@ def measure_files(
 
 
 def pair(labels: Sequence[Input], images: Sequence[Input]) -> list[tuple[Input, Input]]:
-    """Find the image that each label image belongs to.
+    """Match each label image with its image.
 
     Parameters
     ----------
@@ -176,13 +176,13 @@ def pair(labels: Sequence[Input], images: Sequence[Input]) -> list[tuple[Input, 
     Returns
     -------
     list of (Input, Input)
-        Label image and image, in the order of the images. What has no partner is left out, which
-        is logged as a warning.
+        Label image and image, in the order of the images. Files without a partner are skipped,
+        with a logged warning.
 
     Raises
     ------
     InputError
-        Nothing belongs together, or two label images belong to one image.
+        No label image matches an image, or two label images match the same image.
 
     Examples
     --------
@@ -218,7 +218,7 @@ def pair(labels: Sequence[Input], images: Sequence[Input]) -> list[tuple[Input, 
 
 
 def _names(name: str) -> list[str]:
-    """Names that the image of a label image may have, the likeliest first."""
+    """List possible names of the image of a label image, the most likely first."""
     ends = [end for end in MASK_ENDINGS if name.casefold().endswith(end)]
     return [name, *(name[: -len(end)] for end in sorted(ends, key=len, reverse=True))]
 
@@ -230,7 +230,7 @@ def _listed(names: Any) -> str:
 
 
 def _check_own(folder: Path) -> None:
-    """Refuse to replace tables of a segmentation, or of anybody else."""
+    """Refuse to replace tables of a segmentation or of another origin."""
     tables = [
         each for each in (MEASUREMENTS, IMAGES, RUN, POSITIVE) if os.path.lexists(folder / each)
     ]
@@ -276,7 +276,7 @@ def _measure(label: Input, image: Input, files: InputFiles) -> tuple[Columns, li
 
 
 def _named(done: Sequence[Measured], rules: Rules) -> list[Measured]:
-    """Name candidates, by the median nucleus of all images."""
+    """Name candidates, relative to the median nucleus of all images."""
     tables = [_table_of(each) for each in done]
     named = WithCandidates(tables, rules)
     return [
@@ -291,7 +291,7 @@ def _named(done: Sequence[Measured], rules: Rules) -> list[Measured]:
 
 
 def _table_of(each: Measured) -> dict[str, Any]:
-    """Columns of an image, with its name, and its plane where it has one."""
+    """Return the columns of an image, with its name and, if it has one, its plane."""
     about = {"image": [str(each.image.path)] * each.nuclei}
     if each.image.plane:
         about["plane"] = [each.image.plane] * each.nuclei
@@ -329,5 +329,5 @@ def _write(folder: Path, done: Sequence[Measured], dialect: Dialect) -> None:
     }
     if classes:
         write_positive(folder, list(classes), list(classes.values()), dialect)
-    else:  # of an earlier run
+    else:  # from an earlier run
         (folder / POSITIVE).unlink(missing_ok=True)

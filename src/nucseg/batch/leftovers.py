@@ -1,7 +1,7 @@
-"""What an earlier run left in the output folder, and what of it a new run removes.
+"""Results of earlier runs in the output folder, and which of them a new run removes.
 
-Records say which files nucseg wrote for which image; nothing else is ever removed. It happens at
-the end, once all new results are written, so that a run that is killed has lost nothing.
+Records list which files nucseg wrote for which image; nothing else is ever removed. Files are
+removed at the end, after all new results are written, so a killed run loses nothing.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from nucseg.export import FORMATS, output_path
 from nucseg.export.folders import remove
 from nucseg.files import PARTIAL, UNFIT, atomic_write
 
-# In the folder of the records while a run replaces another; a resumed run goes on with that.
+# Marks, in the folder of the records, that a run replaces another; a resumed run continues this.
 _MARK = ".replacing"
 
 logger = logging.getLogger(__name__)
 
 
 def begin(folder: Path, *, resume: bool) -> bool:
-    """Note whether a run replaces what earlier ones left in its folder.
+    """Note whether a run replaces the results of earlier runs in its folder.
 
     Parameters
     ----------
     folder : Path
-        Output of the run, with the folder of the records.
+        Output of the run, which contains the folder of the records.
     resume : bool
-        Whether the run completes another; it replaces too where that one was to replace, and was
-        killed.
+        Whether the run resumes another one. It still replaces earlier results if the killed run
+        was to replace them.
 
     Returns
     -------
@@ -54,7 +54,7 @@ def begin(folder: Path, *, resume: bool) -> bool:
 
 
 def clear_partial(folder: Path) -> None:
-    """Remove what was half written when a process was killed.
+    """Remove partly written files of a killed process.
 
     Raises
     ------
@@ -62,7 +62,7 @@ def clear_partial(folder: Path) -> None:
         The folder cannot be written.
     """
     for place in (records.FOLDER, *FORMATS):
-        # All found before the first goes, since it may be a folder.
+        # Find all before removing the first, because it may be a folder.
         for leftover in list((folder / place).rglob(f"{PARTIAL}*")):
             remove(leftover)
 
@@ -70,24 +70,24 @@ def clear_partial(folder: Path) -> None:
 def remove_replaced(
     folder: Path, images: Sequence[Input], formats: Sequence[str], *, replace: bool
 ) -> None:
-    """Remove what earlier runs wrote and this one did not.
+    """Remove results that earlier runs wrote and this run did not.
 
     Parameters
     ----------
     folder : Path
         Output of the run.
     images : sequence of Input
-        All of the run, whose records are written.
+        All images of the run, whose records are written.
     formats : sequence of str
-        What the run wrote for each image.
+        Formats that the run wrote for each image.
     replace : bool
-        As `begin` told. Else formats of the same results, and images that are not among `images`,
-        are kept.
+        Return value of `begin`. If False, other formats of the same results, and images that are
+        not among `images`, are kept.
 
     Raises
     ------
     InputError
-        Something cannot be removed.
+        A file cannot be removed.
     """
     present = {_stem(records.record_path(folder, image)) for image in images}
     results = {path for image in images for path in _results(folder, image.name, list(FORMATS))}
@@ -125,8 +125,8 @@ def remove_replaced(
 def _remove_formats(
     folder: Path, path: Path, record: Record, name: str | None, valid: Sequence[str]
 ) -> None:
-    """Remove formats of an image that an earlier run wrote, and note that they are gone."""
-    if path.suffix == BEGUN:  # a kill came between the record and this
+    """Remove formats of an image that an earlier run wrote, and update its record."""
+    if path.suffix == BEGUN:  # the run was killed between writing the record and this
         path.unlink()
         return
     gone = [each for each in _written(record) if each not in valid]
@@ -139,34 +139,34 @@ def _remove_formats(
 
 
 def _remove_files(folder: Path, files: Sequence[Path]) -> None:
-    """Remove files, or folders that are formats, and the folders that are empty then."""
+    """Remove files, or folders of a format, and then the folders that are empty."""
     for file in files:
         try:
             remove(file)
         except OSError as error:
-            if error.errno not in UNFIT:  # else it was never written
+            if error.errno not in UNFIT:  # otherwise it was never written
                 raise
             continue
         for parent in file.parents:
             if parent == folder:
                 break
-            with suppress(OSError):  # not empty, or not there
+            with suppress(OSError):  # not empty, or missing
                 parent.rmdir()
 
 
 def _records(folder: Path) -> Iterator[Path]:
-    """List records of images, and notes on those that a killed run was working on."""
+    """List records of images, and notes on images that a killed run was processing."""
     found = (folder / records.FOLDER).rglob("*")
     return (path for path in found if path.suffix in (RECORD, BEGUN))
 
 
 def _stem(path: Path) -> str:
-    """Path of a record without its ending, without regard to case, as some file systems are."""
+    """Return the path of a record without suffix, in lower case for case-insensitive systems."""
     return os.fspath(path.with_name(path.name.removesuffix(path.suffix))).casefold()
 
 
 def _name(folder: Path, path: Path, record: Record) -> str | None:
-    """Name of the image of a record; None where it is not known or leads out of the folder."""
+    """Return the name of a record's image; None if it is unknown or leads out of the folder."""
     place = path.relative_to(folder / records.FOLDER).as_posix().removesuffix(path.suffix)
     name = str(record.get("name", place))
     parts = PurePosixPath(name)
@@ -174,7 +174,7 @@ def _name(folder: Path, path: Path, record: Record) -> str | None:
 
 
 def _written(record: Record) -> list[str]:
-    """List formats that may be there; older records name those of their own run alone."""
+    """List formats that may exist; older records list only the formats of their own run."""
     names = [*record.get("written", []), *record.get("formats", [])]
     return [name for name in dict.fromkeys(names) if name in FORMATS]
 

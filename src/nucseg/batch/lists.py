@@ -1,4 +1,4 @@
-"""Lists of images: tables as spreadsheets and scripts write them."""
+"""Read lists of images: CSV tables from spreadsheets and scripts."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from nucseg.errors import InputError
 
 Columns = tuple[tuple[str, str], ...]
 
-# Columns that may hold the paths of images, the first that is there.
+# Columns that may contain the paths of images; the first one that exists is used.
 _PATHS = ("path", "image", "file", "filename")
 _DELIMITERS = (",", ";", "\t")
-# Of a list in one column no character parts the cells.
+# A list with one column has no separator between cells.
 _NONE = "\x1f"
 _WIDE = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 
@@ -26,20 +26,20 @@ def read_list(table: Path) -> list[tuple[Path, PurePosixPath, Columns]]:
     Parameters
     ----------
     table : Path
-        In UTF-8, with or without a byte order mark, or UTF-16; with commas, semicolons or tabs
-        between the cells, as the header has them. The paths are in the column ``path`` (or
-        ``image``, ``file`` or ``filename``, or the only one), from where the list lies or from the
-        working folder. A list of one column needs no header.
+        File in UTF-8, with or without a byte order mark, or UTF-16. Cells are separated by commas,
+        semicolons or tabs, as in the header. The paths are in the column ``path`` (or ``image``,
+        ``file`` or ``filename``, or the only column), relative to the folder of the list or to the
+        working folder. A list with one column needs no header.
 
     Returns
     -------
     list of (Path, PurePosixPath, Columns)
-        Path of each image, the path that its results get, and names and values of other columns.
+        Path of each image, relative path of its results, and names and values of other columns.
 
     Raises
     ------
     InputError
-        The file cannot be read, or none of its columns is called as one of paths is.
+        The file cannot be read, or has no column with one of these names.
     """
     try:
         text = _decoded(table.read_bytes())
@@ -57,7 +57,7 @@ def read_list(table: Path) -> list[tuple[Path, PurePosixPath, Columns]]:
         )
     column = named[0] if named else 0
     if not named and header and _exists(table.parent / header[0]):
-        rows = [header, *rows]  # a list without a name for its column
+        rows = [header, *rows]  # a list without a header
     found = []
     for row in rows:
         given = row[column].strip() if len(row) > column else ""
@@ -71,7 +71,7 @@ def read_list(table: Path) -> list[tuple[Path, PurePosixPath, Columns]]:
 
 
 def _decoded(data: bytes) -> str:
-    """Text of a file in UTF-8 or UTF-16; names of files may hold bytes that are no text."""
+    """Decode a file in UTF-8 or UTF-16; file names may contain bytes that are not text."""
     if data[:2] in _WIDE:
         return data.decode("utf-16")
     if b"\0" in data[:200]:
@@ -80,7 +80,7 @@ def _decoded(data: bytes) -> str:
 
 
 def _cells(text: str) -> Iterator[list[str]]:
-    """Rows of cells, parted as those of the first line are."""
+    """Yield rows of cells, split by the separator of the first line."""
     first, _, rest = text.partition("\n")
     if first.lower().startswith("sep=") and len(first.strip()) == len("sep=") + 1:
         return csv.reader(io.StringIO(rest, newline=""), delimiter=first.strip()[-1])
@@ -92,7 +92,7 @@ def _cells(text: str) -> Iterator[list[str]]:
 
 
 def _from_list(table: Path, given: str) -> Path:
-    """Path that a list names: from where the list lies, else from the working folder."""
+    """Return the path of a listed file: relative to the list, else to the working folder."""
     beside = table.parent / given
     return Path(given) if not _exists(beside) and _exists(Path(given)) else beside
 
@@ -105,6 +105,6 @@ def _exists(path: Path) -> bool:
 
 
 def _below(path: Path) -> PurePosixPath:
-    """Path of results: the one given, unless it begins elsewhere than at the list."""
+    """Return the path of results: the given path, or its name if it leads out of the folder."""
     inside = not path.is_absolute() and ".." not in path.parts
     return PurePosixPath(path.as_posix() if inside else path.name)

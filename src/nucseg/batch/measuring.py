@@ -1,4 +1,4 @@
-"""What is measured of an image on demand: other channels, surroundings, stains, texture."""
+"""Optional measurements of an image: other channels, rings, stains, texture."""
 
 from __future__ import annotations
 
@@ -29,21 +29,22 @@ Labels = npt.NDArray[np.integer[Any]]
 
 
 def why_not_measured(shape: tuple[int, ...], model: Model, reading: Reading) -> str:
-    """Say why what is asked for cannot be measured in an image; empty where it can.
+    """Explain why the requested measurements are impossible in an image; empty if possible.
 
     Parameters
     ----------
     shape : tuple of int
-        Of the image.
+        Shape of the image.
     model : Model
-        Larger images than it holds in memory are segmented, but no more is measured in them.
+        Images that are too large for its memory limit are segmented without optional
+        measurements.
     reading : Reading
     """
     return too_large(shape) if reading.measuring.any and not model.fits_memory(shape) else ""
 
 
 def too_large(shape: tuple[int, ...]) -> str:
-    """Say that an image of this shape is too large to be measured on demand."""
+    """Return the message that an image of this shape is too large for optional measurements."""
     return (
         f"The image of {shape[0]} by {shape[1]} pixels is too large to be held in memory, which "
         "--measure, --ring, --expand, --dab, --texture, --radial, --granularity, --dna, "
@@ -58,33 +59,35 @@ def measure_more(
     reading: Reading,
     fields: FlatFields | None = None,
 ) -> tuple[Columns, list[str]]:
-    """Measure in the nuclei of an image what is asked for besides what always is.
+    """Make the optional measurements in the nuclei of an image.
 
     Parameters
     ----------
     source : Source
-        The plane, whose file may hold other channels.
+        The plane; its file may contain other channels.
     pixels : ndarray, shape (H, W) or (H, W, C)
-        What was read of it.
+        Pixels that were read from the plane.
     labels : ndarray, shape (H, W), integer
-        0 background, nuclei above 0.
+        0 is background, nuclei are above 0.
     reading : Reading
     fields : FlatFields, optional
-        Illumination that is taken out before.
+        Illumination to divide by before measuring.
 
     Returns
     -------
     columns : dict of str to ndarray, shape (N,)
         See `measure_compartments`, `measure_dna`, `measure_dab`, `measure_texture`,
-        `measure_granularity` and `measure_radial` in `nucseg.measure`; what is of a channel ends in
-        its name. With flat fields the intensities of `nucseg.measure.measure` too, anew.
+        `measure_granularity` and `measure_radial` in `nucseg.measure`. Columns of a channel end in
+        its name. With flat fields, the intensities of `nucseg.measure.measure` are included,
+        measured again.
     doubts : list of str
+        Warnings.
 
     Raises
     ------
     InputError
-        There is no such channel, the pixel size is needed and not known, colours are needed and
-        the image has none, or it has others than its flat field.
+        There is no such channel, the pixel size is required but unknown, colours are required but
+        the image has none, or its channels differ from those of its flat field.
     """
     asked = reading.measuring
     columns: Columns = {}
@@ -125,7 +128,7 @@ def measure_more(
 def _of_channel(
     labels: Labels, plane: npt.NDArray[Any], kind: np.dtype[Any], asked: Measuring
 ) -> tuple[Columns, list[str]]:
-    """Texture, granularity and radial distribution, where they are asked for."""
+    """Measure texture, granularity and radial distribution, if requested."""
     found: Columns = {}
     doubts: list[str] = []
     if asked.texture:
@@ -145,18 +148,18 @@ def write_positive(
     *,
     left_out: Sequence[bool] | None = None,
 ) -> Positivity:
-    """Write ``positive.csv``: a row for each image with its classes, and one of all.
+    """Write ``positive.csv``: one row per image with its classes, and one row for all images.
 
     Parameters
     ----------
     folder : Path
     names : sequence of str
-        Of the images.
+        Names of the images.
     fields : sequence of ndarray, shape (N,), integer
-        Classes of the nuclei of each, see `nucseg.measure.positive.measure_dab`.
+        Classes of the nuclei of each image, see `nucseg.measure.positive.measure_dab`.
     dialect : Dialect
     left_out : sequence of bool, optional
-        Which images do not count in the row of all; by default all count.
+        Which images are excluded from the total row; by default none.
 
     Returns
     -------
@@ -166,7 +169,7 @@ def write_positive(
     Raises
     ------
     InputError
-        It cannot be written.
+        The file cannot be written.
     """
     out = left_out or [False] * len(fields)
     whole = positivity([field for field, skipped in zip(fields, out, strict=True) if not skipped])
@@ -184,7 +187,7 @@ def write_positive(
 
 
 def describe_positive(whole: Positivity, images: int) -> str:
-    """Say in a sentence how many nuclei are positive, and what the interval is of."""
+    """Describe in a sentence how many nuclei are positive, and what the interval refers to."""
     unit = f"{images} images as units" if images > 1 else "one image, Wilson"
     return (
         f"Positive nuclei: {whole.share:.1%} of {whole.nuclei:,} (95 % interval {whole.low:.1%} to "
@@ -193,7 +196,7 @@ def describe_positive(whole: Positivity, images: int) -> str:
 
 
 def _as_read(source: Source, pixels: npt.NDArray[Any]) -> dict[str, npt.NDArray[Any]]:
-    """Channels of what was read, by name, by number, or by no name where there is one."""
+    """Return the channels of the pixels by name or number; a single channel has no name."""
     if pixels.ndim == 2:
         chosen = source.chosen
         return {"" if chosen.number is None or chosen.of == 1 else chosen.name: pixels}
@@ -205,7 +208,7 @@ def _as_read(source: Source, pixels: npt.NDArray[Any]) -> dict[str, npt.NDArray[
 
 
 def _as_type(pixels: npt.NDArray[Any], kind: np.dtype[Any]) -> npt.NDArray[Any]:
-    """Bring pixels without their illumination back to the type, whose range means something."""
+    """Convert pixels without illumination back to their dtype, whose range has a meaning."""
     if kind.kind not in "iu" or pixels.dtype == kind:
         return pixels
     limits = np.iinfo(kind)

@@ -1,4 +1,4 @@
-"""What a run would do, before it is done: windows, memory and time of each image."""
+"""Plan a run without running it: windows, memory and time of each image."""
 
 from __future__ import annotations
 
@@ -28,41 +28,41 @@ from nucseg.inference.tiling import (
 
 logger = logging.getLogger(__name__)
 
-# Side of the image on which the network is timed.
+# Side length of the image on which the network is timed.
 _TRIAL = 512
-# What all steps take in relation to the network alone: nuclei, measurements, reading, writing.
+# Time of all steps relative to the network alone: nuclei, measurements, reading, writing.
 _ALL_STEPS = 1.5
-# An image in memory beside the windows: its pixels, its label image, its probability map, and what
-# is made of them while it is measured and written.
+# Memory of an image in addition to the windows: its pixels, label image, probability map, and
+# the temporary arrays of measuring and writing.
 _IMAGE_BYTES = 60
-# Per pixel of a label image or a probability map in a file.
+# Bytes per pixel of a label image or a probability map in a file.
 _FILE_BYTES = 4
 
 
 @dataclass(frozen=True)
 class Planned:
-    """What would be done with an image.
+    """Estimates for one image.
 
     Attributes
     ----------
     path : str
-        The image, as the user named it.
+        The image, as the user gave it.
     plane : str
         Which of its planes, if it has several.
     shape : tuple of int
-        Height and width in pixels; empty where it cannot be opened.
+        Height and width in pixels; empty if it cannot be opened.
     windows : int
-        Windows in which it would be segmented.
+        Number of windows.
     memory : float
-        Gigabytes that would be in use at most, about.
+        Approximate peak memory, in gigabytes.
     disk : float
-        Gigabytes of a file that would be there while it is worked on, at most.
+        Maximum size of its temporary file, in gigabytes.
     seconds : float
-        Time that it would take with all threads, about.
+        Approximate time with all threads, in seconds.
     error : str
         Why it would fail, else empty.
     missing : bool
-        Whether it is a plane that its file states and does not hold, which is no failure.
+        Whether it is a missing plane, which is no failure.
     """
 
     path: str
@@ -84,7 +84,7 @@ def plan_files(
     formats: Sequence[str],
     reading: Reading | None = None,
 ) -> list[Planned]:
-    """Tell what `segment_files` would do. Images are opened, not read; nothing is written.
+    """Estimate what `segment_files` would do. Images are opened, not read; nothing is written.
 
     Parameters
     ----------
@@ -92,7 +92,7 @@ def plan_files(
         As for `segment_files`.
     output : str or Path
     model : Model
-        Its network is timed on noise, from which the seconds are estimated.
+        Its network is timed on noise to estimate the time.
     formats : sequence of str
     reading : Reading, optional
 
@@ -104,7 +104,7 @@ def plan_files(
     Raises
     ------
     InputError
-        There are no images, or no such format.
+        There are no images, or a format is unknown.
     ModelError
         The network does not run.
     """
@@ -120,7 +120,7 @@ def plan_files(
 
 
 def _planned(image: Input, model: Model, in_files: int, files: InputFiles, rate: float) -> Planned:
-    """Plan for one image, of whose maps so many are kept in files where it is large."""
+    """Plan one image; if it is large, `in_files` of its maps are stored in files."""
     path, plane = str(image.path), image.plane
     try:
         source = files.source(image)
@@ -156,11 +156,11 @@ def _planned(image: Input, model: Model, in_files: int, files: InputFiles, rate:
 
 
 def seconds_per_pixel(model: Model) -> float:
-    """Time the network of a model takes for a pixel, measured on noise, the better of two runs."""
+    """Measure the time of the network per pixel on noise, the better of two runs."""
     size = model.card.preprocessing.size or (_TRIAL, _TRIAL)
     noise = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
     taken = []
-    for _ in range(3):  # the first warms up
+    for _ in range(3):  # the first one is a warm-up
         start = time.perf_counter()
         model.network_maps(noise)
         taken.append(time.perf_counter() - start)

@@ -1,7 +1,7 @@
-"""One image, from its file to its results and its record.
+"""Process one image, from its file to its results and its record.
 
-What happens to an image depends on the image and the job alone, and a job can be sent to another
-process; when and where images are processed is the affair of `nucseg.batch.run`.
+The result depends on the image and the job only, and a job can be sent to another process.
+`nucseg.batch.run` decides when and where images are processed.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ from nucseg.inference.segmentation import Segmentation
 from nucseg.inference.segmenter import Model
 from nucseg.measure import Columns, mean_of_channels
 
-# Takes the share of an image that is done; what it raises ends the work on the image.
+# Receives the finished fraction of an image; an exception that it raises ends the processing.
 Progress = Callable[[float], None]
-# Waits until there is memory for so many pixels, and gives the model to work with in the block.
+# Waits until there is memory for this many pixels, and provides the model inside the block.
 Take = Callable[[int], AbstractContextManager[Model]]
 
-# What a library may raise on an image that nobody thought of; it shall not stop the others.
+# Unexpected exceptions that a library may raise for one image; they must not stop the others.
 _UNEXPECTED = (
     ArithmeticError,
     LookupError,
@@ -55,26 +55,26 @@ logger = logging.getLogger(__name__)
 
 
 class _ImageError(Exception):
-    """An image that cannot be segmented, told from an output that cannot be written."""
+    """The image cannot be segmented; distinct from an output that cannot be written."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """What all images of a run share.
+    """Settings that all images of a run share.
 
     Attributes
     ----------
     folder : Path
-        For the results.
+        Folder for the results.
     model : Model
     files : InputFiles
         Opens the inputs.
     formats, of_all : sequence of str
-        What is written for each image, and what of all.
+        Formats that are written for each image, and formats of the whole run.
     resume : bool
-        Whether what an earlier run has done is kept.
+        Whether finished results of an earlier run are kept.
     replace : bool
-        Whether what earlier runs wrote and this one does not is removed at the end.
+        Whether results of earlier runs that this run does not write are removed at the end.
     """
 
     folder: Path
@@ -89,24 +89,24 @@ class Job:
 def process_image(
     image: Input, job: Job, *, progress: Progress | None = None, take: Take | None = None
 ) -> Record:
-    """Segment one image, unless that was done before, and write its results and its record.
+    """Segment one image, unless that is done already, and write its results and its record.
 
     Parameters
     ----------
     image : Input
     job : Job
     progress : callable, optional
-        ``progress(share)``, from 0 to 1; what it raises ends the work, and the results of the image
-        are made anew by the next run.
+        ``progress(share)``, from 0 to 1. An exception that it raises ends the processing; the
+        next run processes the image again.
     take : callable, optional
-        ``take(pixels)`` waits for memory and gives the model to work with; by default that of the
-        job, at once.
+        ``take(pixels)`` waits for memory and provides the model. By default the model of the job
+        is used immediately.
 
     Returns
     -------
     dict
-        What is known of the image, see `nucseg.batch.records`: its status, also where it failed;
-        ``kept`` is whether an earlier run had done it.
+        Record of the image, see `nucseg.batch.records`. It contains the status, also of a failed
+        image; ``kept`` states whether an earlier run finished the image.
 
     Raises
     ------
@@ -152,14 +152,14 @@ def _anew(image: Input, job: Job, progress: Progress, take: Take) -> Record:
 
 
 def give_up(image: Input, job: Job, error: str) -> Record:
-    """Write the record of an image that was begun and cannot be done, and remove what is there.
+    """Write the record of an image that was started and failed, and remove its partial results.
 
     Parameters
     ----------
     image : Input
     job : Job
     error : str
-        Why, in a sentence.
+        Reason, in a sentence.
     """
     before = _begun(image, job)
     _remove(output_files(job.folder, image.name, job.formats))
@@ -171,9 +171,10 @@ def give_up(image: Input, job: Job, error: str) -> Record:
 
 
 def _begun(image: Input, job: Job) -> Record:
-    """Note what may be there of an image while it is worked on.
+    """Note which results of an image may exist while it is processed.
 
-    What an earlier run wrote stays known, so that it is removed in the end, also after a kill.
+    Results of an earlier run stay in the note, so that they are removed at the end even if this
+    run is killed.
     """
     path = records.begun_path(job.folder, image)
     old = records.read_record(job.folder, image) or records.read_json(path)
@@ -189,7 +190,7 @@ def _begun(image: Input, job: Job) -> Record:
 
 
 def _still_valid(image: Input, job: Job, before: Record, fingerprint: Record) -> list[str]:
-    """List formats of the same result that only an earlier run, which this one completes, wrote."""
+    """List formats of the same result that only the earlier run, which this one resumes, wrote."""
     earlier = before["earlier"]
     if job.replace or earlier["fingerprint"] != fingerprint:
         return []
@@ -229,7 +230,7 @@ def _segment(
                 )
         try:
             save_formats(segmentation, job.folder, image.name, job.formats)
-        except UnfitFileError as error:  # results of other images have a place
+        except UnfitFileError as error:  # other images can still be written
             raise _ImageError(str(error)) from error
     records.write_measurements(job.folder, image, measurements)
     if picture is not None:
@@ -253,14 +254,14 @@ def _segment(
 
 
 def _depth(dtype: np.dtype[Any]) -> str:
-    """Say how intensities are written; those of other depths cannot be shown beside them."""
+    """Return the bit depth of the intensities; those of different depths are not comparable."""
     return f"{8 * dtype.itemsize} bits" if dtype.kind in "ui" else "decimal numbers"
 
 
 def _more(
     source: Source, found: Segmentation | LargeSegmentation, files: InputFiles
 ) -> tuple[Columns, list[str]]:
-    """Measure what is asked for on demand, which images in memory alone are measured for."""
+    """Make the optional measurements, which only images in memory support."""
     if isinstance(found, Segmentation):
         return measure_more(source, found.image, found.labels, files.reading, files.fields)
     if files.reading.measuring.any:
@@ -270,7 +271,7 @@ def _more(
 
 @contextmanager
 def _as_image_errors() -> Iterator[None]:
-    """Tell errors of an image from those of the output, which are raised where it is written."""
+    """Raise errors of an image as `_ImageError`, to separate them from errors of the output."""
     try:
         yield
     except (InputError, MissingExtraError) as error:
@@ -281,10 +282,10 @@ def _as_image_errors() -> Iterator[None]:
 def _segmented(
     source: Source, job: Job, progress: Progress, take: Take
 ) -> Iterator[Segmentation | LargeSegmentation]:
-    """Find the nuclei of a plane, when there is memory for it."""
+    """Find the nuclei of a plane as soon as there is memory for it."""
 
     def of_windows(done: int, total: int) -> None:
-        progress(done / (total + 1))  # to measure and to write takes time too
+        progress(done / (total + 1))  # measuring and writing take time too
 
     with take(source.shape[0] * source.shape[1]) as model, ExitStack() as stack:
         with _as_image_errors():

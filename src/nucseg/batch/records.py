@@ -1,8 +1,8 @@
-"""What a run keeps of each image in ``OUTPUT/.nucseg/``, from which it is resumed and summed up.
+"""Records of a run in ``OUTPUT/.nucseg/``, from which it is resumed and summarized.
 
-A record (JSON) says what the image was and how it went; beside it lie its measurements and, for
-a report, a small picture. The record is written last and tells that the image is done. While it is
-worked on, a file beside says what may be there of it.
+A record (JSON) describes an image and the outcome of its processing. The measurements and, for a
+report, a thumbnail are stored beside it. The record is written last and marks the image as done.
+While an image is processed, a second file lists the results that may exist already.
 """
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ from nucseg.inference.segmenter import Model
 from nucseg.measure import Columns
 
 FOLDER = ".nucseg"
-# Why a plane that a file states has no pixels.
+# Why a plane that a file declares has no pixels.
 MISSING = "The file states this plane and does not hold it."
 
-# Bytes that a file name may have on all common file systems.
+# Maximum length of a file name in bytes on all common file systems.
 LONGEST_NAME = 255
-# Bytes of a name with its folders, above which its record has no room in folders of these names.
+# Maximum length in bytes of a name with its folders; longer names are replaced by a hash.
 _LONGEST_PLACE = 1024
 
 Record = dict[str, Any]
 
 
 class InputFiles:
-    """Opens and hashes each file once for all of its planes, which come one after the other.
+    """Opens and hashes each file once for all of its planes, which are processed in sequence.
 
-    Readers of images are not made for several threads, so that each thread opens its own.
+    Image readers are not thread-safe, so each thread opens its own.
     """
 
     def __init__(self, reading: Reading, fields: FlatFields | None = None) -> None:
@@ -60,11 +60,11 @@ class InputFiles:
         self._opened = threading.local()
 
     def __reduce__(self) -> tuple[type[InputFiles], tuple[Reading, FlatFields]]:
-        """Send the settings to another process, which opens and hashes files anew."""
+        """Send only the settings to another process, which opens and hashes the files again."""
         return InputFiles, (self.reading, self.fields)
 
     def sha256(self, path: Path) -> str:
-        """SHA-256 of a file, or of the names and hashes of all files of an image."""
+        """Return the SHA-256 of a file, or of the names and hashes of all files of an image."""
         with self._hashing:
             return self._sha256(path)
 
@@ -74,7 +74,7 @@ class InputFiles:
         Raises
         ------
         InputError
-            The file cannot be opened, or has no such plane any more.
+            The file cannot be opened, or does not contain this plane any more.
         MissingExtraError
             The file needs the ``formats`` extra.
         """
@@ -95,22 +95,22 @@ class InputFiles:
 
 
 def record_path(folder: Path, image: Input) -> Path:
-    """Where the record of an image lies."""
+    """Return the path of the record of an image."""
     return _place(folder, image, RECORD)
 
 
 def begun_path(folder: Path, image: Input) -> Path:
-    """Where it is said that an image is worked on, and what may be there of it."""
+    """Return the path of the file that lists possible results while an image is processed."""
     return _place(folder, image, BEGUN)
 
 
 def measurements_path(folder: Path, image: Input) -> Path:
-    """Where the measurements of an image lie, as NumPy's array of rows with named fields."""
+    """Return the path of the measurements of an image, a NumPy structured array."""
     return _place(folder, image, COLUMNS)
 
 
 def thumbnail_path(folder: Path, image: Input) -> Path:
-    """Where the picture of an image for the report lies, as JPEG."""
+    """Return the path of the JPEG thumbnail of an image for the report."""
     return _place(folder, image, PICTURE)
 
 
@@ -120,18 +120,18 @@ def _place(folder: Path, image: Input, suffix: str) -> Path:
     if len(place) > _LONGEST_PLACE:
         return folder / FOLDER / f"{hashlib.sha256(place).hexdigest()}{suffix}"
     if len(name) > LONGEST_NAME:
-        # A name as long as names can be has no room for a longer suffix.
+        # A name of the maximum length leaves no room for a longer suffix.
         return path.with_name(f"{hashlib.sha256(name).hexdigest()}{suffix}")
     return path
 
 
 def read_record(folder: Path, image: Input) -> Record:
-    """Record of an image, empty where there is none."""
+    """Read the record of an image; return an empty record if there is none."""
     return read_json(record_path(folder, image))
 
 
 def read_json(path: Path) -> Record:
-    """Content of a record, empty where there is none or it is damaged."""
+    """Read a record; return an empty record if the file is missing or damaged."""
     try:
         record: Any = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -145,7 +145,7 @@ def write_record(folder: Path, image: Input, record: Record) -> None:
     Raises
     ------
     InputError
-        It cannot be written.
+        The record cannot be written.
     """
     write_json(record_path(folder, image), record)
 
@@ -156,7 +156,7 @@ def write_json(path: Path, record: Record) -> None:
     Raises
     ------
     InputError
-        It cannot be written.
+        The record cannot be written.
     """
     with atomic_write(path) as partial:
         partial.write_text(json.dumps(record), encoding="utf-8")
@@ -168,14 +168,14 @@ def write_measurements(folder: Path, image: Input, measurements: Columns) -> Non
     Raises
     ------
     InputError
-        They cannot be written.
+        The measurements cannot be written.
     """
-    # One array, since a file of many is much slower to read.
+    # One array, because a file of many arrays is much slower to read.
     fields = [(name, values.dtype) for name, values in measurements.items()]
     rows = np.empty(len(measurements["label"]), fields)
     for name, values in measurements.items():
         rows[name] = values
-    # Through memory, since NumPy does not tell where a full disk takes a part of a file alone.
+    # Through memory, because NumPy does not report when a full disk accepts only part of a file.
     buffer = io.BytesIO()
     np.save(buffer, rows)
     with atomic_write(measurements_path(folder, image)) as partial:
@@ -183,7 +183,7 @@ def write_measurements(folder: Path, image: Input, measurements: Columns) -> Non
 
 
 def read_measurements(folder: Path, image: Input, beginnings: tuple[str, ...] = ("",)) -> Columns:
-    """Measurements of an image whose names begin in one of these ways; none where it failed."""
+    """Read the columns whose names start with one of `beginnings`; none if the image failed."""
     path = measurements_path(folder, image)
     if not path.exists():
         return {}
@@ -192,19 +192,19 @@ def read_measurements(folder: Path, image: Input, beginnings: tuple[str, ...] = 
 
 
 def write_thumbnail(folder: Path, image: Input, jpeg: bytes) -> None:
-    """Write the picture of an image for the report.
+    """Write the thumbnail of an image for the report.
 
     Raises
     ------
     InputError
-        It cannot be written.
+        The thumbnail cannot be written.
     """
     with atomic_write(thumbnail_path(folder, image)) as partial:
         partial.write_bytes(jpeg)
 
 
 def read_thumbnail(folder: Path, image: Input) -> bytes | None:
-    """Picture of an image for the report, None where there is none."""
+    """Read the thumbnail of an image for the report; None if there is none."""
     try:
         return thumbnail_path(folder, image).read_bytes()
     except OSError:
@@ -212,9 +212,9 @@ def read_thumbnail(folder: Path, image: Input) -> bytes | None:
 
 
 def fingerprint(image: Input, model: Model, files: InputFiles) -> Record:
-    """Say what a result depends on; it can be kept while this is the same."""
+    """Return everything that a result depends on; a result is kept while this is unchanged."""
     classes = model.classifier
-    # Results of versions that knew no measuring on demand can be kept where none is asked for.
+    # Results of versions without optional measurements are kept if none are requested.
     left_out = {"exclude"} if files.reading.measuring.any else {"exclude", "measuring"}
     return {
         "nucseg": __version__,
@@ -222,7 +222,7 @@ def fingerprint(image: Input, model: Model, files: InputFiles) -> Record:
         **({"illumination": files.illumination} if files.illumination else {}),
         **({"classes": classes.model_dump(mode="json")} if classes else {}),
         "scale": model.scale,
-        # Of another device or precision labels may differ in a few nuclei.
+        # On another device or in another precision, labels may differ in a few nuclei.
         **({} if is_exact(model.runtime) else {"runtime": describe(model.runtime)}),
         "reading": files.reading.model_dump(mode="json", exclude=left_out),
         **files.status(image.path),
@@ -232,12 +232,12 @@ def fingerprint(image: Input, model: Model, files: InputFiles) -> Record:
 def finished(
     image: Input, folder: Path, model: Model, formats: Sequence[str], files: InputFiles
 ) -> Record | None:
-    """Record of an image that needs no work any more.
+    """Return the record of an image if the image needs no further processing.
 
     Parameters
     ----------
     formats : sequence of str
-        Of each image and of all.
+        Formats of single images and of the whole run.
     """
     record = read_record(folder, image)
     same = record.get("fingerprint") == fingerprint(image, model, files)
@@ -249,7 +249,7 @@ def finished(
 
 
 def results_of(image: Input, folder: Path, formats: Sequence[str]) -> list[Path]:
-    """Where all that is written for an image lies but for its record."""
+    """List the paths of everything that is written for an image, except its record."""
     of_each, of_all = split_formats(formats)
     kept = [measurements_path(folder, image)]
     if "report" in of_all:
@@ -258,7 +258,7 @@ def results_of(image: Input, folder: Path, formats: Sequence[str]) -> list[Path]
 
 
 def _status(path: Path) -> Record:
-    """Size and time of the last change of all files of an image."""
+    """Return the size and modification time of all files of an image."""
     try:
         found = [file.stat() for file in files_of(path)]
     except OSError:
@@ -276,7 +276,7 @@ def _sha256(path: Path) -> str:
 
 
 class MeasurementParts:
-    """Measurements of all images, read anew from their records each time they are gone through."""
+    """Measurements of all images, read from their records again in each iteration."""
 
     def __init__(self, folder: Path, images: Sequence[Input]) -> None:
         self._folder, self._images = folder, images
@@ -284,7 +284,7 @@ class MeasurementParts:
     def __iter__(self) -> Iterator[Table]:
         for image in self._images:
             columns = read_measurements(self._folder, image)
-            # Without nuclei too, so that a table without rows still has its columns.
+            # Images without nuclei count too, so that a table without rows still has its columns.
             if columns:
                 rows = len(columns["label"])
                 plane = {"plane": [image.plane] * rows} if image.plane else {}

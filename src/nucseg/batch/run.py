@@ -1,8 +1,8 @@
-"""Segment many images into a folder of results, so that nothing is lost when a run breaks off.
+"""Segment many images into a folder of results, so that an interrupted run loses nothing.
 
-Each image is processed by `nucseg.batch.process`, where `nucseg.batch.executors` says. What is kept
-of it is described in `nucseg.batch.records`; what is written of all of them is put together from
-that at the end, see `nucseg.batch.summary`.
+`nucseg.batch.process` processes each image, in threads or processes of an executor, see
+`nucseg.batch.executors`. `nucseg.batch.records` describes what is kept of each image.
+`nucseg.batch.summary` combines the records into the files of the whole run at the end.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ ALL_BY_DEFAULT = (*Segmenting().save, "report")
 logger = logging.getLogger(__name__)
 
 
-def segment_files(  # noqa: PLR0913 - the entry of a batch; all but three by name
+def segment_files(  # noqa: PLR0913 - the entry of a batch; all but three are keyword-only
     inputs: Sequence[str | Path],
     output: str | Path,
     model: Model,
@@ -151,14 +151,14 @@ def segment_files(  # noqa: PLR0913 - the entry of a batch; all but three by nam
     if "report" in of_all:
         write_run_report(folder, images, outcomes, model, of_each, fields)
     leftovers.remove_replaced(folder, images, of_each, replace=replaces)
-    # It may have failed on the way, and the CPU gone on.
+    # The GPU may have failed during the run, which then continued on the CPU.
     ran = {"finished": True, **describe_model(model)}
     write_run_record(folder / RUN, {**about, **ran, **what_was_read(folder, images)})
     return outcomes
 
 
 def _check_own(folder: Path, images: Sequence[Input], formats: Sequence[str]) -> None:
-    """Refuse to replace files that are not of an earlier run, such as labels drawn by hand."""
+    """Refuse to replace files of another origin, such as labels drawn by hand."""
     if (folder / records.FOLDER).is_dir():
         return
     tables = [folder / table for table in OF_ALL]
@@ -172,9 +172,9 @@ def _check_own(folder: Path, images: Sequence[Input], formats: Sequence[str]) ->
 
 
 def _make_ready(folder: Path, asked: Measuring) -> None:
-    """Clear what a killed run left half done, and tables that tell of other results."""
+    """Remove partial results of a killed run, and tables of earlier results."""
     try:
-        # First of all: it marks the folder as nucseg's own.
+        # First of all, because it marks the folder as nucseg's own.
         (folder / records.FOLDER).mkdir(parents=True, exist_ok=True)
         leftovers.clear_partial(folder)
         remove_flat_fields(folder / RUN, asked)
@@ -189,7 +189,7 @@ def _make_ready(folder: Path, asked: Measuring) -> None:
 
 
 def _if_still_there(image: Input, record: Record, job: Job) -> Record:
-    """Record of an image, a failure where its results were deleted while the run went on."""
+    """Return the record, or a failure if the results of the image were deleted during the run."""
     results = records.results_of(image, job.folder, (*job.formats, *job.of_all))
     if record["status"] in ("failed", "missing") or all(path.exists() for path in results):
         return record

@@ -1,4 +1,4 @@
-"""What threads share that work on images side by side: room for pixels, and progress."""
+"""What threads that process images in parallel share: a pixel budget and progress."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 
 class Budget:
-    """Shares pixels that are worked on at the same time among threads, first come first served."""
+    """Pixel budget shared among threads, first come, first served."""
 
     def __init__(self, pixels: float) -> None:
         self._free = self._all = pixels
@@ -16,7 +16,7 @@ class Budget:
 
     @contextmanager
     def take(self, pixels: float) -> Iterator[bool]:
-        """Wait until there is room for an image; yields whether it has all of it."""
+        """Wait until there is room for an image; yield whether the image has the whole budget."""
         share = min(pixels, self._all)
         with self._turn, self._changed:
             self._changed.wait_for(lambda: self._free >= share)
@@ -30,7 +30,7 @@ class Budget:
 
 
 class Shares:
-    """Adds up how much of each image is done."""
+    """Adds up the finished fractions of all images."""
 
     def __init__(self) -> None:
         self._sum = 0.0
@@ -38,11 +38,11 @@ class Shares:
 
     @property
     def sum(self) -> float:
-        """Images that are done, with the shares of those that are not."""
+        """Number of finished images, plus the fractions of images in progress."""
         return round(self._sum, 6)
 
     def of_one(self, report: Callable[[float], None] | None = None) -> Callable[[float], None]:
-        """Return what takes the share of one image that is done, and reports the sum."""
+        """Return a function that receives the finished fraction of an image and reports the sum."""
         before = 0.0
 
         def take(share: float) -> None:

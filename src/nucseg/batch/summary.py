@@ -1,7 +1,7 @@
-"""What a run writes of all its images: tables, report and what the run was.
+"""Files that a run writes for all its images: tables, report and ``run.json``.
 
-All is put together from what is kept of each image, so that a run which was broken off and resumed
-gives the same as one that was not.
+They are combined from the records of the images, so an interrupted and resumed run gives the same
+files as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _AREA, _AREA_UM2 = "area", "area_um2"
 _NONE = np.zeros(0, np.float32)
 _DONE = ("ok", "empty")
 _BACKGROUNDS = {True: "bright", False: "dark", None: ""}
-# Reasons for a channel of which somebody should know.
+# Reasons for the choice of a channel that are reported.
 _TOLD = ("name", "asked", "first", "all")
 Tables = Iterable[Table]
 _OUTCOME = ("status", "nuclei", "seconds", "error")
@@ -55,36 +55,36 @@ _OUTCOME = ("status", "nuclei", "seconds", "error")
 
 @dataclass(frozen=True)
 class Outcome:
-    """How it went with one image: a row of ``images.csv``.
+    """Outcome of one image: a row of ``images.csv``.
 
     Attributes
     ----------
     path : str
-        The image, as the user named it.
+        The image, as the user gave it.
     status : {"ok", "empty", "failed", "missing"}
-        With nuclei, without any, not segmented, or a plane that the file does not hold.
+        With nuclei, without nuclei, failed, or a missing plane.
     nuclei : int
-        Their number.
+        Number of nuclei.
     seconds : float
-        Time that the image took.
+        Processing time of the image.
     error : str
         Why it failed, else empty.
     plane : str
         Which of the image's planes, if it has several.
     warnings : tuple of str
-        What looks wrong with the image, in sentences; see `nucseg.images.quality.warnings_of`.
+        Problems of the image, in sentences; see `nucseg.images.quality.warnings_of`.
     kept : bool
-        Whether it was done by an earlier run.
+        Whether an earlier run finished it.
     confidence : Confidence or None
-        How sure the model is of the image; None where it failed.
+        Confidence of the model in the image; None if it failed.
     chosen : Chosen or None
-        Which channel was read, and why; None where the image could not be opened.
+        Which channel was read, and why; None if the image could not be opened.
     classes : mapping of str to int
-        Nuclei of each class; empty where they have none.
+        Nuclei of each class; empty without classes.
     candidates : mapping of str to int
-        Candidates and flagged nuclei of each name; empty where nobody looked for them.
+        Candidates and flagged nuclei of each name; empty if no rules were applied.
     depth : str
-        Of the intensities, such as ``8 bits``; empty where that is not known.
+        Bit depth of the intensities, such as ``8 bits``; empty if unknown.
     """
 
     path: str
@@ -103,22 +103,22 @@ class Outcome:
 
     @property
     def median_score(self) -> float | None:
-        """Median score of the nuclei found, where it is known."""
+        """Median score of the nuclei, None if unknown."""
         return None if self.confidence is None else self.confidence.median_score
 
     @property
     def low_confidence(self) -> bool:
-        """Whether somebody should look at the image first."""
+        """Whether the image is a low-confidence image, which should be checked first."""
         return self.confidence is not None and self.confidence.low
 
     @property
     def mostly_false(self) -> bool:
-        """Whether most nuclei found in it are probably false, see `Confidence.mostly_false`."""
+        """Whether most of its nuclei are probably false, see `Confidence.mostly_false`."""
         return self.confidence is not None and self.confidence.mostly_false
 
 
 def outcome_of(image: Input, record: Record) -> Outcome:
-    """Tell by its record how it went with an image."""
+    """Make the outcome of an image from its record."""
     sureness = confidence_from(record.get("confidence"))
     return Outcome(
         path=str(image.path),
@@ -134,7 +134,7 @@ def outcome_of(image: Input, record: Record) -> Outcome:
 
 
 def _warnings(record: Record, sureness: Confidence | None) -> tuple[str, ...]:
-    """Sentences on what looks wrong with an image, the gravest first."""
+    """List the warnings of an image in sentences, the most serious first."""
     doubts = [] if sureness is None else sureness.warnings()
     doubts += record.get("reading_warnings", []) + record.get("class_warnings", [])
     if "quality" in record:
@@ -149,19 +149,18 @@ def write_tables(
     of_all: Sequence[str],
     measurements: Tables,
 ) -> None:
-    """Write ``measurements.csv``, ``images.csv`` and, if asked for, ``measurements.parquet``.
+    """Write ``measurements.csv``, ``images.csv`` and, if requested, ``measurements.parquet``.
 
-    And ``positive.csv`` of immunohistochemistry.
-
-    Other columns of a list of inputs follow in ``images.csv``.
+    For immunohistochemistry, ``positive.csv`` is written too. Other columns of a list of inputs
+    are appended to ``images.csv``.
 
     Raises
     ------
     InputError
-        They cannot be written.
+        The tables cannot be written.
     """
     dialect = EXCEL_EU if EXCEL_EU.name in of_all else EXCEL
-    # A column that tells planes apart, where there are any.
+    # A column that distinguishes planes, if there are any.
     plane = ("plane",) if any(image.plane for image in images) else ()
     names = ("image", *plane, "label")
     write_table(folder / MEASUREMENTS, measurements, names=names, dialect=dialect)
@@ -172,7 +171,7 @@ def write_tables(
     rows: dict[str, list[Any]] = {
         name: [getattr(outcome, name) for outcome in outcomes] for name in columns
     }
-    # A mean over the column is not to count what nobody looked at.
+    # A mean over the column must not include images to which no rules were applied.
     rows["nuclei"] = [None if each.status == "missing" else each.nuclei for each in outcomes]
     rows["warnings"] = [" ".join(outcome.warnings) for outcome in outcomes]
     rows |= _count_columns(outcomes, "classes", "class_")
@@ -184,7 +183,7 @@ def write_tables(
 def counts_of(
     outcomes: Sequence[Outcome], what: Literal["classes", "candidates"]
 ) -> dict[str, int]:
-    """Count the nuclei of each class or candidate in all images; empty where they have none."""
+    """Count the nuclei of each class or candidate in all images; empty without any."""
     counts = [getattr(each, what) for each in outcomes]
     names = dict.fromkeys(name for each in counts for name in each)
     return {name: sum(each.get(name, 0) for each in counts) for name in names}
@@ -193,7 +192,7 @@ def counts_of(
 def _count_columns(
     outcomes: Sequence[Outcome], what: Literal["classes", "candidates"], start: str
 ) -> dict[str, list[int | None]]:
-    """Columns of ``images.csv`` with the nuclei of each name; empty where nobody looked."""
+    """Make the columns of ``images.csv`` with counts of each name; empty without counts."""
     return {
         f"{start}{name}": [getattr(each, what).get(name) for each in outcomes]
         for name in counts_of(outcomes, what)
@@ -203,7 +202,7 @@ def _count_columns(
 def _write_positive(
     folder: Path, images: Sequence[Input], outcomes: Sequence[Outcome], dialect: Dialect
 ) -> None:
-    """Write ``positive.csv`` where DAB was measured."""
+    """Write ``positive.csv`` if DAB was measured."""
     classes, left_out = {}, []
     for image, outcome in zip(images, outcomes, strict=True):
         columns = records.read_measurements(folder, image, (DAB_CLASS,))
@@ -215,7 +214,7 @@ def _write_positive(
 
 
 def _channel_columns(outcomes: Sequence[Outcome]) -> dict[str, list[Any]]:
-    """Columns of ``images.csv`` that say which channel was read, of how many, and why."""
+    """Make the columns of ``images.csv`` on the chosen channel, their number and the reason."""
     known = [outcome.chosen for outcome in outcomes]
     return {
         "channel": [each and each.name for each in known],
@@ -225,7 +224,7 @@ def _channel_columns(outcomes: Sequence[Outcome]) -> dict[str, list[Any]]:
 
 
 def channels_told(outcomes: Sequence[Outcome]) -> list[str]:
-    """Say which channels were read, where images have several: a sentence for each choice."""
+    """Describe the chosen channels of multichannel images: a sentence for each choice."""
     several = [
         each.chosen
         for each in outcomes
@@ -248,7 +247,7 @@ def _of_how_many(chosen: Chosen) -> str:
 
 
 def _listed_columns(images: Sequence[Input], own: Collection[str]) -> dict[str, list[str]]:
-    """Columns that lists of inputs gave; ``list_`` is put before names that are nucseg's own."""
+    """Return the other columns of input lists; ``list_`` is prepended to names that nucseg uses."""
     given = [dict(image.columns) for image in images]
     names = dict.fromkeys(name for each in given for name in each)
     taken = {name.casefold() for name in own}
@@ -259,7 +258,7 @@ def _listed_columns(images: Sequence[Input], own: Collection[str]) -> dict[str, 
 
 
 def _confidence_columns(outcomes: Sequence[Outcome]) -> dict[str, list[Any]]:
-    """Columns of ``images.csv`` that say how sure the model is; empty where that is not known."""
+    """Make the columns of ``images.csv`` with the confidence of the model; empty if unknown."""
     known = [outcome.confidence for outcome in outcomes]
     return {
         "median_score": [each and each.median_score for each in known],
@@ -279,12 +278,12 @@ def write_run_report(
     formats: Sequence[str],
     fields: FlatFields | None = None,
 ) -> None:
-    """Write ``report.html`` from what is kept of each image, one after the other.
+    """Write ``report.html`` from the records of the images, one image after the other.
 
     Raises
     ------
     InputError
-        It cannot be written.
+        The report cannot be written.
     """
     facts = {
         "Model": model.card.name,
@@ -301,7 +300,7 @@ def write_run_report(
 
 
 def _classes_told(model: Model, outcomes: Sequence[Outcome]) -> dict[str, str]:
-    """Say which classes there are, in what colours, and how far they may be trusted."""
+    """Describe the classes, their colours, and how reliable they are."""
     if model.classifier is None:
         return {}
     found = counts_of(outcomes, "classes")
@@ -347,7 +346,7 @@ def _shown(
 
 
 def _address(folder: Path, image: Input) -> str:
-    """Where the overlay of an image lies, from where the page does."""
+    """Return the address of the overlay of an image, relative to the page."""
     (path,) = output_files(folder, image.name, [OVERLAY_PNG.name])
     return quote(os.fsencode(path.relative_to(folder).as_posix()))
 
@@ -355,7 +354,7 @@ def _address(folder: Path, image: Input) -> str:
 def describe_run(
     model: Model, images: Sequence[Input], formats: Sequence[str], command: Sequence[str]
 ) -> Record:
-    """Say for ``run.json`` what is to be done."""
+    """Describe the settings of the run for ``run.json``."""
     return {
         "command": list(command),
         "working_folder": str(Path.cwd()),
@@ -370,7 +369,7 @@ def describe_run(
 
 
 def what_was_read(folder: Path, images: Sequence[Input]) -> Record:
-    """Hashes of the inputs, which of their channels were chosen, and how sure the model is."""
+    """Return the hashes of the inputs, their chosen channels, and the confidence of the model."""
     known = [(image, records.read_record(folder, image)) for image in images]
     hashes: dict[str, str | None] = {}
     channels: dict[str, list[str]] = {}

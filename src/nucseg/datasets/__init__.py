@@ -1,1 +1,1 @@
-"""Reading, checking, splitting, fetching and generating annotated images."""
+"""Read, check, split, download and generate annotated images."""

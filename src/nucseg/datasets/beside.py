@@ -1,4 +1,4 @@
-"""Layouts in which nuclei lie in files beside the images: Cellpose, QuPath, COCO."""
+"""Layouts with annotation files beside the images: Cellpose, QuPath, COCO."""
 
 from __future__ import annotations
 
@@ -26,33 +26,33 @@ from nucseg.datasets.storage import Files, read_rgb
 from nucseg.errors import InputError
 from nucseg.images import IMAGE_SUFFIXES
 
-# Ends of the names of label images, as Cellpose has them, without the suffix.
+# Suffixes of the names of Cellpose's label images, without file extension.
 _MASKS = ("_cp_masks", "_masks")
 _SEG = "_seg.npy"
 _GEOJSON = ".geojson"
-# Folders beside images/ in which GeoJSON files may lie.
+# Folders beside images/ that may contain GeoJSON files.
 _ANNOTATIONS = ("annotations", "geojson", "labels")
 
 
 def open_beside(files: Files) -> Dataset | None:
-    """Open images with files of nuclei beside them.
+    """Open images with annotation files beside them.
 
     Parameters
     ----------
     files : Files
-        ``a.png`` with ``a_masks.tif`` or ``a_cp_masks.png`` (label images), with ``a_seg.npy``, all
-        by Cellpose, or with ``a.geojson`` by QuPath, beside it or in a folder ``annotations/``,
-        ``geojson/`` or ``labels/`` beside ``images/``.
+        ``a.png`` with a file of Cellpose beside it, ``a_masks.tif`` or ``a_cp_masks.png`` (label
+        images) or ``a_seg.npy``; or with ``a.geojson`` of QuPath, beside it or in a folder
+        ``annotations/``, ``geojson/`` or ``labels/`` beside ``images/``.
 
     Returns
     -------
     Dataset or None
-        None where no image has such a file.
+        None if no image has such a file.
 
     Raises
     ------
     InputError
-        Two images differ only by suffix, or an image has nuclei in files of two kinds.
+        Two images differ only by suffix, or an image has annotations in files of two kinds.
     """
     images = _images(files)
     found: defaultdict[str, list[tuple[Layout, str]]] = defaultdict(list)
@@ -66,7 +66,7 @@ def open_beside(files: Files) -> Dataset | None:
     kinds = {kind for each in found.values() for kind, _ in each}
     of_image = {}
     for image_id, each in found.items():
-        # Cellpose's window saves _seg.npy, and masks on demand: the same nuclei.
+        # Cellpose's GUI saves _seg.npy, and masks on request, with the same nuclei.
         (_, name), *others = sorted(each, key=lambda one: one[1].endswith(_SEG))
         if any(kind != each[0][0] or not other.endswith(_SEG) for kind, other in others):
             listed = " and in ".join(other for _, other in each)
@@ -83,7 +83,7 @@ def open_beside(files: Files) -> Dataset | None:
 
 
 def open_coco(files: Files) -> Dataset | None:
-    """Open images that one or more JSON files in COCO's format tell the nuclei of.
+    """Open images whose nuclei are annotated in one or more JSON files in COCO's format.
 
     Parameters
     ----------
@@ -92,7 +92,7 @@ def open_coco(files: Files) -> Dataset | None:
     Returns
     -------
     Dataset or None
-        None where there is no such file. Images that no file names have no nuclei marked.
+        None if there is no such file. Images that are in no file count as not annotated.
 
     Raises
     ------
@@ -127,7 +127,7 @@ def open_coco(files: Files) -> Dataset | None:
 def _coco_files(files: Files) -> Iterator[tuple[str, Any]]:
     for name in files.names:
         if name.lower().endswith(".json"):
-            # Other JSON files may lie there, broken ones too.
+            # The folder may contain other JSON files, also broken ones.
             with contextlib.suppress(InputError):
                 content = parse_json(files.read(name), name)
                 if is_coco(content):
@@ -153,7 +153,7 @@ def _dataset(
 
 
 def _images(files: Files) -> dict[str, str]:
-    """Image files that are no label images of Cellpose's, by their names without suffix."""
+    """Return image files that are not label images of Cellpose, by their names without suffix."""
     found: dict[str, str] = {}
     names = _image_names(files)
     stems = {_stem(name) for name in names}
@@ -179,7 +179,7 @@ def _stem(name: str) -> str:
 
 
 def _partners(name: str) -> tuple[Layout, list[str]]:
-    """Give the images, by their names without suffix, whose nuclei a file may hold."""
+    """Return the images, by names without suffix, whose nuclei a file may contain."""
     path = PurePosixPath(name)
     if path.suffix.lower() in IMAGE_SUFFIXES:
         stem = _stem(name)
@@ -225,7 +225,7 @@ def _drawn(image_id: str, masks: Callable[[tuple[int, int]], list[Placed]]) -> R
 
 
 def _named(file_name: str, images: dict[str, str]) -> str | None:
-    """Find the image that an entry names: by its path, its name, or its name without suffix."""
+    """Find the image of an entry: by its path, its name, or its name without suffix."""
     wanted = PurePosixPath(file_name.replace("\\", "/"))
     stem = wanted.stem if wanted.suffix.lower() in IMAGE_SUFFIXES else wanted.name
     paths = [PurePosixPath(name) for name in images]

@@ -1,4 +1,4 @@
-"""Fetching public data sets: resumed after a cut, checked, and unpacked with care."""
+"""Download public data sets: resumable, verified, and unpacked safely."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ Progress = Callable[[int, int], None]
 
 ATTEMPTS = 4
 CHUNK = 1 << 16
-MAX_UNPACKED = 8 << 30  # bytes; more than this is no data set of the table below
-TIMEOUT = (10, 60)  # seconds to connect, and between two pieces of an answer
+MAX_UNPACKED = 8 << 30  # bytes; no data set of the table below is larger
+TIMEOUT = (10, 60)  # seconds to connect, and between two parts of a response
 TRY_AGAIN = frozenset({408, 429, 500, 502, 503, 504})
 
 logger = logging.getLogger(__name__)
@@ -43,12 +43,12 @@ class RemoteDataset:
     file : str
         Name of the zip file; the data set is unpacked to a folder of this name without suffix.
     about : str
-        What it is, whose, and its licence.
+        Description, authors and licence.
     size : int or None
-        Bytes of the zip file, where known.
+        Size of the zip file in bytes, if known.
     sha256 : str or None
-        Where known. Without it the archive's own checksums and the size that the server states
-        are all that is checked.
+        Hash of the zip file, if known. Without it, only the archive's own checksums and the size
+        that the server declares are verified.
     """
 
     url: str
@@ -63,7 +63,8 @@ REGISTRY = {
         url="https://data.broadinstitute.org/bbbc/BBBC038/stage1_train.zip",
         file="stage1_train.zip",
         about="2018 Data Science Bowl, stage 1 training set (Broad Institute, BBBC038v1, CC0)",
-        # As several public projects that fetched it from there state, independently of each other.
+        # As several public projects that downloaded it from there report, independently of each
+        # other.
         size=82_923_446,
         sha256="dcb6edc2690f137406638b2309581a71522c4dff19157d118453b448dcddcb68",
     )
@@ -72,16 +73,16 @@ REGISTRY = {
 
 @dataclass(frozen=True)
 class Download:
-    """What a download has brought.
+    """Result of a download.
 
     Attributes
     ----------
     path : Path
         The unpacked folder, or the zip file; `nucseg.datasets.reading.open_dataset` opens both.
     sha256 : str or None
-        Of the zip file; None where the folder was there already.
+        Hash of the zip file; None if the folder existed already.
     hash_known : bool
-        Whether that hash was compared with a known one.
+        Whether the hash was compared with a known one.
     """
 
     path: Path
@@ -89,8 +90,8 @@ class Download:
     hash_known: bool
 
 
-class _Interrupted(Exception):  # noqa: N818 - it is caught here and never seen outside
-    """The transfer ended early, for a reason that may pass."""
+class _Interrupted(Exception):  # noqa: N818 - caught in this module, never raised to callers
+    """The transfer ended early, for a reason that may be temporary."""
 
 
 def download_dataset(
@@ -102,19 +103,19 @@ def download_dataset(
     pause: float = 1.0,
     progress: Progress | None = None,
 ) -> Download:
-    """Fetch a public data set into a folder.
+    """Download a public data set into a folder.
 
     Parameters
     ----------
     name : str
         One of the names in `REGISTRY`.
     to : Path
-        The folder; it is made where it is missing. An interrupted download leaves a ``.part`` file
-        there, from which the next call goes on. What is there already is not fetched again.
+        The folder; it is created if missing. An interrupted download leaves a ``.part`` file
+        there, from which the next call resumes. Existing data sets are not downloaded again.
     url : str, optional
         Another address of the same zip file, such as a mirror.
     unpack : bool
-        Whether to unpack the zip file and delete what was fetched; nucseg reads it as it is, too.
+        Whether to unpack the zip file and delete it; nucseg can also read the zip file itself.
     pause : float
         Seconds before the second attempt; the wait doubles with each further one.
     progress : callable, optional
@@ -127,8 +128,8 @@ def download_dataset(
     Raises
     ------
     InputError
-        The name is unknown; the server cannot be reached or refuses; what it sends has the wrong
-        size or hash or is no sound zip file; or there is no space or permission to write.
+        The name is unknown; the server cannot be reached or refuses; the received file has the
+        wrong size or hash or is not a valid zip file; or there is no space or permission to write.
     """
     if name not in REGISTRY:
         raise InputError(f"Unknown data set {name!r}. Expected one of {', '.join(REGISTRY)}.")
@@ -156,7 +157,7 @@ def download_dataset(
 
 
 def unpack_zip(archive: Path, folder: Path, *, max_bytes: int = MAX_UNPACKED) -> None:
-    """Unpack a zip file to a new folder, whole or not at all.
+    """Unpack a zip file to a new folder; the folder is complete or absent.
 
     Parameters
     ----------
@@ -164,13 +165,13 @@ def unpack_zip(archive: Path, folder: Path, *, max_bytes: int = MAX_UNPACKED) ->
     folder : Path
         Must not exist.
     max_bytes : int
-        Largest total size of what is in the archive.
+        Maximum total size of the content of the archive.
 
     Raises
     ------
     InputError
-        The archive is damaged, needs a password, is larger than allowed or than the free space, or
-        has members that are links or would land outside the folder.
+        The archive is damaged, needs a password, is larger than permitted or than the free space,
+        or has members that are links or would be unpacked outside the folder.
     OSError
         The folder cannot be written.
     """
@@ -199,7 +200,7 @@ def unpack_zip(archive: Path, folder: Path, *, max_bytes: int = MAX_UNPACKED) ->
 
 
 def _unpacked_size(archive: Path, members: list[zipfile.ZipInfo], max_bytes: int) -> int:
-    """Bytes that an archive unpacks to, where all of its members can be read with a limit."""
+    """Return the unpacked size in bytes, if all members can be read with a limit."""
     size = sum(member.file_size for member in members)
     if size > max_bytes:
         raise InputError(
@@ -212,7 +213,7 @@ def _unpacked_size(archive: Path, members: list[zipfile.ZipInfo], max_bytes: int
 
 
 def _verified(file: Path, archive: Path, remote: RemoteDataset) -> str:
-    """Hash of a zip file that is what it should be; one that was fetched and is not is deleted."""
+    """Verify a zip file and return its hash; delete a downloaded file that is not valid."""
     digest = sha256(file)
     fault = _fault(file, digest, remote)
     if fault is None:
@@ -225,7 +226,7 @@ def _verified(file: Path, archive: Path, remote: RemoteDataset) -> str:
 
 
 def _fault(archive: Path, digest: str, remote: RemoteDataset) -> str | None:
-    """Tell in what an archive differs from what it should be."""
+    """Return how an archive differs from what is expected, None if it does not."""
     size = archive.stat().st_size
     if remote.size is not None and size != remote.size:
         return f"it has {size} bytes, expected {remote.size}"
@@ -252,7 +253,7 @@ def _check_space(folder: Path, size: int) -> None:
 
 
 def _fetch(url: str, part: Path, size: int | None, pause: float, progress: Progress | None) -> None:
-    """Fetch a file, in as many attempts as allowed, going on where the last ended."""
+    """Download a file in several attempts, each resuming where the previous one ended."""
     import requests
 
     with requests.Session() as session:
@@ -277,14 +278,14 @@ def _fetch(url: str, part: Path, size: int | None, pause: float, progress: Progr
 def _transfer(
     session: requests.Session, url: str, part: Path, size: int | None, progress: Progress | None
 ) -> None:
-    """Fetch what is missing of a file, in one request."""
+    """Download the missing part of a file in one request."""
     import requests
 
     have, headers = _range_headers(part)
     try:
         with session.get(url, headers=headers, stream=True, timeout=TIMEOUT) as answer:
             if answer.status_code == requests.codes.requested_range_not_satisfiable and have:
-                part.unlink()  # it is longer than the file, so it is of another one
+                part.unlink()  # larger than the file, so it belongs to another one
                 raise _Interrupted("the part that is here does not fit the file")
             _check_status(answer)
             have = _append_from(answer, have)
@@ -332,7 +333,7 @@ def _check_status(answer: requests.Response) -> None:
 
 
 def _check_length(url: str, part: Path, have: int, size: int | None) -> None:
-    """See whether a transfer, of whatever length it said it was, is complete."""
+    """Check whether a transfer is complete, independent of the length it declared."""
     if have > (size or MAX_UNPACKED):
         part.unlink()
         _validator_file(part).unlink(missing_ok=True)
@@ -345,7 +346,7 @@ def _check_length(url: str, part: Path, have: int, size: int | None) -> None:
 
 
 def _append_from(answer: requests.Response, have: int) -> int:
-    """Where in the file the answer begins: at what we have, or at 0 if the server sends it all."""
+    """Return the file offset of the response: the part we have, or 0 if it is the whole file."""
     if answer.status_code != 206:
         return 0
     content_range = answer.headers.get("Content-Range", "")
@@ -358,7 +359,7 @@ def _append_from(answer: requests.Response, have: int) -> int:
 
 
 def _range_headers(part: Path) -> tuple[int, dict[str, str]]:
-    """Bytes that are here, and the headers that ask for the rest if the file is still the same."""
+    """Return the size of the part file, and headers for the rest if the file is unchanged."""
     headers = {"Accept-Encoding": "identity"}
     try:
         have = part.stat().st_size
@@ -375,9 +376,9 @@ def _validator_file(part: Path) -> Path:
 
 
 def _keep_validator(answer: requests.Response, part: Path) -> None:
-    """Note which version of the file this is; without it a resumed download could mix two."""
+    """Save the version of the file; without it a resumed download could mix two versions."""
     etag = answer.headers.get("ETag", "")
-    # A weak tag does not promise the same bytes.
+    # A weak tag does not guarantee the same bytes.
     validator = etag if etag and not etag.startswith("W/") else answer.headers.get("Last-Modified")
     if validator:
         _validator_file(part).write_text(json.dumps(validator), encoding="utf-8")
@@ -387,7 +388,7 @@ def _keep_validator(answer: requests.Response, part: Path) -> None:
 
 
 def _reason(error: Exception) -> str:
-    """Name the innermost cause: the rest is the libraries' nesting."""
+    """Return the innermost cause of an error, without the wrappers of the libraries."""
     cause: BaseException = error
     while isinstance(inner := getattr(cause, "reason", None) or cause.__context__, BaseException):
         cause = inner

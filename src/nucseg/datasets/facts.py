@@ -1,4 +1,4 @@
-"""What a data set says of itself in ``dataset.toml``: name, licence, source, how it was marked."""
+"""Metadata of a data set in ``dataset.toml``: name, licence, source, how it was annotated."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FACTS = "dataset.toml"
 
 
 class Facts(Frozen):
-    """The content of ``dataset.toml``; every line may be left out."""
+    """The content of ``dataset.toml``; every line is optional."""
 
     name: str = Field("", description="Name of the set; by default that of its folder or file.")
     licence: str = Field("", description="Licence of images and masks, such as CC BY 4.0.")
@@ -48,7 +48,7 @@ class Facts(Frozen):
 
 
 def read_facts(files: Files) -> Facts:
-    """Read what a data set says of itself.
+    """Read the metadata of a data set.
 
     Parameters
     ----------
@@ -57,14 +57,14 @@ def read_facts(files: Files) -> Facts:
     Returns
     -------
     Facts
-        Of ``dataset.toml`` in the folder or zip file, else of a file beside it that is named as it
-        is with ``.toml`` at the end, as ``stage1_train.toml`` for ``stage1_train.zip``. The name is
-        filled in.
+        Content of ``dataset.toml`` in the folder or zip file, else of a file beside it with the
+        same name and the suffix ``.toml``, such as ``stage1_train.toml`` for ``stage1_train.zip``.
+        A missing name is filled in.
 
     Raises
     ------
     InputError
-        The file cannot be read, is no TOML, or has an unknown key or value.
+        The file cannot be read, is not TOML, or has an unknown key or value.
     """
     inside = [name for name in files.names if name.split("/")[-1] == FACTS]
     beside = files.path.with_name(f"{files.path.stem}.toml")

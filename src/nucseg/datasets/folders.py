@@ -1,4 +1,4 @@
-"""The layout ``images/`` + ``labels/`` or ``masks/``: a label image for each image, by its name."""
+"""Layout ``images/`` + ``labels/`` or ``masks/``: image and label image have the same name."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from nucseg.images import IMAGE_SUFFIXES, decode_image
 
 
 def open_folders(files: Files) -> Dataset | None:
-    """Open a data set of ``images/`` and ``labels/``, or ``masks/``, side by side.
+    """Open a data set of ``images/`` and ``labels/`` or ``masks/`` in the same folder.
 
     Parameters
     ----------
@@ -35,13 +35,13 @@ def open_folders(files: Files) -> Dataset | None:
     Returns
     -------
     Dataset or None
-        None where the files are not in this layout. A folder ``masks/`` whose files are not named
-        as the images is one of Kaggle's layout, with a mask for each nucleus.
+        None if the files are not in this layout. If the files of ``masks/`` do not have the names
+        of the images, it is Kaggle's layout, with one mask per nucleus.
 
     Raises
     ------
     InputError
-        There are several such pairs of folders, or two files of one folder differ only by suffix.
+        There are several such pairs of folders, or two files in a folder differ only by suffix.
     """
     images_in = _by_root(files, "images")
     labels_in = _by_root(files, "labels")
@@ -86,7 +86,7 @@ def open_folders(files: Files) -> Dataset | None:
 
 
 def to_labels(values: npt.NDArray[np.generic], name: str = "") -> tuple[Labels, tuple[Doubt, ...]]:
-    """Bring the pixels of a label image to labels without gaps.
+    """Relabel the pixels of a label image without gaps.
 
     Parameters
     ----------
@@ -97,14 +97,14 @@ def to_labels(values: npt.NDArray[np.generic], name: str = "") -> tuple[Labels, 
     Returns
     -------
     labels : ndarray, shape (H, W), int32
-        0 background, 1…N in the order of the values.
+        0 is background, 1…N are nuclei in the order of the values.
     doubts : tuple of Doubt
-        What `nucseg.core.labelling.read_labels` had to guess.
+        Guesses of `nucseg.core.labelling.read_labels`.
 
     Raises
     ------
     InputError
-        It is no label image: see `nucseg.core.labelling.read_labels`.
+        `values` is not a label image: see `nucseg.core.labelling.read_labels`.
 
     Examples
     --------
@@ -122,7 +122,7 @@ def to_labels(values: npt.NDArray[np.generic], name: str = "") -> tuple[Labels, 
 
 
 def _by_root(files: Files, folder: str) -> dict[PurePosixPath, dict[str, str]]:
-    """Image files below each folder of this name, as `_by_stem`, by the folder that holds it."""
+    """Group image files below each folder of this name by its parent, see `_by_stem`."""
     found: defaultdict[PurePosixPath, dict[str, str]] = defaultdict(dict)
     for name in files.names:
         path = PurePosixPath(name)
@@ -136,9 +136,9 @@ def _by_root(files: Files, folder: str) -> dict[PurePosixPath, dict[str, str]]:
 def _guess(
     files: Files, root: PurePosixPath, images: Mapping[str, str], masks: Mapping[str, str]
 ) -> Problem | None:
-    """Say that the one mask named as the one image shows all nuclei; None where it may show one.
+    """Return a problem if the only mask, named like the only image, shows all nuclei, else None.
 
-    In Kaggle's layout the folder is named as the image, and each mask shows one nucleus.
+    In Kaggle's layout the folder has the name of the image, and each mask shows one nucleus.
     """
     (stem,) = images
     folder = root.name or files.path.name
@@ -154,7 +154,7 @@ def _guess(
 
 
 def _has_labels(files: Files, name: str) -> bool:
-    """Tell whether a mask has several numbers above 0 that are nuclei."""
+    """Return whether a mask has several values above 0 that are nuclei."""
     try:
         numbers, doubts = read_labels(decode_image(files.read(name), name, as_labels=True), name)
     except NucsegError:
@@ -164,7 +164,7 @@ def _has_labels(files: Files, name: str) -> bool:
 
 
 def _by_stem(files: Files, folder: PurePosixPath) -> dict[str, str]:
-    """File names of the images below a folder, by their path in it without the suffix."""
+    """Map the relative paths of images below a folder, without suffix, to file names."""
     found: dict[str, str] = {}
     for name in files.names:
         path = PurePosixPath(name)
@@ -180,7 +180,7 @@ def _by_stem(files: Files, folder: PurePosixPath) -> dict[str, str]:
 
 
 def label_reader(files: Files, image_id: str, name: str) -> Reader:
-    """Return what reads a label image and checks that it is of its image."""
+    """Return a function that reads a label image and checks its size against the image."""
 
     def read(shape: tuple[int, int]) -> tuple[Labels, tuple[Problem, ...]]:
         try:
@@ -194,17 +194,17 @@ def label_reader(files: Files, image_id: str, name: str) -> Reader:
 
 
 def doubts_of(image_id: str, name: str, doubts: Iterable[Doubt]) -> tuple[Problem, ...]:
-    """Give what reading a label image had to guess as problems of its image."""
+    """Convert the guesses made in reading a label image to problems of its image."""
     return tuple(Problem(image_id, each.kind, f"{name} {each.message}") for each in doubts)
 
 
 def check_size(labels: npt.NDArray[np.generic], shape: tuple[int, int]) -> None:
-    """Refuse a label image of another size than its image.
+    """Reject a label image whose size differs from that of its image.
 
     Raises
     ------
     InputError
-        It is of another size.
+        The sizes differ.
     """
     if labels.shape != shape:
         raise InputError(

@@ -1,4 +1,4 @@
-"""Which images of a data set are of the same patient, slide or field, and stay together."""
+"""Groups of images of the same patient, slide or field of view, which stay together."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ def groups_of(
     *,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, int]:
-    """Find the groups of images that a split must not part.
+    """Find the groups of images that a split must keep together.
 
     Parameters
     ----------
     dataset : Dataset
     group : str, optional
-        A regular expression of the part of an image's name that names its group, as ``P[0-9]+``;
-        or ``TABLE.csv:COLUMN``, a table with the columns image_id and this one. By default what
-        ``dataset.toml`` says, and else images that continue each other are of one field of view
-        (`nucseg.datasets.splits.find_fields`).
+        A regular expression that matches the group in an image's name, such as ``P[0-9]+``; or
+        ``TABLE.csv:COLUMN``, a table with the columns image_id and this one. By default the rule
+        in ``dataset.toml`` applies; without one, images that continue each other are one field of
+        view (`nucseg.datasets.splits.find_fields`).
     progress : callable, optional
-        ``progress(done, total)``, where images are read.
+        ``progress(done, total)``, if images are read.
 
     Returns
     -------
     dict of str to int
-        The number of the group of each image. Images of different data sets are never of one group.
+        Group number of each image. Images of different data sets are never in the same group.
 
     Raises
     ------
     InputError
-        The expression is none or fits no image, or the table cannot be read.
+        The expression is invalid or matches no image, or the table cannot be read.
     """
     named: dict[str, object] = {}
     for member in dataset.members or (dataset,):
@@ -69,7 +69,7 @@ def groups_of(
 
 
 def _by_name(image_ids: tuple[str, ...], expression: str) -> dict[str, object]:
-    """Group by what an expression finds in the name: its first group, or all of it."""
+    """Group by the match of an expression in the name: its first group, or all of it."""
     try:
         pattern = re.compile(expression)
     except re.error as error:
@@ -82,7 +82,7 @@ def _by_name(image_ids: tuple[str, ...], expression: str) -> dict[str, object]:
 
 
 def _table(rule: str) -> dict[str, str] | None:
-    """Read the column of a table; None where the rule names no table."""
+    """Read the column of a table; None if the rule is not a table."""
     path, _, column = rule.rpartition(":")
     if not path.lower().endswith(".csv"):
         return None

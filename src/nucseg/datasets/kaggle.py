@@ -1,4 +1,4 @@
-"""The layout of Kaggle's 2018 Data Science Bowl: a folder per image, a mask file per nucleus."""
+"""Layout of Kaggle's 2018 Data Science Bowl: one folder per image, one mask per nucleus."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Mask = npt.NDArray[np.bool_]
 
 
 class Placed(NamedTuple):
-    """A mask, the place of the image that it fills, and its file."""
+    """A mask, its position in the image, and its file name."""
 
     name: str
     place: tuple[slice, slice]
@@ -33,7 +33,7 @@ class Placed(NamedTuple):
 
 
 PNG_START = b"\x89PNG\r\n\x1a\n"
-_PALETTE = 3  # as the type of colours in byte 25 of a PNG file
+_PALETTE = 3  # colour type of a palette, in byte 25 of a PNG file
 
 
 @dataclass
@@ -44,7 +44,7 @@ class _Entry:
     masks: list[str] = field(default_factory=list)
 
     def image(self, image_id: str) -> str:
-        """Tell the image file: the one named like the folder, else the first."""
+        """Return the image file: the one with the name of the folder, else the first."""
         return min(self.images, key=lambda name: (PurePosixPath(name).stem != image_id, name))
 
 
@@ -58,7 +58,7 @@ def open_kaggle(files: Files) -> Dataset | None:
     Returns
     -------
     Dataset or None
-        None where the files are not in this layout.
+        None if the files are not in this layout.
 
     Raises
     ------
@@ -95,23 +95,23 @@ def open_kaggle(files: Files) -> Dataset | None:
 def merge_masks(
     masks: Iterable[tuple[str, tuple[slice, slice], Mask]], shape: tuple[int, int], image_id: str
 ) -> tuple[Labels, list[Problem]]:
-    """Merge the masks of single nuclei to one label image.
+    """Merge the masks of single nuclei into one label image.
 
     Parameters
     ----------
     masks : iterable of (name, place, mask)
-        `mask` is a bool array that fills `place`, two slices of the image. Where masks overlap the
-        earlier one keeps the pixels.
+        `mask` is a bool array that fills `place`, two slices of the image. Where masks overlap,
+        the earlier one keeps the pixels.
     shape : (height, width) in pixels
     image_id : str
-        For the problems.
+        Image of the reported problems.
 
     Returns
     -------
     labels : ndarray, shape (height, width), int32
-        0 background, 1…N in the order of the masks, without gaps.
+        0 is background, 1…N are nuclei in the order of the masks, without gaps.
     problems : list of Problem
-        Empty masks, masks that lie wholly under earlier ones, and how many pixels overlap.
+        Empty masks, masks completely covered by earlier ones, and number of overlapping pixels.
 
     Examples
     --------
@@ -148,7 +148,7 @@ def merge_masks(
 
 
 def _entries(names: Iterable[str]) -> dict[PurePosixPath, _Entry]:
-    """Group the image and mask files by the folder that holds their ``images`` and ``masks``."""
+    """Group image and mask files by the folder that contains ``images`` and ``masks``."""
     entries: defaultdict[PurePosixPath, _Entry] = defaultdict(_Entry)
     for name in names:
         path = PurePosixPath(name)
@@ -176,7 +176,7 @@ def _read(files: Files, image_id: str, entry: _Entry) -> Sample:
 def _masks(
     files: Files, image_id: str, entry: _Entry, shape: tuple[int, int], faults: list[Problem]
 ) -> Iterator[Placed]:
-    """Give the usable masks, each with the place that it fills; the faulty ones go to `faults`."""
+    """Yield the usable masks, each with its position; append the faulty ones to `faults`."""
     for name in sorted(entry.masks):
         try:
             values = _grey(files.read(name), name)
@@ -196,7 +196,7 @@ def _masks(
                     )
                     faults.append(Problem(image_id, "inverted mask", message))
                     continue
-                # Programs do not agree on which of the values of 1 bit is white.
+                # Programs disagree on which value of a 1-bit image is white.
                 values = ~values
                 placed = _place(values, name)
             yield from _nuclei(values, placed, image_id, faults, alone=len(entry.masks) == 1)
@@ -206,11 +206,11 @@ def _masks(
 
 
 def _place(values: npt.NDArray[Any], name: str) -> Placed:
-    """Find the box around what a mask marks, and what it marks there."""
+    """Return the bounding box of the marked pixels of a mask, and the mask in it."""
     left, top, width, height = cv2.boundingRect((values > 0).view(np.uint8))
     place = (slice(top, top + height), slice(left, left + width))
     values = values[place]
-    # Half of the brightest takes 0/1, 0/255 and 16-bit masks alike, and JPEG's soft edges.
+    # Half of the maximum works for 0/1, 0/255 and 16-bit masks, and for soft edges of JPEG.
     return Placed(name, place, values > values.max(initial=0) / 2)
 
 
@@ -222,7 +222,7 @@ def _nuclei(
     *,
     alone: bool,
 ) -> Iterator[Placed]:
-    """Give the one nucleus of a mask, or all that are in it against the layout."""
+    """Yield the nucleus of a mask, or all nuclei if the mask has several against the layout."""
     name, place, mask = placed
     marked = values[place]
     several = bool(((marked > 0) & (marked < marked.max(initial=0))).any())
@@ -245,14 +245,15 @@ def _is_jpeg(name: str) -> bool:
 
 
 def _grey(data: bytes, name: str) -> npt.NDArray[Any]:
-    """Decode an image to grey, whatever its colours and depth; alpha is dropped."""
+    """Decode an image to greyscale, for all colour types and bit depths; drop alpha."""
     if data.startswith(PNG_START) and png_fault(data) is None:
-        # OpenCV takes less than half of Pillow's time, and a data set has a mask per nucleus. What
-        # it cannot read is tried again below, for a message: OpenCV has none.
+        # OpenCV takes less than half of Pillow's time, and a data set has a mask per nucleus. If
+        # OpenCV fails, the code below tries again to get an error message, which OpenCV does not
+        # give.
         with contextlib.suppress(cv2.error):
             flags = cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
             values = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-            # The colours of a palette may be alike in grey; of more than two its numbers tell.
+            # Palette colours may be equal in grey; with more than two, use the palette indices.
             if values is not None and (data[25] != _PALETTE or len(np.unique(values)) < 3):
                 return np.asarray(values)
     return np.asarray(to_rgb(decode_image(data, name, as_labels=True)).max(axis=2))

@@ -1,4 +1,4 @@
-"""Label images made of binary masks, where nuclei that touch are one: part them, or say so."""
+"""Label images made from binary masks, which merge touching nuclei: separate or flag these."""
 
 from __future__ import annotations
 
@@ -16,20 +16,21 @@ from nucseg.core.labelling import UNKNOWN
 
 Labels = npt.NDArray[np.int32]
 
-# Share of its convex hull that a piece fills. Below the first it may be several nuclei; parts that
-# fill more than the second are believed; below the third a piece that has no such parts is unknown.
+# Solidity: share of its convex hull that an object fills. Below the first value, an object may be
+# several nuclei. Parts above the second value are accepted. An object below the third value without
+# such parts is unknown.
 DOUBTFUL, CONVEX, SEVERAL = 0.90, 0.90, 0.85
-# Pixels of which a piece or a part is too small to be a nucleus.
+# Objects and parts of fewer pixels are too small for a nucleus.
 LEAST_AREA = 20
-# Least area of a part, as a share of the median nucleus.
+# Minimum area of a part, as a fraction of the median nucleus.
 LEAST_PART = 0.25
-# What makes a set seem to be of binary masks: of so many nuclei none touch, and of the larger ones
-# this share has a solidity below SEVERAL.
+# A set seems to be made from binary masks if none of this many nuclei touch, and this fraction of
+# the larger ones has a solidity below SEVERAL.
 ENOUGH_NUCLEI, SEVERAL_SHARE = 200, 0.02
 
 
 def seem_merged(labels: Sequence[Labels]) -> bool:
-    """Tell whether the label images of a set seem to be made of binary masks.
+    """Return whether the label images of a set seem to be made from binary masks.
 
     Parameters
     ----------
@@ -38,7 +39,7 @@ def seem_merged(labels: Sequence[Labels]) -> bool:
     Returns
     -------
     bool
-        True where there are `ENOUGH_NUCLEI`, none of them touch, and some are not convex.
+        True if there are `ENOUGH_NUCLEI`, none of them touch, and some are not convex.
     """
     if any(touching(each) for each in labels):
         return False
@@ -51,25 +52,25 @@ def seem_merged(labels: Sequence[Labels]) -> bool:
 
 
 def touching(labels: npt.NDArray[np.integer]) -> bool:
-    """Tell whether two nuclei of a label image touch, side by side."""
+    """Return whether two nuclei of a label image share a border."""
     across = (labels[1:] != labels[:-1]) & (labels[1:] > 0) & (labels[:-1] > 0)
     along = (labels[:, 1:] != labels[:, :-1]) & (labels[:, 1:] > 0) & (labels[:, :-1] > 0)
     return bool(across.any() or along.any())
 
 
 def part_merged(labels: Labels) -> Labels:
-    """Part nuclei that a binary mask has made one, and mark what may be several as unknown.
+    """Separate nuclei that a binary mask has merged, and label possible merges as unknown.
 
     Parameters
     ----------
     labels : ndarray, shape (H, W), int32
-        0 background, 1…N connected pieces of a mask.
+        0 is background, 1…N are connected components of a mask.
 
     Returns
     -------
     ndarray, shape (H, W), int32
-        Pieces with a waist are parted by a watershed on the distance to the outline, where each
-        part is convex; other pieces with a solidity below `SEVERAL`, and specks, are `UNKNOWN`.
+        Objects with a waist are separated by a watershed on the distance to the outline, if each
+        part is convex; other objects with a solidity below `SEVERAL`, and specks, are `UNKNOWN`.
     """
     made = labels.copy()
     regions = _regions(labels)
@@ -99,7 +100,7 @@ def _regions(labels: npt.NDArray[np.int32]) -> list[Any]:
 
 
 def _parts(piece: npt.NDArray[np.bool_], least: float) -> Labels | None:
-    """Part a piece; None where it has no parts that look like nuclei."""
+    """Separate an object; None if its parts do not look like nuclei."""
     distance = gaussian_filter(distance_transform_edt(np.pad(piece, 1)), 1.0)[1:-1, 1:-1]
     apart = max(int(np.sqrt(least / np.pi)), 3)
     peaks = peak_local_max(  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""Outlines in JSON as label images: QuPath's GeoJSON, and COCO's instances."""
+"""Convert outlines in JSON to masks: QuPath's GeoJSON, and COCO's instances."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from nucseg.datasets.kaggle import Placed
 from nucseg.errors import InputError
 
 Mask = npt.NDArray[np.bool_]
-# What QuPath finds is a detection or a cell; an annotation may be a region that somebody drew.
+# QuPath finds detections or cells; an annotation may be a region drawn by hand.
 _FOUND = ("detection", "cell")
 
 
@@ -24,7 +24,7 @@ def parse_json(data: bytes, name: str) -> Any:
     Raises
     ------
     InputError
-        It is no JSON.
+        The file is not JSON.
     """
     try:
         return json.loads(data)
@@ -33,27 +33,27 @@ def parse_json(data: bytes, name: str) -> Any:
 
 
 def geojson_masks(content: Any, shape: tuple[int, int], name: str) -> list[Placed]:
-    """Masks of the nuclei of a GeoJSON file, as QuPath writes it.
+    """Draw masks of the nuclei of a GeoJSON file, as QuPath writes it.
 
     Parameters
     ----------
     content : object
-        What `parse_json` gives: a feature collection, a list of features or one feature.
+        Parsed by `parse_json`: a feature collection, a list of features or one feature.
     shape : (height, width)
-        Of the image.
+        Size of the image.
     name : str
-        Of the file, for messages.
+        Name of the file, for messages.
 
     Returns
     -------
     list of Placed
-        One for each polygon or multipolygon; of cells the nucleus. Where there are detections or
-        cells, annotations are regions and no nuclei.
+        One for each polygon or multipolygon; for cells, the nucleus. If there are detections or
+        cells, annotations count as regions, not as nuclei.
 
     Raises
     ------
     InputError
-        It is no GeoJSON, or a polygon has no coordinates.
+        The content is not GeoJSON, or a polygon has no coordinates.
     """
     features = content.get("features", [content]) if isinstance(content, dict) else content
     if not isinstance(features, list) or not all(isinstance(each, dict) for each in features):
@@ -79,7 +79,7 @@ def geojson_masks(content: Any, shape: tuple[int, int], name: str) -> list[Place
 
 
 def is_coco(content: Any) -> bool:
-    """Tell whether a JSON file has images and annotations, as COCO has."""
+    """Return whether a JSON file has images and annotations, like COCO."""
     return isinstance(content, dict) and all(
         isinstance(content.get(key), list) for key in ("images", "annotations")
     )
@@ -88,22 +88,22 @@ def is_coco(content: Any) -> bool:
 def coco_masks(
     annotations: Sequence[Mapping[str, Any]], shape: tuple[int, int], name: str
 ) -> list[Placed]:
-    """Masks of the annotations of one image in COCO's JSON.
+    """Draw masks of the annotations of one image in COCO's JSON.
 
     Parameters
     ----------
     annotations : sequence of mapping
-        Those of the image; ``segmentation`` is a list of polygons, or a run-length encoding, as a
-        list of counts or compressed.
+        Annotations of the image; ``segmentation`` is a list of polygons, or a run-length encoding,
+        as a list of counts or compressed.
     shape : (height, width)
-        Of the image.
+        Size of the image.
     name : str
-        Of the file, for messages.
+        Name of the file, for messages.
 
     Raises
     ------
     InputError
-        A segmentation is none of these, or of an image of another size.
+        A segmentation has another format, or belongs to an image of another size.
     """
     masks = []
     for annotation in annotations:
@@ -119,7 +119,7 @@ def coco_masks(
 
 
 def _kind(feature: Mapping[str, Any]) -> str | None:
-    """Tell what QuPath takes a feature for; older versions wrote it elsewhere."""
+    """Return QuPath's type of a feature; older versions store it elsewhere."""
     properties = feature.get("properties") or {}
     kind = properties.get("objectType") or properties.get("object_type")
     return str(kind).lower() if kind else None
@@ -132,12 +132,12 @@ def _listed(value: Any, place: str) -> list[Any]:
 
 
 def _rings(given: Any, place: str) -> list[npt.NDArray[np.float64]]:
-    """Corners (x, y) of the outer ring of a polygon and of its holes."""
+    """Return the corners (x, y) of the outer ring of a polygon and of its holes."""
     return [_numbers(ring, place)[:, :2] for ring in _listed(given, place)]
 
 
 def _pairs(flat: Any, place: str) -> npt.NDArray[np.float64]:
-    """Corners (x, y) that COCO writes one number after the other."""
+    """Return corners (x, y) from COCO's flat list of numbers."""
     if not isinstance(flat, list) or len(flat) < 6 or len(flat) % 2:
         raise InputError(f"{place} has a polygon without three corners of x and y: {flat!r}.")
     return _numbers([flat[at : at + 2] for at in range(0, len(flat), 2)], place)
@@ -156,9 +156,9 @@ def _numbers(ring: Any, place: str) -> npt.NDArray[np.float64]:
 def _drawn(
     polygons: Sequence[Sequence[npt.NDArray[np.float64]]], shape: tuple[int, int], place: str
 ) -> Placed:
-    """Draw polygons with holes: pixels whose centre lies inside, clipped to the image."""
+    """Draw polygons with holes: pixels whose centre is inside, clipped to the image."""
     outer = np.concatenate([rings[0] for rings in polygons])
-    # Corners lie on the edges of pixels, whose centres are half a pixel further.
+    # Corners are at pixel edges, half a pixel from pixel centres.
     left, top = np.clip(np.floor(outer.min(axis=0)).astype(int), 0, shape[::-1])
     right, bottom = np.clip(np.ceil(outer.max(axis=0)).astype(int), 0, shape[::-1])
     mask = np.zeros((max(bottom - top, 0), max(right - left, 0)), bool)
@@ -195,7 +195,7 @@ def _decoded(given: Mapping[str, Any], shape: tuple[int, int], place: str) -> Ma
 
 
 def _uncompressed(text: str, place: str) -> Iterator[int]:
-    """Numbers of pycocotools' text: 5 bits a character, each from the third on as a difference."""
+    """Decode pycocotools' text: 5 bits per character, from the third number on differences."""
     before: list[int] = []
     value = shift = 0
     for character in text:

@@ -1,4 +1,4 @@
-"""Opening a data set, whichever of the known layouts it has."""
+"""Open a data set in any of the supported layouts."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ __all__ = ["Dataset", "Facts", "Kind", "Problem", "Sample", "open_dataset", "ope
 
 
 def open_dataset(path: Path | str) -> Dataset:
-    """Open a data set for reading, from a folder or straight from a zip file.
+    """Open a data set for reading, from a folder or directly from a zip file.
 
     Parameters
     ----------
     path : Path or str
         A folder or zip file in one of these layouts, possibly inside further folders:
 
-        - ``images/`` and ``labels/`` (or ``masks/``, as StarDist has it), where an image and its
-          label image (integers, 0 background) have the same name but for the suffix;
+        - ``images/`` and ``labels/`` (or ``masks/``, as in StarDist), with an image and its label
+          image (integers, 0 is background) of the same name except for the suffix;
         - files beside the images: ``a_masks.tif``, ``a_cp_masks.png`` or ``a_seg.npy``, as Cellpose
           writes them, or ``a.geojson``, as QuPath exports objects;
         - a JSON file in COCO's format, with polygons or run lengths;
-        - ``<id>/images/<id>.png`` with ``<id>/masks/*.png``, one mask per nucleus, as Kaggle's 2018
-          Data Science Bowl has it.
+        - ``<id>/images/<id>.png`` with ``<id>/masks/*.png``, one mask per nucleus, as in Kaggle's
+          2018 Data Science Bowl.
 
     Raises
     ------
     InputError
-        The path is missing, empty, no zip file or a malicious one, or has none of the layouts.
+        The path is missing, empty, not a zip file or a malicious one, or has another layout.
 
     Examples
     --------
@@ -45,7 +45,7 @@ def open_dataset(path: Path | str) -> Dataset:
     27
     """
     files = open_files(Path(path))
-    # Files beside images come before Kaggle's layout, where one folder images/ would do.
+    # Annotations beside images are tried before Kaggle's layout, which one folder images/ matches.
     openers = (open_folders, open_beside, open_kaggle, open_coco)
     dataset = next((found for each in openers if (found := each(files)) is not None), None)
     if dataset is None:
@@ -60,23 +60,24 @@ def open_dataset(path: Path | str) -> Dataset:
 
 
 def open_datasets(paths: Sequence[Path | str]) -> Dataset:
-    """Open data sets and take them as one.
+    """Open several data sets as one.
 
     Parameters
     ----------
     paths : sequence of Path or str
-        As `open_dataset` takes each.
+        Paths that `open_dataset` accepts.
 
     Returns
     -------
     Dataset
-        One alone stays as it is. Of several the image ids are ``<name of the set>/<image id>``;
-        names are those of `Facts`, and a second set of the same name is numbered.
+        A single data set stays unchanged. For several, the image ids are
+        ``<name of the set>/<image id>``; names come from `Facts`, and a second set of the same
+        name is numbered.
 
     Raises
     ------
     InputError
-        There is none, or one cannot be opened.
+        There are no paths, or a data set cannot be opened.
     """
     if not paths:
         raise InputError("No data set is given; expected one or more folders or zip files.")
@@ -85,7 +86,7 @@ def open_datasets(paths: Sequence[Path | str]) -> Dataset:
         return opened[0]
     members: dict[str, Dataset] = {}
     for dataset in opened:
-        # A slash parts the name of the set from that of the image.
+        # A slash separates the name of the set from that of the image.
         name = free = dataset.facts.name.replace("/", "-")
         number = 1
         while free in members:

@@ -1,4 +1,4 @@
-"""What is in a data set and what is wrong with it."""
+"""Report on a data set: its content and its problems."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ _LAYOUTS = {
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """What is known of one image of a data set.
+    """Properties of one image of a data set.
 
     Attributes
     ----------
     image_id : str
     height, width : int
-        In pixels.
+        Size in pixels.
     dtype : str
     modality : str
-        As `guess_modality` guesses it.
+        Modality by `guess_modality`.
     areas : ndarray of int or None
-        Pixels of each nucleus; None where nobody marked the nuclei.
+        Area of each nucleus in pixels; None if the nuclei are not annotated.
     """
 
     image_id: str
@@ -57,17 +57,17 @@ class ImageFacts:
 
 @dataclass(frozen=True)
 class Report:
-    """What is in a data set.
+    """Content and problems of a data set.
 
     Attributes
     ----------
     path : Path
     layout : str
     images : tuple of ImageFacts
-        Without the images that cannot be read.
+        Images, without those that cannot be read.
     problems : tuple of Problem
     facts : Facts
-        What the set says of itself.
+        Content of its ``dataset.toml``.
     """
 
     path: Path
@@ -78,7 +78,7 @@ class Report:
 
 
 def guess_modality(pixels: npt.NDArray[np.generic]) -> Modality:
-    """Guess how an image was taken, from its colour and its background.
+    """Guess the modality of an image from its colour and its background.
 
     Parameters
     ----------
@@ -87,8 +87,8 @@ def guess_modality(pixels: npt.NDArray[np.generic]) -> Modality:
     Returns
     -------
     str
-        ``"histology"`` for colour that is more bright than dark, ``"brightfield"`` for grey on a
-        bright background, else ``"fluorescence"``.
+        ``"histology"`` for colour images that are mostly bright, ``"brightfield"`` for grey images
+        with a bright background, else ``"fluorescence"``.
 
     Examples
     --------
@@ -106,7 +106,7 @@ def guess_modality(pixels: npt.NDArray[np.generic]) -> Modality:
 
 
 def inspect_dataset(dataset: Dataset, progress: Callable[[int, int], None] | None = None) -> Report:
-    """Read all images of a data set and tell what is there and what is wrong.
+    """Read all images of a data set and report its content and problems.
 
     Parameters
     ----------
@@ -117,7 +117,7 @@ def inspect_dataset(dataset: Dataset, progress: Callable[[int, int], None] | Non
     Returns
     -------
     Report
-        An image that cannot be read is one of its problems and stops nothing.
+        An image that cannot be read is one of the problems and does not stop the others.
     """
     images = []
     problems = list(dataset.problems)
@@ -135,7 +135,7 @@ def inspect_dataset(dataset: Dataset, progress: Callable[[int, int], None] | Non
 
 
 def summary(report: Report) -> dict[str, Any]:
-    """Sum a report up in numbers and lists that JSON can hold.
+    """Summarize a report in numbers and lists that JSON can represent.
 
     Parameters
     ----------
@@ -144,9 +144,9 @@ def summary(report: Report) -> dict[str, Any]:
     Returns
     -------
     dict
-        Counts of images, sizes, data types and modalities; minimum, median and maximum of the
-        nuclei per image; percentiles 5, 50 and 95 of the diameter of a circle of a nucleus's area,
-        in pixels; and all problems.
+        Counts of images, sizes, dtypes and modalities; minimum, median and maximum number of
+        nuclei per image; percentiles 5, 50 and 95 of the equivalent diameter of a nucleus, the
+        diameter of a circle of its area, in pixels; and all problems.
     """
     marked = [image.areas for image in report.images if image.areas is not None]
     counts = [len(areas) for areas in marked]
@@ -182,7 +182,7 @@ def summary(report: Report) -> dict[str, Any]:
 
 
 def describe(report: Report) -> str:
-    """Put a report into words.
+    """Describe a report in text.
 
     Parameters
     ----------
@@ -191,7 +191,7 @@ def describe(report: Report) -> str:
     Returns
     -------
     str
-        Some lines for people; of many problems the first `LISTED`, and how many more there are.
+        Several lines for users; the first `LISTED` problems, and the number of the others.
     """
     facts = summary(report)
     layout = _LAYOUTS.get(report.layout, "images/ and label images")
@@ -234,24 +234,25 @@ def describe(report: Report) -> str:
 def contact_sheet(
     dataset: Dataset, report: Report, *, limit: int = 60, side: int = 160, columns: int = 10
 ) -> Picture:
-    """Show images of a data set, with outlined nuclei, on one sheet.
+    """Draw a contact sheet of images of a data set, with outlined nuclei.
 
     Parameters
     ----------
     dataset : Dataset
     report : Report
-        Of this data set, for the captions and to know which images can be read.
+        Report on this data set, for the captions and the images that can be read.
     limit : int
-        Largest number of images; of more, some from all over the set are shown.
+        Maximum number of images; a larger set is sampled evenly.
     side : int
-        Pixels of the longer side of each picture.
+        Longer side of each picture in pixels.
     columns : int
+        Maximum number of pictures per row.
         Largest number of pictures in a row.
 
     Returns
     -------
     ndarray, shape (height, width, 3), uint8
-        The captions name the image and its nuclei; they are red where the image has a problem.
+        The captions state the image and its number of nuclei; they are red if it has a problem.
     """
     faulty = {problem.image_id for problem in report.problems}
     shown = report.images

@@ -1,4 +1,4 @@
-"""What a data set gives: images with their label images, and the problems found on the way."""
+"""Samples of a data set: images with their label images and problems."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ Kind = Literal[
     "label image without image",
 ]
 
-# How the files of a data set are arranged; "beside" where nuclei are in files of several kinds, and
-# "several" where data sets are taken as one.
+# Layouts of data sets: "beside" if the nuclei are in files of several kinds, and "several" if
+# data sets are combined.
 Layout = Literal["kaggle", "folders", "cellpose", "geojson", "coco", "beside", "several"]
 
 NO_FACTS = Facts()
@@ -47,17 +47,17 @@ WITHOUT_LABELS: frozenset[Kind] = frozenset(["no masks", "no label image", "unus
 
 @dataclass(frozen=True)
 class Problem:
-    """Something wrong with one image of a data set or with its masks.
+    """A problem of one image of a data set or of its masks.
 
     Attributes
     ----------
     image_id : str
     kind : str
-        One of a few fixed names, to count by.
+        One of a few fixed names, for counting.
     message : str
-        What was found, where, and what nucseg does about it.
+        What was found, where, and how nucseg handles it.
     count : int
-        How often: pixels for overlapping masks, files for everything else.
+        Number of pixels for overlapping masks, number of files for everything else.
     """
 
     image_id: str
@@ -73,10 +73,10 @@ class Sample:
     Attributes
     ----------
     image_id : str
-    pixels : ndarray, shape (H, W, 3), the data type of the file
+    pixels : ndarray, shape (H, W, 3), dtype of the file
         In the order red, green, blue; grey is repeated, alpha is dropped.
     labels : ndarray, shape (H, W), int32
-        0 background, 1…N nuclei without gaps.
+        0 is background, 1…N are nuclei without gaps.
     problems : tuple of Problem
     """
 
@@ -87,7 +87,7 @@ class Sample:
 
     @property
     def labelled(self) -> bool:
-        """Whether somebody marked the nuclei; else `labels` is all 0 for want of masks."""
+        """Whether the nuclei are annotated; if not, `labels` is all 0."""
         return not any(problem.kind in WITHOUT_LABELS for problem in self.problems)
 
 
@@ -102,11 +102,11 @@ class Dataset:
         One of `Layout`.
     image_ids : tuple of str, sorted
     problems : tuple of Problem
-        What is wrong with the set beyond its images, such as a label image without an image.
+        Problems of the set other than of its images, such as a label image without an image.
     facts : Facts
-        What the set says of itself; empty where several are taken as one.
+        Content of ``dataset.toml``; empty if several data sets are combined.
     members : tuple of Dataset
-        The sets that are taken as one, if any; ``<name of the set>/<image id>`` are the images.
+        The combined data sets, if any; their image ids are ``<name of the set>/<image id>``.
     """
 
     path: Path
@@ -119,7 +119,7 @@ class Dataset:
     members: tuple[Dataset, ...] = ()
 
     def facts_of(self, image_id: str) -> Facts:
-        """Tell the facts of the data set that an image belongs to."""
+        """Return the facts of the data set that an image belongs to."""
         if not self.members:
             return self.facts
         name = image_id.partition("/")[0]
@@ -136,7 +136,7 @@ class Dataset:
         Raises
         ------
         InputError
-            There is no such image, or it cannot be read. Faults of its masks are no error: they
+            The image does not exist or cannot be read. Problems of its masks raise no error; they
             are in the problems of the sample.
         """
         return self._read(self._known(image_id))
@@ -152,12 +152,12 @@ class Dataset:
         Returns
         -------
         ndarray, shape (H, W, 3)
-            The pixels of `Sample`.
+            The pixels, as in `Sample`.
 
         Raises
         ------
         InputError
-            There is no such image, or it cannot be read.
+            The image does not exist or cannot be read.
         """
         return self._read_pixels(self._known(image_id))
 
@@ -167,21 +167,21 @@ class Dataset:
         return image_id
 
 
-# Gives the label image of an image of some height and width, and what is wrong with it.
+# Returns the label image of an image of the given height and width, and its problems.
 Reader = Callable[[tuple[int, int]], tuple[Labels, tuple[Problem, ...]]]
 
 
 def sample_of(image_id: str, pixels: Pixels, read: Reader | None, missing: str) -> Sample:
-    """Put an image and its label image together.
+    """Combine an image and its label image to a sample.
 
     Parameters
     ----------
     image_id : str
     pixels : ndarray, shape (H, W, 3)
     read : callable or None
-        Gives the label image; None where there is none. What it raises is a problem of the sample.
+        Reads the label image; None if there is none. Its errors become problems of the sample.
     missing : str
-        What to say where there is none.
+        Message of the problem if there is no label image.
     """
     shape = (pixels.shape[0], pixels.shape[1])
     nothing = np.zeros(shape, np.int32)

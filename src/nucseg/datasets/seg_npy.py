@@ -1,4 +1,4 @@
-"""Cellpose's ``_seg.npy``: masks in a pickled dictionary, read without running what it names."""
+"""Read Cellpose's ``_seg.npy``: masks in a pickled dictionary, without executing its code."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from nucseg.errors import InputError
 
 
 class _Type:
-    """What a pickle says of a NumPy type.
+    """Description of a NumPy dtype in a pickle.
 
-    NumPy is not asked to make it: it believes a type made by hand that its bytes hold no objects,
-    and then takes them for the addresses of some.
+    NumPy does not build the dtype: it would trust a crafted dtype that claims to contain no
+    objects, and then read its bytes as addresses of objects.
     """
 
     def __init__(self, kind: str, *_: bool) -> None:
@@ -29,14 +29,14 @@ class _Type:
 
 
 class _Array:
-    """What a pickle says of an array."""
+    """Description of an array in a pickle."""
 
     def __setstate__(self, state: Any) -> None:
         _, self.shape, self.type, fortran, self.content = state
         self.layout = "F" if fortran else "C"
 
     def numbers(self) -> npt.NDArray[Any]:
-        """Make the array where it is one of plain numbers."""
+        """Build the array if it contains plain numbers."""
         kind, order, parts = self.type.kind, self.type.order, self.type.parts
         plain = re.fullmatch(r"b1|[iu][1248]|f[248]", kind) and order in ("<", ">", "|")
         if not plain or any(part is not None for part in parts):
@@ -56,15 +56,15 @@ def _buffered(content: object, kind: object, shape: object, layout: str) -> _Arr
 
 
 def _scalar(*_: object) -> None:
-    """Leave out a number; only the masks are wanted."""
+    """Ignore a number; only the masks are used."""
 
 
 def _encoded(text: str, _: str) -> bytes:
-    """Give the bytes that a protocol without bytes writes as text."""
+    """Return the bytes that a pickle protocol without bytes stores as text."""
     return text.encode("latin-1")
 
 
-# All that arrays, numbers and text need; anything else could run code of whoever wrote the file.
+# Everything that arrays, numbers and text need; anything else could run foreign code.
 _HARMLESS: dict[tuple[str, str], Callable[..., object] | None] = {
     ("numpy", "ndarray"): None,
     ("numpy", "dtype"): _Type,
@@ -82,7 +82,7 @@ _HARMLESS: dict[tuple[str, str], Callable[..., object] | None] = {
 
 
 class _Careful(pickle.Unpickler):
-    """Unpickles lists, dictionaries and text, and what is said of arrays."""
+    """Unpickles lists, dictionaries and text, and descriptions of arrays."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _HARMLESS:
@@ -91,24 +91,24 @@ class _Careful(pickle.Unpickler):
 
 
 def cellpose_masks(data: bytes, name: str) -> npt.NDArray[Any]:
-    """Read the masks of a file that Cellpose's window saves.
+    """Read the masks of a file that Cellpose's GUI saves.
 
     Parameters
     ----------
     data : bytes
         Content of the file.
     name : str
-        Of the file, for messages.
+        Name of the file, for messages.
 
     Returns
     -------
     ndarray, shape (H, W), integer
-        The entry ``masks``: 0 background.
+        The entry ``masks``; 0 is background.
 
     Raises
     ------
     InputError
-        It is no such file, holds anything but arrays, numbers and text, or a stack.
+        The file has another format, contains anything but arrays, numbers and text, or is a stack.
     """
     try:
         masks = _masks(io.BytesIO(data))
@@ -139,7 +139,7 @@ _BROKEN = (
 
 
 def _masks(file: io.BytesIO) -> npt.NDArray[Any]:
-    """Read the masks of a NumPy file that holds one dictionary."""
+    """Read the masks of a NumPy file that contains one dictionary."""
     version = np.lib.format.read_magic(file)
     header = np.lib.format.read_array_header_1_0
     _, _, dtype = (header if version == (1, 0) else np.lib.format.read_array_header_2_0)(file)

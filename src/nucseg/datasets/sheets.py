@@ -1,4 +1,4 @@
-"""Many small pictures on one sheet, with outlines of nuclei and captions."""
+"""Draw contact sheets of small pictures, with outlines of nuclei and captions."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ def thumbnail(
     *,
     percentiles: tuple[float, float] | None = (1.0, 99.8),
 ) -> Picture:
-    """Draw an image small, with an outline around each nucleus.
+    """Draw a thumbnail of an image, with an outline around each nucleus.
 
     Parameters
     ----------
     pixels : ndarray, shape (H, W) or (H, W, C), real dtype
     labels : ndarray, shape (H, W), integer
-        0 background; a mask gives the outline of all nuclei together.
+        0 is background; for a mask, the common outline of all nuclei is drawn.
     side : int
-        Pixels of the longer side of the picture.
+        Longer side of the picture in pixels.
     percentiles : (low, high) or None
-        The percentiles of the intensities that become black and white; None takes them as they are.
+        Percentiles of the intensities that become black and white; None keeps the intensities.
 
     Returns
     -------
     ndarray, shape (h, w, 3), uint8
-        With the proportions of the image.
+        Picture with the aspect ratio of the image.
 
     Examples
     --------
@@ -61,17 +61,17 @@ def thumbnail(
 
 
 def sheet(pictures: Sequence[tuple[Picture, str, bool]], *, columns: int, side: int) -> Picture:
-    """Lay pictures out in rows, each with its caption below.
+    """Arrange pictures in rows, each with its caption below.
 
     Parameters
     ----------
     pictures : sequence of (picture, caption, alarm)
-        Pictures of shape (h, w, 3), uint8, at most `side` pixels each way; the caption is red
-        where `alarm` is set.
+        Pictures of shape (h, w, 3), uint8, at most `side` pixels in both directions; the caption
+        is red if `alarm` is set.
     columns : int
-        Pictures in a row.
+        Pictures per row.
     side : int
-        Pixels kept for each picture, both ways.
+        Space in pixels for each picture, in both directions.
 
     Returns
     -------
@@ -89,16 +89,16 @@ def sheet(pictures: Sequence[tuple[Picture, str, bool]], *, columns: int, side: 
         inset = (side - picture.shape[1]) // 2, (side - picture.shape[0]) // 2
         image.paste(Image.fromarray(picture), (left + inset[0], top + inset[1]))
         while caption and draw.textlength(caption, font=font) > side:
-            caption = caption[:-1]  # noqa: PLW2901 - cut until it fits
+            caption = caption[:-1]  # noqa: PLW2901 - shortened until it fits
         draw.text((left, top + side + 1), caption, fill=ALARM if alarm else INK, font=font)
     return np.asarray(image)
 
 
 def _outlines(labels: npt.NDArray[np.integer], size: tuple[int, int]) -> npt.NDArray[np.bool_]:
-    """Pixels of a picture of another size through which the border of a nucleus goes."""
+    """Return the pixels of a resized picture that contain the border of a nucleus."""
     lines = np.zeros(size, np.uint8)
     scale = np.array([size[1] / labels.shape[1], size[0] / labels.shape[0]])
-    # Contours are followed at full size, where thin gaps are still there, and drawn small.
+    # Contours are traced at full size, which preserves thin gaps, and drawn small.
     for label, (rows, columns) in _boxes(labels):
         mask = (labels[rows, columns] == label).astype(np.uint8)
         contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)

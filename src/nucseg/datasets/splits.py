@@ -1,4 +1,4 @@
-"""Dividing a data set into subsets without a field of view in two of them."""
+"""Split a data set into subsets so that no field of view is in two of them."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ import numpy.typing as npt
 from nucseg.errors import InputError, MissingExtraError
 from nucseg.files import atomic_write
 
-# Chosen on the 2018 Data Science Bowl, on the side of joining too much: two fields taken for one
-# cost a split nothing, one field taken for two leaks. `benchmarks/fields.py` prints what they give.
+# Chosen on the 2018 Data Science Bowl, with a preference for joining: two fields of view taken for
+# one are harmless, one taken for two causes leakage. `benchmarks/fields.py` prints the results.
 MIN_CORRELATION = 0.93
 MAX_STEP = 6.0
 MIN_BORDER = 32
@@ -30,12 +30,12 @@ Borders = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Split:
-    """Which images a model learns from, is chosen by and is judged on.
+    """Training, validation and test images.
 
     Attributes
     ----------
     train, validation, test : tuple of str
-        Image ids, sorted; no id is in two of them, and `test` may be empty.
+        Image ids, sorted; no id is in two subsets, and `test` may be empty.
     """
 
     train: tuple[str, ...]
@@ -46,10 +46,10 @@ class Split:
 def find_fields(images: Mapping[str, npt.NDArray[np.generic]]) -> dict[str, int]:
     """Group images that are tiles of the same larger field of view.
 
-    Two images of the same size belong together where the last row or column of one continues in
-    the first of the other: the two borders correlate, and they differ little more than
-    neighbouring rows or columns inside the images do. Flat borders tell nothing and join nothing.
-    Images that are the same pixel by pixel belong together too.
+    Two images of the same size are grouped if the last row or column of one continues in the first
+    of the other: the two borders correlate, and their difference is little more than that of
+    neighbouring rows or columns inside the images. Flat borders are never matched. Images with
+    identical pixels are grouped too.
 
     Parameters
     ----------
@@ -58,11 +58,11 @@ def find_fields(images: Mapping[str, npt.NDArray[np.generic]]) -> dict[str, int]
     Returns
     -------
     dict of str to int
-        The number of the field of each image, counted from 0 in the order of `images`.
+        Number of the field of view of each image, counted from 0 in the order of `images`.
 
     Notes
     -----
-    Tiles that do not touch, or that overlap, are not found. The effort grows with the square of the
+    Tiles that have a gap or an overlap are not found. The time grows with the square of the
     number of images of one size: 664 images take some seconds.
 
     Examples
@@ -108,19 +108,19 @@ def make_split(
     validation_fraction: float,
     seed: int,
 ) -> Split:
-    """Choose validation images at random, whole fields or single images.
+    """Choose validation images at random, by field of view or by image.
 
     Parameters
     ----------
     image_ids : sequence of str
     fields : mapping of str to int, or None
-        The field of each image, as `find_fields` gives it; images of one field stay together.
-        None draws single images, which leaks where images are tiles of larger fields.
+        Field of view of each image, from `find_fields`; images of one field stay together. None
+        draws single images, which causes leakage if images are tiles of larger fields.
     validation_fraction : float
-        Share of the images held out, between 0 and 1; with fields it is met as closely as whole
-        fields allow.
+        Fraction of validation images, between 0 and 1; with fields, it is met as closely as whole
+        fields permit.
     seed : int
-        The same seed gives the same split, whatever the order of `image_ids`.
+        The same seed gives the same split, independent of the order of `image_ids`.
 
     Returns
     -------
@@ -158,7 +158,7 @@ def make_split(
     if fields is None:
         train, validation = train_test_split(ids, test_size=held_out, random_state=seed)
         return Split(tuple(sorted(train)), tuple(sorted(validation)))
-    # Fields differ in size: of several draws the one whose number of images fits best is taken.
+    # Fields differ in size: of several draws, the one closest to the requested number is used.
     shuffle = GroupShuffleSplit(n_splits=SHUFFLES, test_size=held_out, random_state=seed)
     draws: list[tuple[Any, Any]] = list(shuffle.split(ids, groups=groups))
     wanted = validation_fraction * len(ids)
@@ -172,16 +172,16 @@ def read_split(path: Path, image_ids: Sequence[str]) -> Split:
     Parameters
     ----------
     path : Path
-        `subset` is train, validation or test; images with none, and images without a row, are not
-        used.
+        `subset` is train, validation or test; images with an empty subset, and images without a
+        row, are not used.
     image_ids : sequence of str
-        The images that there are.
+        All existing images.
 
     Raises
     ------
     InputError
-        The file is missing or no such table, names an unknown image or subset or an image twice,
-        or leaves nothing to train or to validate on.
+        The file is missing or not such a table, contains an unknown image or subset or an image
+        twice, or has no training or no validation images.
     """
     subsets: dict[str, list[str]] = {name: [] for name in (*SUBSETS, "none")}
     known, seen = set(image_ids), set()
@@ -222,9 +222,9 @@ def write_split(path: Path, split: Split) -> None:
 
 
 def _rows(path: Path) -> Iterator[tuple[int, tuple[str, str]]]:
-    """Line number, image id and subset of each row of a split file."""
+    """Yield line number, image id and subset of each row of a split file."""
     try:
-        # Spreadsheet programs begin a file with a byte order mark.
+        # Spreadsheet programs write a byte order mark at the start of a file.
         with path.open(encoding="utf-8-sig", newline="") as file:
             table = csv.DictReader(file)
             columns = table.fieldnames or []
@@ -247,7 +247,7 @@ def _rows(path: Path) -> Iterator[tuple[int, tuple[str, str]]]:
 def _continuations(
     images: Sequence[npt.NDArray[np.generic]], axis: int
 ) -> Iterator[tuple[int, int]]:
-    """Pairs of images of one shape, the second of which continues the first along an axis."""
+    """Yield pairs of images of one shape, the second of which continues the first along an axis."""
     shape = images[0].shape
     if len(images) < 2 or shape[axis] < 2 or shape[1 - axis] < MIN_BORDER:
         return
@@ -268,7 +268,7 @@ def _continuations(
 
 
 def _standardised(borders: Borders) -> Borders:
-    """Shift and scale each row so that the product of two is their correlation; flat ones are 0."""
+    """Standardize each row, so that a product is a correlation; flat rows are 0."""
     centred: Borders = borders - borders.mean(axis=1, keepdims=True)
     length = np.linalg.norm(centred, axis=1, keepdims=True)
     np.divide(centred, length, out=centred, where=length > 0)

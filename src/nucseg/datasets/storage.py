@@ -1,4 +1,4 @@
-"""The files of a data set, in a folder or inside a zip archive, read by name without unpacking."""
+"""Files of a data set, in a folder or a zip archive, read by name without unpacking."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from nucseg.images import decode_image
 from nucseg.images.colours import to_rgb
 
 MAX_MEMBER = 2 << 30  # bytes; no image of a data set is larger
-# Other methods can turn a few kilobytes into gigabytes in one step, which no limit then stops.
+# Other methods can expand a few kilobytes to gigabytes in one step, which no limit stops.
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _NAMES = {zipfile.ZIP_BZIP2: "bzip2", zipfile.ZIP_LZMA: "LZMA"}
 _CHUNK = 1 << 20
@@ -27,14 +27,14 @@ _CHUNK = 1 << 20
 
 @dataclass(frozen=True)
 class Files:
-    """Names and contents of the files below one place.
+    """Names and contents of the files below a folder or in a zip archive.
 
     Attributes
     ----------
     path : Path
         The folder or the zip archive.
     names : tuple of str
-        Paths relative to `path`, sorted, with forward slashes; hidden files are left out.
+        Paths relative to `path`, sorted, with forward slashes; hidden files are skipped.
     read : callable
         ``read(name) -> bytes``, safe to call from several threads; raises InputError.
     """
@@ -54,8 +54,8 @@ def open_files(path: Path) -> Files:
     Raises
     ------
     InputError
-        There is nothing at `path`, it is a file but no zip archive, the archive is damaged or
-        names members outside itself, or there are no files.
+        `path` does not exist, is a file but not a zip archive, or contains no files; or the
+        archive is damaged or has members with paths outside it.
     """
     if path.is_dir():
         files = _open_folder(path)
@@ -69,23 +69,23 @@ def open_files(path: Path) -> Files:
 
 
 def read_rgb(files: Files, name: str) -> npt.NDArray[np.generic]:
-    """Read an image of a data set.
+    """Read an image of a data set as RGB.
 
     Parameters
     ----------
     files : Files
     name : str
-        One of its names.
+        One of the names in `files`.
 
     Returns
     -------
-    ndarray, shape (H, W, 3), the data type of the file
+    ndarray, shape (H, W, 3), dtype of the file
         Grey is repeated, alpha is dropped.
 
     Raises
     ------
     InputError
-        It cannot be read, or does not hold finite real numbers.
+        The image cannot be read, or contains other values than finite real numbers.
     MissingExtraError
         The compression of a TIFF file needs the ``formats`` extra.
     """
@@ -104,12 +104,12 @@ def read_rgb(files: Files, name: str) -> npt.NDArray[np.generic]:
 
 
 def escapes(name: str) -> bool:
-    """Tell whether a name inside an archive points outside the folder it is unpacked to.
+    """Return whether the name of an archive member points outside the target folder.
 
     Parameters
     ----------
     name : str
-        As the archive gives it.
+        Name as in the archive.
 
     Examples
     --------
@@ -122,12 +122,12 @@ def escapes(name: str) -> bool:
 
 
 def check_members(path: Path, names: Iterable[str]) -> None:
-    """Refuse an archive with a member that would land outside the folder it is unpacked to.
+    """Reject an archive with a member that would be unpacked outside the target folder.
 
     Raises
     ------
     InputError
-        A member has an absolute name or one with ``..``.
+        A member has an absolute path or one with ``..``.
     """
     bad = [name for name in names if escapes(name)]
     if bad:
@@ -139,7 +139,7 @@ def check_members(path: Path, names: Iterable[str]) -> None:
 
 
 def check_member(member: zipfile.ZipInfo, path: object, limit: int) -> None:
-    """Refuse a member of a zip archive by what the archive says of it, before it is read.
+    """Reject a member of a zip archive by its declared properties, before it is read.
 
     Parameters
     ----------
@@ -147,12 +147,12 @@ def check_member(member: zipfile.ZipInfo, path: object, limit: int) -> None:
     path : object
         The archive, for the message.
     limit : int
-        Largest size, in bytes.
+        Maximum size, in bytes.
 
     Raises
     ------
     InputError
-        It is larger, or compressed by a method that cannot be read with a limit.
+        The member is larger, or its compression method cannot be read with a limit.
     """
     if member.file_size > limit:
         raise InputError(
@@ -170,7 +170,7 @@ def check_member(member: zipfile.ZipInfo, path: object, limit: int) -> None:
 
 
 def read_member(archive: zipfile.ZipFile, name: str, limit: int = MAX_MEMBER) -> bytes:
-    """Read a member of a zip archive, piece by piece, and no more of it than allowed.
+    """Read a member of a zip archive in pieces, up to a size limit.
 
     Parameters
     ----------
@@ -178,13 +178,13 @@ def read_member(archive: zipfile.ZipFile, name: str, limit: int = MAX_MEMBER) ->
     name : str
         One of its members.
     limit : int
-        Largest size, in bytes.
+        Maximum size, in bytes.
 
     Raises
     ------
     InputError
-        It is larger than `limit` or than the archive says, damaged, needs a password, or is
-        compressed by a method other than deflate.
+        The member is larger than `limit` or than its declared size, damaged, needs a password, or
+        is compressed by a method other than deflate.
     """
     path = archive.filename
     member = archive.getinfo(name)
@@ -192,14 +192,14 @@ def read_member(archive: zipfile.ZipFile, name: str, limit: int = MAX_MEMBER) ->
     content = io.BytesIO()
     try:
         with archive.open(member) as file:
-            # A read of all at once unpacks before it looks at the size.
+            # Reading everything at once would decompress before the size is checked.
             while piece := file.read(_CHUNK):
                 content.write(piece)
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
         raise InputError(
             f"{name} in {path} is damaged ({error}). Get the archive again."
         ) from error
-    except RuntimeError as error:  # zipfile's way to say that a password is needed
+    except RuntimeError as error:  # zipfile raises this if a password is needed
         raise InputError(f"Cannot read {name} in {path}: {error}. Unpack it first.") from error
     return content.getvalue()
 
@@ -240,7 +240,7 @@ def _open_zip(path: Path) -> Files:
 
 
 def _visible(names: Iterable[str]) -> tuple[str, ...]:
-    """Leave out hidden files and what macOS adds to archives."""
+    """Skip hidden files and those that macOS adds to archives."""
     return tuple(
         sorted(
             name

@@ -1,4 +1,4 @@
-"""Made-up microscope images whose nuclei are known, for tests, demonstrations and first trials."""
+"""Synthetic microscope images with known nuclei, for tests, demonstrations and first trials."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from nucseg.files import atomic_write
 Modality = Literal["fluorescence", "histology"]
 FloatArray = npt.NDArray[np.float32]
 
-TOUCHING = 0.3  # share of the nuclei that are placed against an earlier one
+TOUCHING = 0.3  # fraction of the nuclei that are placed against an earlier one
 ATTEMPTS = 30
 SMALLEST = 16
-# Images to try nucseg on, by name.
+# Sample images for trying nucseg, by name.
 SAMPLES: dict[str, Modality] = {"tissue": "histology", "fluorescence": "fluorescence"}
 
 
 def sample_image(name: str) -> npt.NDArray[np.uint8]:
-    """Draw an image to try nucseg on, each time the same.
+    """Draw a sample image for trying nucseg; the result is always the same.
 
     Parameters
     ----------
     name : str
-        Of `SAMPLES`.
+        One of `SAMPLES`.
 
     Returns
     -------
@@ -38,7 +38,7 @@ def sample_image(name: str) -> npt.NDArray[np.uint8]:
     Raises
     ------
     InputError
-        There is no such sample.
+        The sample does not exist.
     """
     if name not in SAMPLES:
         raise InputError(f"Unknown sample {name!r}. Give one of {', '.join(SAMPLES)}.")
@@ -62,7 +62,7 @@ def synthetic_image(
         The only source of randomness: the same state gives the same image.
     size : (height, width) in pixels, each at least 16
     nuclei : int
-        How many to draw; where they find no place there are fewer.
+        Number of nuclei to draw; fewer are drawn if there is no room.
     modality : {"fluorescence", "histology"}
         Bright grey nuclei on a dark uneven background, or stained tissue: violet nuclei on pink.
 
@@ -70,7 +70,7 @@ def synthetic_image(
     -------
     image : ndarray, shape (height, width, 3), uint8
     labels : ndarray, shape (height, width), int32
-        0 background, 1…N nuclei without gaps; some touch, none overlap.
+        0 is background, 1…N are nuclei without gaps; some touch, none overlap.
 
     Raises
     ------
@@ -109,9 +109,9 @@ def write_synthetic_dataset(
     Parameters
     ----------
     folder : Path
-        Gets ``<id>/images/<id>.png`` and ``<id>/masks/*.png``; it must be new or empty.
+        Receives ``<id>/images/<id>.png`` and ``<id>/masks/*.png``; it must be new or empty.
     images : int
-        How many images to write, at least 1.
+        Number of images, at least 1.
     seed : int
         The same seed gives the same files.
     size : (height, width) in pixels
@@ -121,13 +121,13 @@ def write_synthetic_dataset(
     Raises
     ------
     InputError
-        The folder holds something already or cannot be written, or a number is out of range.
+        The folder is not empty or cannot be written, or a number is out of range.
     """
     if images < 1:
         raise InputError(f"The number of images must be 1 or more, not {images}.")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder} exists and is not an empty folder. Choose a new one.")
-    # Each image has its own generator, so that more images leave the first ones as they are.
+    # Each image has its own generator, so that the first images do not depend on their number.
     for number, each in enumerate(np.random.SeedSequence(seed).spawn(images)):
         rng = np.random.default_rng(each)
         modality: Modality = "histology" if number % 4 == 3 else "fluorescence"
@@ -150,7 +150,7 @@ def _write_png(path: Path, pixels: npt.NDArray[np.uint8]) -> None:
 def _place_nuclei(
     rng: np.random.Generator, size: tuple[int, int], nuclei: int
 ) -> npt.NDArray[np.int32]:
-    """Draw the outlines one after another, each where there is room for it."""
+    """Draw the outlines one after another, each in a free place."""
     labels = np.zeros(size, np.int32)
     typical = float(np.clip(rng.uniform(0.03, 0.06) * min(size), 4, 30))
     placed: list[tuple[float, float, float]] = []
@@ -166,7 +166,7 @@ def _place_nuclei(
             inside = mask > 0
             area = int(np.count_nonzero(inside))
             covered = np.count_nonzero(labels[inside])
-            # A little overlap is cut off, so that the two nuclei touch.
+            # A small overlap is removed, so that the two nuclei touch.
             if area >= radius**2 and covered <= 0.12 * area:
                 labels[inside & (labels == 0)] = len(placed) + 1
                 placed.append((row, column, radius))
@@ -186,7 +186,7 @@ def _beside(
 def _outline(
     rng: np.random.Generator, row: float, column: float, radius: float
 ) -> npt.NDArray[np.int32]:
-    """Points along an ellipse with a few random bulges, as OpenCV wants them."""
+    """Return points along an ellipse with a few random bulges, in OpenCV's format."""
     angle = np.linspace(0, 2 * np.pi, 48, endpoint=False)
     stretch = np.exp(rng.uniform(0, 0.3))
     bulges = sum(
@@ -202,7 +202,7 @@ def _outline(
 
 
 def _cloud(rng: np.random.Generator, size: tuple[int, int], sigma: float) -> FloatArray:
-    """Smooth random field of mean 0 and standard deviation 1."""
+    """Make a smooth random field of mean 0 and standard deviation 1."""
     noise = rng.standard_normal(
         (max(int(4 * size[0] / sigma), 4), max(int(4 * size[1] / sigma), 4))
     )
@@ -215,7 +215,7 @@ def _cloud(rng: np.random.Generator, size: tuple[int, int], sigma: float) -> Flo
 def _per_nucleus(
     rng: np.random.Generator, labels: npt.NDArray[np.int32], mean: float, spread: float
 ) -> FloatArray:
-    """Draw a value for each nucleus, spread over its pixels; 0 in the background."""
+    """Draw a random value for each nucleus and assign it to its pixels; background is 0."""
     values = mean * np.exp(rng.normal(0, spread, int(labels.max()) + 1))
     values[0] = 0
     spread_out: FloatArray = values.astype(np.float32)[labels]
@@ -226,7 +226,7 @@ def _paint_fluorescence(rng: np.random.Generator, labels: npt.NDArray[np.int32])
     shape = (labels.shape[0], labels.shape[1])
     exposure = float(np.exp(rng.uniform(np.log(0.15), np.log(0.8))))
     nuclei = _per_nucleus(rng, labels, 1.0, 0.3)
-    # Chromatin gives texture, and a nucleus is thinner, so darker, towards its rim.
+    # Chromatin gives texture; a nucleus is thinner, and so darker, towards its border.
     depth = cv2.distanceTransform((labels > 0).astype(np.uint8), cv2.DIST_L2, 5)
     dome = 1 - 0.4 * np.exp(-depth / 3)
     signal = nuclei * dome * (1 + 0.12 * _cloud(rng, shape, 4))
@@ -234,7 +234,7 @@ def _paint_fluorescence(rng: np.random.Generator, labels: npt.NDArray[np.int32])
     background = rng.uniform(0.02, 0.15) * (1 + 0.25 * _cloud(rng, shape, max(shape) / 2))
     blurred = cv2.GaussianBlur(signal.astype(np.float32), (0, 0), rng.uniform(0.6, 1.6))
     light = exposure * (blurred + haze + background)
-    # Photons arrive by chance: the noise grows with the root of the light.
+    # Shot noise: it grows with the square root of the intensity.
     photons = rng.uniform(150, 1500)
     noisy = light + np.sqrt(np.clip(light, 0, None) / photons) * rng.standard_normal(shape)
     noisy += 0.006 * rng.standard_normal(shape)
@@ -243,7 +243,7 @@ def _paint_fluorescence(rng: np.random.Generator, labels: npt.NDArray[np.int32])
 
 def _paint_histology(rng: np.random.Generator, labels: npt.NDArray[np.int32]) -> FloatArray:
     shape = (labels.shape[0], labels.shape[1])
-    # Stains absorb light (Beer-Lambert): their amounts add up, the light that is left multiplies.
+    # Stains absorb light (Beer-Lambert): absorbances add up, transmittances multiply.
     haematoxylin = np.array([0.65, 0.70, 0.29], np.float32) + rng.normal(0, 0.03, 3)
     eosin = np.array([0.07, 0.99, 0.11], np.float32) + rng.normal(0, 0.03, 3)
     edge = np.asarray(cv2.GaussianBlur((labels > 0).astype(np.float32), (0, 0), 1.0), np.float32)

@@ -1,4 +1,4 @@
-"""Judging a model, or label images from anywhere, on a data set with known nuclei."""
+"""Evaluate a model, or label images of any origin, on a data set with ground truth."""
 
 from nucseg.evaluation.judging import evaluate, read_groups
 from nucseg.evaluation.results import Evaluation, ImageResult, figures

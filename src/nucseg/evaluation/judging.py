@@ -1,4 +1,4 @@
-"""Running a model, or reading label images, on a data set, and judging each image."""
+"""Run a model, or read label images, on a data set, and evaluate each image."""
 
 from __future__ import annotations
 
@@ -108,9 +108,9 @@ def read_groups(path: Path, column: str = "modality") -> dict[str, str]:
     Parameters
     ----------
     path : Path
-        With the columns ``image_id`` and `column`; others are not read.
+        File with the columns ``image_id`` and `column`; other columns are ignored.
     column : str
-        What to group by.
+        Column to group by.
 
     Raises
     ------

@@ -1,8 +1,8 @@
-"""How well predicted nuclei agree with true ones: label images in, numbers out.
+"""Metrics of agreement between predicted nuclei and ground truth, from label images.
 
 Two label images are compared through their `overlap` table, which is computed once and from which
-every figure of single nuclei follows. Masks are compared through `pixel_counts`. Counts of several
-images are added by `pool`, so that each ratio exists per image and over all images.
+every metric of single nuclei follows. Masks are compared through `pixel_counts`. `pool` adds counts
+of several images, so that each ratio exists per image and over all images.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 KAGGLE_THRESHOLDS = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
-# Two different nuclei of one image cannot both cover more than this share of a third one's union.
+# Two different nuclei of an image cannot both cover more than this fraction of a third one's union.
 UNIQUE_FROM = 0.5
 
 
@@ -41,8 +41,8 @@ UNIQUE_FROM = 0.5
 class Agreement:
     """True and false positives and false negatives, of pixels or of nuclei, and their ratios.
 
-    Every ratio lies in [0, 1]. It is 1 where there is nothing true and nothing predicted, and 0
-    where only its denominator is empty.
+    Every ratio is in [0, 1]. It is 1 if there is neither ground truth nor prediction, and 0 if only
+    its denominator is empty.
     """
 
     true_positives: int
@@ -51,12 +51,12 @@ class Agreement:
 
     @property
     def precision(self) -> float:
-        """Share of what is predicted that is true, TP / (TP + FP)."""
+        """Fraction of the prediction that is correct, TP / (TP + FP)."""
         return self._ratio(self.true_positives, self.true_positives + self.false_positives)
 
     @property
     def recall(self) -> float:
-        """Share of what is true that is predicted, TP / (TP + FN)."""
+        """Fraction of the ground truth that is predicted, TP / (TP + FN)."""
         return self._ratio(self.true_positives, self.true_positives + self.false_negatives)
 
     def _union(self) -> int:
@@ -74,7 +74,7 @@ class Agreement:
 
 @dataclass(frozen=True)
 class PixelCounts(Agreement):
-    """Pixels of a true and a predicted mask; the figures of the semantic model."""
+    """Pixels of a ground truth mask and a predicted mask; the metrics of the semantic model."""
 
     true_negatives: int
 
@@ -90,7 +90,7 @@ class PixelCounts(Agreement):
 
     @property
     def accuracy(self) -> float:
-        """Share of all pixels, background too, that are right."""
+        """Fraction of all pixels, including background, that are correct."""
         return self._ratio(
             self.true_positives + self.true_negatives, self._union() + self.true_negatives
         )
@@ -98,7 +98,7 @@ class PixelCounts(Agreement):
 
 @dataclass(frozen=True)
 class Matching(Agreement):
-    """True and predicted nuclei, matched one to one at one IoU threshold."""
+    """True and predicted nuclei, matched one to one at an IoU threshold."""
 
     iou_sum: float
     """Sum of the IoU of the matched pairs."""
@@ -199,7 +199,7 @@ def match(table: Overlap, threshold: float = 0.5) -> Matching:
 
 
 def kaggle_map(table: Overlap) -> float:
-    """Score of the 2018 Data Science Bowl for one image: mean AP over t = 0.50, 0.55 … 0.95.
+    """Compute the 2018 Data Science Bowl score of an image: mean AP over t = 0.50, 0.55 … 0.95.
 
     The score of a data set is the mean over its images.
 
@@ -247,7 +247,7 @@ def aggregated_jaccard(table: Overlap) -> float:
 
 
 def pool(counts: Iterable[Counts]) -> Counts:
-    """Add the counts of several images, for figures over all their pixels or nuclei.
+    """Add the counts of several images, for metrics over all their pixels or nuclei.
 
     Parameters
     ----------
@@ -256,7 +256,7 @@ def pool(counts: Iterable[Counts]) -> Counts:
     Raises
     ------
     InputError
-        There are none.
+        There are no counts.
 
     Examples
     --------
@@ -276,7 +276,7 @@ def _ratio(part: float, whole: float, *, empty: bool) -> float:
 
 
 def _assign(table: Overlap, iou: npt.NDArray[np.float64], candidates: Indices) -> Indices:
-    """Choose the pairs of the best one-to-one assignment, group by group of linked nuclei."""
+    """Choose the pairs of the best one-to-one assignment, in each group of overlapping nuclei."""
     rows, columns = table.rows[candidates], table.columns[candidates]
     n_true = table.true_labels.size
     n_nodes = n_true + table.predicted_labels.size
@@ -296,7 +296,7 @@ def _assign(table: Overlap, iou: npt.NDArray[np.float64], candidates: Indices) -
         _, column = np.unique(columns[members], return_inverse=True)
         pair = np.full((row.max() + 1, column.max() + 1), -1)
         pair[row, column] = members
-        # A further pair always outweighs any gain of IoU, whose sum stays below 1.
+        # One more pair always outweighs any gain of IoU, whose sum stays below 1.
         gain = np.where(pair >= 0, 1 + iou[candidates[pair]] / (2 * members.size), 0)
         picked = pair[linear_sum_assignment(gain, maximize=True)]
         chosen.append(picked[picked >= 0])

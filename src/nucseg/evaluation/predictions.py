@@ -1,4 +1,4 @@
-"""Where predicted nuclei come from: a model, or label images in files."""
+"""Sources of predicted nuclei: a model, or label images in files."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ Predict = Callable[[Sample], "Prediction"]
 
 @dataclass(frozen=True)
 class Prediction:
-    """What was found in an image.
+    """Prediction for one image.
 
     Attributes
     ----------
     labels : ndarray, shape (H, W), integer
-        0 background, other numbers nuclei.
+        0 is background, other numbers are nuclei.
     mask : ndarray of bool or None
-        At the network's size, where there is a network.
+        Mask at the size of the network input; None without a network.
     doubts : tuple of Doubt
-        What had to be guessed to read a label image.
+        Guesses made in reading a label image.
     """
 
     labels: Labels
@@ -62,18 +62,19 @@ def by_files(folder: Path, image_ids: Collection[str]) -> Predict:
     Parameters
     ----------
     folder : Path
-        Where the output of ``nucseg segment`` is given, its folder ``labels/`` is taken.
+        Folder of label images. For an output folder of ``nucseg segment``, its folder
+        ``labels/`` is used.
     image_ids : collection of str
-        The images that are wanted.
+        The requested images.
 
     Raises
     ------
     InputError
-        There is no such folder, or no label image of any of the images in it.
+        The folder does not exist, or contains no label image of any of the images.
     """
     if not folder.is_dir():
         raise InputError(f"There is no folder {folder} of label images.")
-    if (folder / "labels").is_dir():  # the output of `nucseg segment`, which holds more
+    if (folder / "labels").is_dir():  # the output of `nucseg segment`, which has more folders
         folder = folder / "labels"
     files: defaultdict[str, list[Path]] = defaultdict(list)
     for path in sorted(folder.rglob("*")):

@@ -1,4 +1,4 @@
-"""Writing an evaluation to a folder: figures, tables and pictures."""
+"""Write an evaluation to a folder: metrics, tables and pictures."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ PUBLISHED_ON = (
 def write_report(
     evaluation: Evaluation, folder: Path, *, plots: bool, run: Mapping[str, Any] | None = None
 ) -> None:
-    """Write what `Evaluation.save` describes and, where `run` tells what the run was, run.json."""
+    """Write the files that `Evaluation.save` describes and, if `run` is given, run.json."""
     missing = None
     with _all_at_once(folder) as partial:
         write_table(partial / IMAGES, [_columns(evaluation.images)], names=COLUMNS)
@@ -51,7 +51,7 @@ def write_report(
         if plots and evaluation.overall["mean"]:
             try:
                 _write_plot(evaluation, partial / AP_PLOT)
-            except MissingExtraError as error:  # all else is written
+            except MissingExtraError as error:  # everything else is written
                 missing = error
         write_run_record(partial / METRICS, evaluation.summary())
     if missing is not None:
@@ -74,11 +74,11 @@ def _write_plot(evaluation: Evaluation, path: Path) -> None:
 
 @contextmanager
 def _all_at_once(folder: Path) -> Iterator[Path]:
-    """Give a folder to write in, and put its files in place of earlier ones once all is written."""
+    """Provide a folder to write in; its files replace earlier ones after all are written."""
     partial = folder / f"{PARTIAL}evaluation"
     made = [each for each in (folder, *folder.parents) if not os.path.lexists(each)]
     try:
-        shutil.rmtree(partial, ignore_errors=True)  # of an evaluation that was killed
+        shutil.rmtree(partial, ignore_errors=True)  # from a killed evaluation
         partial.mkdir(parents=True)
         yield partial
         _replace(folder, partial)
@@ -89,12 +89,12 @@ def _all_at_once(folder: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(partial, ignore_errors=True)
         for each in made:
-            with suppress(OSError):  # it holds results
+            with suppress(OSError):  # it contains results
                 each.rmdir()
 
 
 def _replace(folder: Path, partial: Path) -> None:
-    """Replace an earlier evaluation; metrics.json goes first and comes last."""
+    """Replace an earlier evaluation; metrics.json is removed first and written last."""
     if (folder / METRICS).exists():
         (folder / METRICS).unlink()
         (folder / AP_PLOT).unlink(missing_ok=True)
@@ -108,9 +108,9 @@ def _replace(folder: Path, partial: Path) -> None:
 
 
 def ranked(images: tuple[ImageResult, ...]) -> dict[str, list[ImageResult]]:
-    """Pick the worst, the middle and the best images by their nuclei, then by their masks.
+    """Choose the worst, the median and the best images by their nuclei, then by their masks.
 
-    No image is picked twice; where there are few, the worst come first.
+    No image is chosen twice; if there are few images, the worst have priority.
     """
     judged = sorted(
         (image for image in images if not image.error),

@@ -1,4 +1,4 @@
-"""What comes out of judging: figures of each image, over all images, and by group."""
+"""Results of an evaluation: metrics of each image, over all images, and by group."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ AP_NAMES = tuple(f"ap{round(100 * threshold)}" for threshold in KAGGLE_THRESHOLD
 
 @dataclass(frozen=True)
 class ImageResult:
-    """How one image was judged.
+    """Evaluation of one image.
 
     Attributes
     ----------
     image_id : str
     group : str
-        Its group, such as a modality; empty where groups were not asked for.
+        Its group, such as a modality; empty if no groups were given.
     error : str
-        Why the image could not be judged; then all else is empty.
+        Why the image could not be evaluated; then all other fields are empty.
     problems : tuple of str
-        Kinds of faults of its true masks, which were judged as they are, and behind
-        ``prediction:`` of the label image that was judged.
+        Kinds of problems of its ground truth masks, which were used as they are, and, with the
+        prefix ``prediction:``, of the evaluated label image.
     pixels : PixelCounts or None
         Agreement of the masks.
     matchings : tuple of Matching
@@ -49,7 +49,7 @@ class ImageResult:
 
     @property
     def true_nuclei(self) -> int:
-        """Number of true nuclei."""
+        """Number of ground truth nuclei."""
         return self.matchings[0].true_positives + self.matchings[0].false_negatives
 
     @property
@@ -59,7 +59,7 @@ class ImageResult:
 
     @property
     def scores(self) -> dict[str, float]:
-        """Figures of the image by name; none where it could not be judged."""
+        """Metrics of the image by name; empty if it could not be evaluated."""
         if self.pixels is None:
             return {}
         error = self.predicted_nuclei - self.true_nuclei
@@ -114,7 +114,7 @@ class Evaluation:
         return {name: figures(members[name]) for name in sorted(members)}
 
     def summary(self) -> dict[str, Any]:
-        """All metrics, as in `metrics.json`."""
+        """Return all metrics, as in `metrics.json`."""
         return {
             "data": str(self.data),
             "judged": self.judged,
@@ -150,7 +150,7 @@ class Evaluation:
 
 
 def figures(images: Sequence[ImageResult]) -> dict[str, Any]:
-    """Put the results of several images together.
+    """Combine the results of several images.
 
     Parameters
     ----------
@@ -159,10 +159,10 @@ def figures(images: Sequence[ImageResult]) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``images`` and ``failed``, how many were and could not be judged; ``true_nuclei`` and
-        ``predicted_nuclei``; ``mean``, each figure as the mean over images; and ``pooled``, the
-        ratios over the pixels and nuclei of all images together. Without any image that could be
-        judged the last two are empty.
+        ``images`` and ``failed``, the numbers of images that were evaluated and that failed;
+        ``true_nuclei`` and ``predicted_nuclei``; ``mean``, each metric as the mean over images;
+        and ``pooled``, the ratios over the pixels and nuclei of all images together. The last two
+        are empty if no image was evaluated.
     """
     judged = [image for image in images if not image.error]
     scores = [image.scores for image in judged]
@@ -181,7 +181,7 @@ def figures(images: Sequence[ImageResult]) -> dict[str, Any]:
 
 
 def _ratios(pixels: PixelCounts, matchings: Sequence[Matching]) -> dict[str, float]:
-    """Name the figures that exist for one image and for the counts of several."""
+    """Return the metrics that exist both for one image and for pooled counts, by name."""
     precisions = [matching.average_precision for matching in matchings]
     return {
         "dice": pixels.dice,

@@ -1,4 +1,4 @@
-"""What nucseg writes: one file per format, all listed in `FORMATS`."""
+"""Output formats of nucseg: one module per format, all listed in `FORMATS`."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ FORMATS: dict[str, Format] = {
     )
 }
 
-# What is written once of all images of a run, and the package of the extra `formats` that it needs.
-# `excel-eu` changes how tables are written.
+# Files written once for all images of a run, and the package of the extra `formats` that each
+# needs. `excel-eu` changes how tables are written.
 SUMMARIES: dict[str, str | None] = {"parquet": "pyarrow", "report": None, "excel-eu": None}
 
 
 def split_formats(names: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Tell what is written for each image from what is written once of all.
+    """Separate the formats of single images from the files written once for all images.
 
     Parameters
     ----------
@@ -70,9 +70,9 @@ def split_formats(names: Sequence[str]) -> tuple[list[str], list[str]]:
     Raises
     ------
     InputError
-        There is no such format.
+        A format is unknown.
     MissingExtraError
-        What writes it is not installed.
+        A package that a format needs is not installed.
 
     Examples
     --------
@@ -87,14 +87,14 @@ def split_formats(names: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def check_formats(names: Sequence[str]) -> list[Format]:
-    """Find formats by their names.
+    """Return formats by their names.
 
     Raises
     ------
     InputError
-        There is no such format.
+        A format is unknown.
     MissingExtraError
-        What writes it is not installed.
+        A package that a format needs is not installed.
     """
     unknown = [name for name in names if name not in FORMATS]
     if unknown:
@@ -111,21 +111,21 @@ def _check_needed(name: str, package: str | None) -> None:
 
 
 def output_files(folder: Path, name: str, formats: Sequence[str]) -> list[Path]:
-    """Where `save_formats` writes: ``folder/<format>/<name><suffix>`` for each format.
+    """List the files that `save_formats` writes: ``folder/<format>/<name><suffix>``.
 
-    For the formats ``masks`` and ``zarr`` that is a folder.
+    For the formats ``masks`` and ``zarr`` each is a folder.
     """
     return [output_path(folder, name, each.name) for each in check_formats(formats)]
 
 
 def output_path(folder: Path, name: str, form: str) -> Path:
-    """Where the file of a format of an image lies, whether or not the format can be written here.
+    """Return the path of one format of an image, even if the format cannot be written here.
 
     Parameters
     ----------
     folder : Path
     name : str
-        Of the image.
+        Name of the image.
     form : str
         One of `FORMATS`.
     """
@@ -135,14 +135,14 @@ def output_path(folder: Path, name: str, form: str) -> Path:
 def save_formats(
     segmented: Segmented, folder: Path, name: str, formats: Sequence[str]
 ) -> list[Path]:
-    """Write the nuclei of an image in several formats, each file whole or not at all.
+    """Write the nuclei of an image in several formats; all writes are atomic.
 
     Parameters
     ----------
     segmented : Segmented
     folder : Path
     name : str
-        Name of the image without suffix; it may hold folders, separated by slashes.
+        Name of the image without suffix; it may contain folders, separated by slashes.
     formats : sequence of str
         Names of `FORMATS`.
 
@@ -154,9 +154,9 @@ def save_formats(
     Raises
     ------
     InputError
-        There is no such format, it needs what is not there, or a file cannot be written.
+        A format is unknown, the data that it needs is missing, or a file cannot be written.
     MissingExtraError
-        What writes a format is not installed.
+        A package that a format needs is not installed.
     """
     files = output_files(folder, name, formats)
     for each, path in zip(check_formats(formats), files, strict=True):

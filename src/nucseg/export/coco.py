@@ -1,4 +1,4 @@
-"""Nuclei as instances in COCO's JSON."""
+"""Write nuclei as instances in COCO's JSON format."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _CATEGORY = {"id": 1, "name": "nucleus", "supercategory": "cell"}
 
 
 def write_coco(segmented: Segmented, path: Path, name: str) -> None:
-    """Write nuclei as COCO's JSON for instances of one image.
+    """Write the nuclei of one image as instances in COCO's JSON format.
 
     Parameters
     ----------
     segmented : Segmented
-        Its `labels` are written: the id of an annotation is its label, and its segmentation, in
-        compressed run-length encoding, gives back the same pixels. `scores` are added where known.
+        Its `labels` are written. The id of an annotation is its label. Its segmentation, in
+        compressed run-length encoding, decodes to the same pixels. `scores` are added if known.
     path : Path
     name : str
         The ``file_name`` of the image.

@@ -1,4 +1,4 @@
-"""Failed images by what they failed of."""
+"""Group failed images by the cause of the failure."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Protocol
 
 
 class Failed(Protocol):
-    """An image that failed; `nucseg.batch.run.Outcome` is one, `ReportImage` another."""
+    """A possibly failed image, such as `nucseg.batch.run.Outcome` or `ReportImage`."""
 
     @property
     def path(self) -> str:
-        """The image, as the user named it."""
+        """The image, as the user gave it."""
 
     @property
     def plane(self) -> str:
@@ -22,7 +22,7 @@ class Failed(Protocol):
 
     @property
     def status(self) -> str:
-        """``failed`` where it failed."""
+        """``failed`` if it failed."""
 
     @property
     def error(self) -> str:
@@ -31,14 +31,14 @@ class Failed(Protocol):
 
 @dataclass(frozen=True)
 class Cause:
-    """What one or more images failed of.
+    """Cause of the failure of one or more images.
 
     Attributes
     ----------
     text : str
-        The error of the first of them, with an ellipsis for its name.
+        Error of the first image, with an ellipsis instead of its name.
     images : list of str
-        Paths, with the plane in brackets where there is one.
+        Paths, with the plane in brackets if there is one.
     """
 
     text: str
@@ -46,17 +46,17 @@ class Cause:
 
 
 def causes_of(images: Iterable[Failed]) -> list[Cause]:
-    """Group failed images by their errors, those first of which there are most.
+    """Group failed images by their errors, the most frequent error first.
 
     Parameters
     ----------
     images : iterable of Failed
-        Those that did not fail are left out, such as planes that are missing from their file.
+        Images that did not fail, such as missing planes, are skipped.
 
     Returns
     -------
     list of Cause
-        Errors that differ in nothing but the image's name and in numbers, such as sizes, are one.
+        Errors that differ only in the image's name and in numbers, such as sizes, are grouped.
 
     Examples
     --------
@@ -78,7 +78,7 @@ def causes_of(images: Iterable[Failed]) -> list[Cause]:
 
 
 def without_name(error: str, path: str) -> str:
-    """Put an ellipsis for the image's name in its error."""
+    """Replace the name of the image in its error with an ellipsis."""
     name = PurePath(path).name
-    # A name without a suffix may be any word of the text.
+    # A name without a suffix may equal any word of the text.
     return error.replace(path, "…").replace(name if "." in name else path, "…")

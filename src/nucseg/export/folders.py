@@ -1,4 +1,4 @@
-"""Formats that are folders: writing them whole or not at all, and taking them away."""
+"""Formats that are folders: atomic writing and removal."""
 
 from __future__ import annotations
 
@@ -15,28 +15,27 @@ from nucseg.files import PARTIAL
 
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """Give a folder to write in, and move it to its place once the block ends well.
+    """Provide a folder to write in, and move it to `path` if the block succeeds.
 
     Parameters
     ----------
     path : Path
-        Where the folder shall appear; what is there already is replaced.
+        Path of the final folder; an existing one is replaced.
 
     Yields
     ------
     Path
-        An empty folder beside `path`. An error in the block deletes it, so that `path` holds the
-        old content or the whole new one, or for a moment between the two nothing.
+        An empty folder beside `path`. An error in the block deletes it, so `path` contains either
+        the old content or the complete new content, or for a moment between the two nothing.
 
     Raises
     ------
     InputError
-        The place cannot be written: no permission, no space left, a file where the folder should
-        be.
+        The folder cannot be written: no permission, no space left, or a file at `path`.
     """
     partial = _beside(path, "new")
     try:
-        # Of a run that was killed.
+        # From a killed run.
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         yield partial
@@ -50,12 +49,12 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
 
 def remove(path: Path) -> None:
-    """Delete a file, or a folder with all that it holds, where there is one.
+    """Delete a file, or a folder with its content, if it exists.
 
     Parameters
     ----------
     path : Path
-        A folder goes from its place at once, so that there is never a part of it.
+        A folder is moved away first, so that it never exists in part.
 
     Raises
     ------
@@ -72,6 +71,6 @@ def remove(path: Path) -> None:
 
 
 def _beside(path: Path, which: str) -> Path:
-    # The end of the name alone, since the name may be as long as names can be.
+    # Only the end of the name, because the name may have the maximum length already.
     short = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:8]
     return path.with_name(f"{PARTIAL}{short}-{which}-{path.name[-40:]}")

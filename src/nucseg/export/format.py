@@ -1,4 +1,4 @@
-"""What a format is."""
+"""Definition of an output format."""
 
 from __future__ import annotations
 
@@ -11,24 +11,23 @@ from nucseg.core.segmented import Segmented
 
 @dataclass(frozen=True)
 class Format:
-    """A kind of file that is written for each image, of any size.
+    """An output format that is written for each image, of any size.
 
     Attributes
     ----------
     name : str
-        Its name on the command line, and the folder that its files go to.
+        Name on the command line, and of the folder for its files.
     suffix : str
-        What follows the name of the image; with a slash, the format is a folder in one of that
+        Suffix after the name of the image. With a slash, the file is in a folder of the image's
         name.
     description : str
-        What it holds, for people.
+        Content of the file, for users.
     write : callable
-        ``write(segmented, path, name)`` writes the file for the image called `name`, whole or not
-        at all.
+        ``write(segmented, path, name)`` atomically writes the file for the image called `name`.
     from_labels : bool
-        Whether a label image alone is enough, see `LabelImage`.
+        Whether a label image alone is sufficient, see `LabelImage`.
     needs : str or None
-        A package of the extra ``formats`` without which it cannot be written.
+        A package of the extra ``formats`` that is required to write it.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Nuclei as GeoJSON that QuPath opens."""
+"""Write nuclei as GeoJSON for QuPath."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _CLASSIFICATION = {"name": "Nucleus", "color": [230, 159, 0]}
 def write_geojson(segmented: Segmented, path: Path, _name: str) -> None:
     """Write nuclei as GeoJSON: detections of QuPath's class Nucleus, with their measurements.
 
-    Where nuclei have classes, these are QuPath's classes.
+    If nuclei have classes, these become QuPath's classes.
 
-    Positions are in pixels, along the edges of pixels, as QuPath has them. Those of a plane of a
-    stack carry its channel, slice and time point.
+    Coordinates are in pixels, along pixel edges, as in QuPath. Objects in a plane of a stack
+    have its channel, z-slice and time point.
 
     Parameters
     ----------
     segmented : Segmented
-        Its `labels` are written, as names, and what it gives as `measurements`.
+        Its `labels` are written, as names, and its `measurements`.
     path : Path
 
     Raises
@@ -55,7 +55,7 @@ def _features(segmented: Segmented) -> Iterator[dict[str, Any]]:
 
 
 def _plane(place: Place | None) -> dict[str, Any]:
-    """Plane of an image as QuPath has it: -1 for all channels, 0 for the only slice."""
+    """Return the plane as in QuPath: -1 for all channels, 0 for the only slice."""
     if place is None:
         return {}
     channel = -1 if place.channel is None else place.channel
@@ -76,7 +76,7 @@ def _feature(
         "name": str(label),
         "classification": kind,
     }
-    # What is undefined has no number in JSON, and is left out.
+    # JSON has no number for undefined values, so they are omitted.
     known = {name: rounded(value) for name, value in measurements.items() if math.isfinite(value)}
     if known:
         properties["measurements"] = known
@@ -92,7 +92,7 @@ def _feature(
 
 
 def _closed(ring: Ring) -> list[list[int]]:
-    """Corners with the first one again at the end."""
+    """Return the corners with the first one repeated at the end."""
     corners: list[list[int]] = ring.tolist()
     return [*corners, corners[0]]
 

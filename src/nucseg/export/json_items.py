@@ -1,4 +1,4 @@
-"""JSON files that hold a long list, written without holding its text."""
+"""Write JSON files with a long list, without holding their text in memory."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ _COMPACT = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(","
 def write_json_items(
     path: Path, fields: Mapping[str, Any], key: str, items: Iterable[Mapping[str, Any]]
 ) -> None:
-    """Write a JSON object whose last field is a list, an item a line, whole or not at all.
+    """Write a JSON object whose last field is a list, one item per line; the write is atomic.
 
     Parameters
     ----------
     path : Path
     fields : mapping
-        The other fields, of which there is at least one.
+        The other fields, at least one.
     key : str
-        Name of the field that is the list.
+        Name of the field of the list.
     items : iterable of mapping
 
     Raises
@@ -33,7 +33,7 @@ def write_json_items(
     """
     with (
         atomic_write(path) as partial,
-        # Names of images may hold bytes that are no text.
+        # File names may contain bytes that are not text.
         partial.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as file,
     ):
         file.write(f"{_COMPACT.encode(fields)[:-1]},{_COMPACT.encode(key)}:[")
@@ -44,5 +44,5 @@ def write_json_items(
 
 
 def rounded(value: float) -> float:
-    """Keep nine digits, which hold all of a 32-bit number, as in tables."""
+    """Round to nine digits, the precision of a 32-bit float, as in tables."""
     return float(f"{value:.9g}")

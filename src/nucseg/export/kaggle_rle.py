@@ -1,4 +1,4 @@
-"""Nuclei as the run-length encoding of Kaggle's 2018 Data Science Bowl."""
+"""Write nuclei as run-length encoding of Kaggle's 2018 Data Science Bowl."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from nucseg.export.tables import Table, write_columns
 
 
 def write_kaggle_rle(segmented: Segmented, path: Path, name: str) -> None:
-    """Write nuclei as CSV with the columns ImageId and EncodedPixels, a row per nucleus.
+    """Write nuclei as CSV with the columns ImageId and EncodedPixels, one row per nucleus.
 
     Parameters
     ----------
@@ -21,7 +21,7 @@ def write_kaggle_rle(segmented: Segmented, path: Path, name: str) -> None:
         image without nuclei has one row without pixels, as in a submission to Kaggle.
     path : Path
     name : str
-        The ImageId.
+        The ImageId of the image.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Label images from anywhere, as something that formats can write."""
+"""Label images of any origin, in a form that formats can write."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ UnsignedLabels = npt.NDArray[np.unsignedinteger[Any]]
 
 @dataclass(frozen=True)
 class LabelImage(InMemory):
-    """A label image without the image and the model that it comes from.
+    """A label image without its image and model.
 
     Attributes
     ----------
     labels : ndarray, shape (H, W), uint16 or uint32
-        0 background, other numbers nuclei.
+        0 is background, other numbers are nuclei.
     pixel_size : tuple of float or None
-        Micrometres from pixel to pixel along rows and columns, where known.
+        Pixel size along rows and columns in µm per pixel, if known.
     scores : None
-        Nobody knows them.
+        Scores are unknown.
     place : Place or None
-        Where the plane is in its file, where that is a stack.
+        Position of the plane in its file, if the file is a stack.
     """
 
     labels: UnsignedLabels
@@ -44,16 +44,16 @@ class LabelImage(InMemory):
 
     @property
     def image(self) -> NoReturn:
-        """Raise InputError: there is none."""
+        """Raise InputError: a label image has no image."""
         raise _lacking("the image")
 
     @property
     def probability(self) -> NoReturn:
-        """Raise InputError: there is none."""
+        """Raise InputError: a label image has no probability map."""
         raise _lacking("the probability map")
 
     def measurements(self) -> dict[str, npt.NDArray[Any]]:
-        """Give no measurements, since there is no image to measure in."""
+        """Return no measurements, because there is no image to measure."""
         return {}
 
 
@@ -67,7 +67,7 @@ def _lacking(what: str) -> InputError:
 def to_label_image(
     values: npt.NDArray[Any], pixel_size: tuple[float, float] | None = None
 ) -> LabelImage:
-    """Take the pixels of an image file as labels.
+    """Convert the pixels of an image file to a label image.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ def to_label_image(
     Returns
     -------
     LabelImage
-        With the same numbers, so that nuclei keep their names.
+        Label image with the same numbers, so that nuclei keep their names.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Label images as TIFF, which every bioimage program reads."""
+"""Write label images as TIFF, which every bioimage program reads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Nuclei as the masks of Kaggle's 2018 Data Science Bowl: a PNG for each."""
+"""Write nuclei as masks of Kaggle's 2018 Data Science Bowl: one PNG file per nucleus."""
 
 from __future__ import annotations
 
@@ -17,7 +17,13 @@ from nucseg.export.runs import column_runs
 
 _WHITE = 255
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_GREY = (8, 0, 0, 0, 0)  # 8 bits, no colours, and the only ways to compress, filter and interlace
+_GREY = (
+    8,
+    0,
+    0,
+    0,
+    0,
+)  # 8-bit greyscale, and the only compression, filter and interlace methods
 _ZLIB = b"\x78\x01"
 _LAST_BLOCK = b"\x03\x00"
 _ADLER_BASE = 65_521
@@ -25,15 +31,14 @@ _COMPRESSED_AT_ONCE = 2**20
 
 
 def write_masks(segmented: Segmented, path: Path, _name: str) -> None:
-    """Write a folder with a PNG of the image's size for each nucleus: 255 in it, else 0.
+    """Write a folder with a PNG of the image's size for each nucleus: 255 inside, 0 outside.
 
     Parameters
     ----------
     segmented : Segmented
-        Its `labels` are written, and name the files, with zeros in front.
+        Its `labels` are written; they name the files, zero-padded.
     path : Path
-        The folder, which appears with all its files or not at all. An image without nuclei gives
-        an empty one.
+        The folder; the write is atomic. For an image without nuclei, the folder is empty.
 
     Raises
     ------
@@ -57,10 +62,10 @@ def write_masks(segmented: Segmented, path: Path, _name: str) -> None:
 
 
 class MaskEncoder:
-    """Encode masks of one size, most of which is background, as PNG.
+    """Encoder of PNG masks of one size that are mostly background.
 
-    Rows of background are compressed once and put together from that, which is a hundred times
-    faster than to compress all of each mask.
+    Rows of background are compressed once and reused, which is a hundred times faster than
+    compressing each mask as a whole.
 
     Parameters
     ----------
@@ -70,7 +75,7 @@ class MaskEncoder:
     def __init__(self, shape: tuple[int, int]) -> None:
         self._height, self._width = shape
         self._header = _chunk(b"IHDR", struct.pack(">II5B", self._width, self._height, *_GREY))
-        # Of 1, 2, 4… rows of background.
+        # Compressed blocks of 1, 2, 4… rows of background.
         self._empty: list[bytes] = []
         for power in range(self._height.bit_length()):
             size = (self._width + 1) << power
@@ -83,21 +88,21 @@ class MaskEncoder:
         Parameters
         ----------
         crop : ndarray, shape (h, w), bool
-            A part of the mask; what is outside of it is background.
+            Part of the mask; the rest is background.
         row, column : int
-            Place of its upper left pixel.
+            Position of its upper left pixel.
 
         Returns
         -------
         bytes
-            A grey PNG of 8 bits: 255 where `crop` is true, else 0.
+            An 8-bit greyscale PNG: 255 where `crop` is true, else 0.
         """
         height, width = crop.shape
-        # Each row begins with its filter: none.
+        # Each row begins with its filter type: none.
         rows = np.zeros((height, self._width + 1), np.uint8)
         rows[:, 1 + column : 1 + column + width] = crop * np.uint8(_WHITE)
         below = self._height - row - height
-        # Adler's checksum of zeros: the sum of bytes stays, the sum of sums grows.
+        # Adler-32 of zeros: the sum of bytes stays, the sum of sums grows.
         high, low = (row * (self._width + 1)) % _ADLER_BASE, 1
         checksum = zlib.adler32(rows.data, high << 16 | low)
         high, low = divmod(checksum, 1 << 16)
@@ -118,8 +123,8 @@ class MaskEncoder:
 
 
 def _deflated(data: Any) -> bytes:
-    """Compress to whole bytes that can stand between others and do not look back at them."""
-    # Masks are runs of one value; to look for no more than these is faster, and as small.
+    """Compress to whole bytes that can follow any others and do not refer back to them."""
+    # Masks are runs of one value; searching for other matches takes longer and saves nothing.
     compressor = zlib.compressobj(1, wbits=-zlib.MAX_WBITS, strategy=zlib.Z_RLE)
     return compressor.compress(data) + compressor.flush(zlib.Z_FULL_FLUSH)
 

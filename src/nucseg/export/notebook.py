@@ -1,4 +1,4 @@
-"""A segmentation as HTML, which notebooks show: picture with outlines, count, head of the table."""
+"""HTML view of a segmentation for notebooks: overlay, count, and head of the table."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ import numpy.typing as npt
 from nucseg.core.segmented import Segmented
 from nucseg.export.overlay import Picture, draw_overlay
 
-# Longest side of the picture, in pixels, and nuclei of the table that are shown.
+# Longest side of the picture in pixels, and number of nuclei in the table.
 _SIDE, _ROWS = 512, 5
 
 
 def notebook_html(segmented: Segmented) -> str:
-    """Describe the nuclei of an image in HTML that needs nothing else.
+    """Describe the nuclei of an image in self-contained HTML.
 
     Parameters
     ----------
     segmented : Segmented
-        One whose image is in memory.
+        A segmentation whose image is in memory.
 
     Returns
     -------
     str
-        The picture is in it, as PNG.
+        HTML with the picture embedded as PNG.
     """
     picture = reduced_overlay(np.asarray(segmented.image), np.asarray(segmented.labels), side=_SIDE)
     _, data = cv2.imencode(".png", picture[:, :, ::-1])
@@ -53,14 +53,14 @@ def notebook_html(segmented: Segmented) -> str:
 def reduced_overlay(
     image: npt.NDArray[Any], labels: npt.NDArray[np.integer[Any]], *, side: int
 ) -> Picture:
-    """Draw the outlines of nuclei on an image that is first made small enough.
+    """Draw the outlines of nuclei on a downsampled image.
 
     Parameters
     ----------
     image : ndarray, shape (H, W) or (H, W, C), any real dtype
     labels : ndarray, shape (H, W), integer
     side : int
-        Longest side of the picture in pixels. Images that are smaller stay as they are.
+        Longest side of the picture in pixels. Smaller images keep their size.
 
     Returns
     -------
@@ -72,7 +72,7 @@ def reduced_overlay(
     (30, 20, 3)
     """
     step = math.ceil(max(labels.shape) / side)
-    # By every so many pixels: labels have no mean, and their outlines go where the image is.
+    # By subsampling: labels have no mean, and outlines have to stay aligned with the image.
     every = (slice(step // 2, None, step),) * 2
     return draw_overlay(image[every], labels[every], thickness=1)
 

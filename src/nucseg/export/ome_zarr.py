@@ -1,4 +1,4 @@
-"""Label images as OME-Zarr, which viewers and programs read chunk by chunk."""
+"""Write label images as OME-Zarr, which viewers and programs read by chunks."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ if TYPE_CHECKING:
 
 _VERSION = "0.4"
 _LABELS = "labels/nuclei"
-# Side of a chunk; levels of half the size follow until one is a chunk.
+# Side length of a chunk; levels of half the size follow until one fits in a chunk.
 _CHUNK = 1024
 _COMPRESSION = {"cname": "zstd", "clevel": 3, "shuffle": 1}
-# Colours of more nuclei than that would make the description slow to read.
+# Colours of more nuclei would make the metadata slow to read.
 _COLOURED = 2**16
 _GOLDEN = 0.618_033_988_749_895
 
 
 def write_ome_zarr(segmented: Segmented, path: Path, _name: str) -> None:
-    """Write a label image as folder of OME-Zarr 0.4, with resolutions, colours and pixel size.
+    """Write a label image as an OME-Zarr 0.4 folder, with resolutions, colours and pixel size.
 
-    It lies in ``labels/nuclei``, where programs look for the labels of an image; the folder itself
-    tells of the same pixels, so that it can be opened without an image too.
+    The labels are stored in ``labels/nuclei``, where programs look for the labels of an image. The
+    metadata of the folder itself refers to the same pixels, so that it opens without an image too.
 
     Parameters
     ----------
     segmented : Segmented
-        Its `labels` and `pixel_size` are written, by windows.
+        Its `labels` and `pixel_size` are written, in windows.
     path : Path
-        The folder, which appears with all its files or not at all.
+        The folder; the write is atomic.
 
     Raises
     ------
@@ -79,13 +79,13 @@ def _array(group: zarr.Group, level: int, shape: tuple[int, int], dtype: Any) ->
         compressors=Blosc(**_COMPRESSION),
         fill_value=0,
         chunk_key_encoding={"name": "v2", "separator": "/"},
-        # Without any chunk, an image without nuclei would be taken for a copy that lost them.
+        # Without any chunk, an image without nuclei would look like a copy that lost its chunks.
         config={"write_empty_chunks": True},
     )
 
 
 def _fill(array: zarr.Array[Any], source: Windowed, *, step: int) -> None:
-    """Write all chunks of a level: every pixel of the source, or every other one."""
+    """Write all chunks of a level: every pixel of the source, or every second one."""
     height, width = array.shape
     for top in range(0, height, _CHUNK):
         for left in range(0, width, _CHUNK):
@@ -104,7 +104,7 @@ def _metadata(
     pixel_size: tuple[float, float] | None,
     colours: list[dict[str, Any]],
 ) -> dict[str, Any]:
-    """Describe the levels in a folder, and that their values are labels."""
+    """Describe the levels of a folder, and declare that their values are labels."""
     unit = {} if pixel_size is None else {"unit": "micrometer"}
     down, across = pixel_size or (1.0, 1.0)
     datasets = [
@@ -134,7 +134,7 @@ def _colours(segmented: Segmented) -> list[dict[str, Any]]:
 
 
 def _numbers(segmented: Segmented) -> Iterator[int]:
-    """Give the labels, of which a label image from elsewhere does not have each."""
+    """Yield the labels that exist; a label image of another origin may have gaps."""
     import numpy as np
 
     for part in segmented.parts():
@@ -142,7 +142,7 @@ def _numbers(segmented: Segmented) -> Iterator[int]:
 
 
 def _colour(label: int) -> list[int]:
-    """Give a bright colour that is far from those of the labels before, by the golden ratio."""
+    """Return a bright colour, far from those of the previous labels, by the golden ratio."""
     bright = colorsys.hsv_to_rgb(label * _GOLDEN % 1, 0.75, 1)
     return [*(round(255 * each) for each in bright), 255]
 

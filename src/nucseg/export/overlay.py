@@ -1,4 +1,4 @@
-"""Pictures of an image with its nuclei outlined, to judge a segmentation by eye."""
+"""Draw images with the outlines of their nuclei, to check a segmentation visually."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from nucseg.images.preprocess import Limits, displayed_limits, stretch
 
 Picture = npt.NDArray[np.uint8]
 
-# Okabe and Ito's colours, which people with any colour vision can tell apart; those that stand
-# out from dark and from bright images. Neighbours get different ones, so that it shows where two
-# nuclei touch.
+# Okabe and Ito's colours, which are distinguishable with any colour vision; only those that stand
+# out on dark or on bright images. Neighbours get different colours, so that touching nuclei are
+# distinguishable.
 _ON_DARK = ((240, 228, 66), (86, 180, 233), (230, 159, 0), (204, 121, 167))
 _ON_BRIGHT = ((0, 158, 115), (240, 228, 66), (213, 94, 0))
-# One for each class of nuclei, whatever the image, so that a class has one colour in a whole run.
+# One colour per class of nuclei, the same for all images of a run.
 CLASS_COLOURS = (
     (86, 180, 233),
     (230, 159, 0),
@@ -45,24 +45,24 @@ CLASS_COLOUR_NAMES = (
     "brown",
 )
 _DISPLAYED_PERCENTILES = (1.0, 99.8)
-# From this size on, a picture is shown smaller than it is and a line of one pixel would vanish.
+# Pictures from this size on are displayed downsampled, and a line of one pixel would vanish.
 _THICK_FROM = 1024
-# Longest side of the picture of an image that is not in memory, and rows worked on at once.
+# Longest side of the picture of an image that is not in memory, and rows processed at once.
 _REDUCED_SIDE, _BAND = 4096, 512
-# For fluorescence less room than by OpenCV's own choice, in less time; for stained tissue more.
+# Compared with OpenCV's default: smaller and faster for fluorescence, larger for stained tissue.
 _COMPRESSION = [
     cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE
 ]  # fmt: skip
 
 
 def display_image(image: npt.NDArray[Any], *, every: int = 1) -> Picture:
-    """Bring an image to 8-bit colours in which its nuclei can be seen.
+    """Convert an image to 8-bit colours in which its nuclei are visible.
 
     Parameters
     ----------
     image : ndarray, shape (H, W) or (H, W, C), any real dtype
     every : int
-        Every how many rows and columns are looked at for the range of intensities.
+        Step between the rows and columns that determine the range of intensities.
 
     Returns
     -------
@@ -71,7 +71,7 @@ def display_image(image: npt.NDArray[Any], *, every: int = 1) -> Picture:
     colour = to_rgb(image)
     limits = displayed_limits(colour[::every, ::every], _DISPLAYED_PERCENTILES)
     if colour.dtype == np.uint8:
-        # Of 256 values each is worked out but once.
+        # Each of 256 values is computed only once.
         values = _in_bytes(np.arange(256, dtype=np.uint8), limits)
         return np.asarray(cv2.LUT(np.ascontiguousarray(colour), values), np.uint8)
     picture = np.empty(colour.shape, np.uint8)
@@ -86,7 +86,7 @@ def _in_bytes(values: npt.NDArray[Any], limits: Limits) -> Picture:
 
 
 def outlines(labels: npt.NDArray[np.integer[Any]], *, thickness: int = 1) -> npt.NDArray[np.bool_]:
-    """Mark the outermost pixels of each nucleus.
+    """Return the outermost pixels of each nucleus.
 
     Parameters
     ----------
@@ -134,11 +134,11 @@ def draw_overlay(
     image : ndarray, shape (H, W) or (H, W, C), any real dtype
     labels : ndarray, shape (H, W), integer
     classes : ndarray, shape (N,), integer, optional
-        Class of the nuclei 1 to N, counted from 0, by which outlines are coloured.
+        Class of the nuclei 1 to N, counted from 0, which determines the colour of outlines.
     thickness : int, optional
         Width of the outlines in pixels; by default 1, and 2 on large images.
     every : int
-        Every how many rows and columns are looked at for brightness.
+        Step between the rows that determine the brightness.
 
     Returns
     -------
@@ -178,7 +178,7 @@ def write_overlay(segmented: Segmented, path: Path, _name: str) -> None:
     Parameters
     ----------
     segmented : Segmented
-        Its `image` and `labels` are drawn; smaller, where they are not in memory.
+        Its `image` and `labels` are drawn; downsampled if they are not in memory.
     path : Path
 
     Raises
@@ -198,14 +198,14 @@ def write_overlay(segmented: Segmented, path: Path, _name: str) -> None:
 def reduced(
     image: Windowed, labels: Windowed, side: int
 ) -> tuple[npt.NDArray[Any], npt.NDArray[np.integer[Any]]]:
-    """Read every so many rows and columns of an image and of its labels.
+    """Read an image and its labels at reduced resolution, by skipping rows and columns.
 
     Parameters
     ----------
     image : Windowed, shape (H, W) or (H, W, C)
     labels : Windowed, shape (H, W)
     side : int
-        How many rows or columns there are at most.
+        Maximum number of rows or columns.
 
     Returns
     -------
@@ -217,7 +217,7 @@ def reduced(
     pixels, numbers = [], []
     for top in range(0, labels.shape[0], band):
         window = (slice(top, min(top + band, labels.shape[0])), slice(0, labels.shape[1]))
-        # A view would keep all that was read.
+        # A view would keep all pixels that were read.
         pixels.append(image[window][every, every].copy())
         numbers.append(labels[window][every, every].copy())
     return np.concatenate(pixels), np.concatenate(numbers)

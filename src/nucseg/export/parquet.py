@@ -1,4 +1,4 @@
-"""Tables as Apache Parquet."""
+"""Write tables as Apache Parquet."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ import numpy as np
 from nucseg.export.tables import Table
 from nucseg.files import atomic_write
 
-# Rows that are written at once, so that a table of many small parts is read fast.
+# Rows written at once, so that a table of many small parts is fast to read.
 _ROWS = 2**17
 
 
 def write_parquet(path: Path, parts: Iterable[Table], *, names: Sequence[str] = ()) -> None:
-    """Write a table of several parts as Apache Parquet, whole or not at all.
+    """Write a table of several parts as Apache Parquet; the write is atomic.
 
     Parameters
     ----------
     path : Path
     parts, names
-        As those of `nucseg.export.tables.write_table`. Arrays become numbers or truth values, empty
-        where undefined; all else becomes text.
+        See `nucseg.export.tables.write_table`. Arrays become numbers or booleans, null if
+        undefined; everything else becomes text.
 
     Raises
     ------
@@ -84,5 +84,5 @@ def _rows(part: Table, schema: Any) -> Any:
 
 
 def _text(value: Any) -> str:
-    """File names may hold bytes that are no text."""
+    """Convert to text; file names may contain bytes that are not text."""
     return str(value).encode("utf-8", "backslashreplace").decode("utf-8")

@@ -1,4 +1,4 @@
-"""Probability maps as TIFF."""
+"""Write probability maps as TIFF."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from nucseg.export.tiff import write_tiff
 def write_probability(segmented: Segmented, path: Path, _name: str) -> None:
     """Write a probability map as compressed TIFF of 32-bit floats, with its pixel size.
 
-    No bit is lost: the file gives back what the network said, from 0 to 1.
+    The compression is lossless: the file contains the output of the network, from 0 to 1.
 
     Parameters
     ----------

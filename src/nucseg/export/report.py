@@ -1,4 +1,4 @@
-"""A page of HTML by which a batch of segmented images is checked; it needs no other file."""
+"""Write a self-contained HTML page to check a batch of segmented images."""
 
 from __future__ import annotations
 
@@ -28,31 +28,31 @@ from nucseg.images.preprocess import resize_labels
 
 __all__ = ["ReportImage", "thumbnail", "write_report"]
 
-# Longer side of a thumbnail, and its quality as JPEG, at which thin outlines are still clear.
+# Longer side of a thumbnail in pixels, and its JPEG quality, which keeps thin outlines clear.
 _SIDE, _QUALITY = 320, 80
-# Mean pixels of a nucleus in a thumbnail from which its outline is two pixels wide.
+# Mean area in pixels of the nuclei of a thumbnail from which outlines are two pixels wide.
 _THICK_FROM = 150
-# Every so manieth row and column of it tells its brightness.
+# Step between the rows and columns of a thumbnail that determine its brightness.
 _EVERY = 3
-# What a page holds at most, so that a browser opens it at once: rows, and bytes of the pictures of
-# images that look wrong, and of others; base64 makes a third more of them.
+# Limits of a page, so that a browser opens it quickly: rows, and bytes of the pictures of images
+# with warnings, and of other images; base64 adds a third.
 _ROWS, _PICTURE_BYTES = 5000, 3_300_000
-# Names that are shown below a cause of failure at once, and when somebody asks for them.
+# Names shown below a cause of failure at once, and after a click.
 _NAMES, _MOST_NAMES = 10, 500
 
 
 def thumbnail(
     image: Windowed, labels: Windowed, classes: npt.NDArray[np.integer[Any]] | None = None
 ) -> bytes:
-    """Draw an image small, with the outlines of its nuclei.
+    """Draw a thumbnail of an image with the outlines of its nuclei.
 
     Parameters
     ----------
     image : Windowed, shape (H, W) or (H, W, C), any real dtype
-        An array, or one that is read by windows.
+        An array, or an image that is read in windows.
     labels : Windowed, shape (H, W), integer
     classes : ndarray, shape (N,), integer, optional
-        Class of the nuclei 1 to N, by which outlines are coloured.
+        Class of the nuclei 1 to N, which determines the colour of outlines.
 
     Returns
     -------
@@ -62,21 +62,21 @@ def thumbnail(
     Raises
     ------
     InputError
-        Image and labels differ in size, or the array is no image.
+        Image and labels differ in size, or the array is not an image.
     """
     if image.shape[:2] != labels.shape:
         raise InputError(
             f"Expected labels of the image's size {image.shape[:2]}, got {labels.shape}."
         )
-    # Four pixels each way for one are enough to average.
+    # Four pixels per pixel of the thumbnail are enough to average.
     if isinstance(image, np.ndarray) and isinstance(labels, np.ndarray):
         every = slice(None, None, max(max(labels.shape) // (4 * _SIDE), 1))
         seen, numbers = image[every, every], labels[every, every]
     else:
         seen, numbers = reduced(image, labels, 4 * _SIDE)
-    to_rgb(seen)  # an error where it is no image
+    to_rgb(seen)  # raises an error if it is not an image
     longer = max(numbers.shape)
-    # Small images by a whole factor, since the pixels of their labels stay squares.
+    # Small images are scaled by an integer, so that the pixels of their labels stay squares.
     scale = _SIDE / longer if longer > _SIDE else _SIDE // longer
     size = (max(round(numbers.shape[0] * scale), 1), max(round(numbers.shape[1] * scale), 1))
     dtype = seen.dtype if seen.dtype in (np.uint8, np.uint16) else np.float32
@@ -86,7 +86,7 @@ def thumbnail(
         small = np.asarray(cv2.resize(small, size[::-1], interpolation=method))
     shown = resize_labels(numbers, size)
     nuclei = len(np.unique(shown)) - 1
-    # Thick outlines are seen better, but would fill small nuclei.
+    # Thick outlines are easier to see, but would fill small nuclei.
     thick = nuclei > 0 and bool(np.count_nonzero(shown) >= _THICK_FROM * nuclei)
     picture = draw_overlay(small, shown, classes=classes, thickness=1 + thick, every=_EVERY)
     _, data = cv2.imencode(".jpg", picture[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
@@ -100,18 +100,18 @@ def write_report(
     facts: Mapping[str, str],
     more: Sequence[str] = (),
 ) -> None:
-    """Write the page, whole or not at all.
+    """Write the report; the write is atomic.
 
     Parameters
     ----------
     path : Path
     images : iterable of ReportImage
-        Gone through once. Held are a row for each image, up to 400 thumbnails and 100,000 nuclei,
-        both evenly spaced among all, from which the histograms are drawn.
+        Iterated once. A row for each image, and up to 400 thumbnails and 100,000 nuclei for the
+        histograms, both evenly spaced, are kept in memory.
     facts : mapping of str to str
-        What the run was, for a list at the top: model, version, command and so on.
+        Description of the run, for a list at the top: model, version, command and so on.
     more : sequence of str
-        HTML of further sections, before the tables.
+        HTML of more sections, before the tables.
 
     Raises
     ------
@@ -139,17 +139,17 @@ def write_report(
 
 
 def write_page(path: Path, title: str, facts: Mapping[str, str], sections: Sequence[str]) -> None:
-    """Write a page in the style of the report, whole or not at all.
+    """Write a page in the style of the report; the write is atomic.
 
     Parameters
     ----------
     path : Path
     title : str
-        Text of its heading.
+        Text of the heading.
     facts : mapping of str to str
-        For a list at the top.
+        Content of the list at the top.
     sections : sequence of str
-        HTML of its body; empty ones are left out.
+        HTML of the body; empty sections are omitted.
 
     Raises
     ------
@@ -163,12 +163,12 @@ def write_page(path: Path, title: str, facts: Mapping[str, str], sections: Seque
         body="\n".join(each for each in sections if each),
     )
     with atomic_write(path) as partial:
-        # File names may hold bytes that are no text.
+        # File names may contain bytes that are not text.
         partial.write_text(page, encoding="utf-8", errors="backslashreplace", newline="\n")
 
 
 def _there(images: Sequence[ReportImage]) -> list[ReportImage]:
-    """Give all but planes that are missing from their files, which are no images."""
+    """Return all images except missing planes."""
     return [image for image in images if image.status != "missing"]
 
 
@@ -268,7 +268,7 @@ def _pictures(kept: Evenly[ReportImage], what: str, text: str) -> list[str]:
 
 
 def _urgency(image: ReportImage) -> tuple[bool, float]:
-    """Order of pictures: without nuclei first, then those of low confidence by their score."""
+    """Return the sort key of a picture: without nuclei first, then low confidence by score."""
     score = image.median_score if image.low_confidence and image.median_score is not None else 1.0
     return image.nuclei > 0, score
 
@@ -329,7 +329,7 @@ def _folders(batch: Batch) -> str:
 
 
 def _spread(values: Sequence[float]) -> tuple[float | None, str | None]:
-    """Median of what images have, and the range in which half of them lie."""
+    """Return the median over the images, and the interquartile range as text."""
     if not values:
         return None, None
     low, median, high = np.percentile(values, (25, 50, 75))
@@ -376,9 +376,9 @@ def _images(batch: Batch) -> str:
 
 
 def _shared_folder(paths: Iterable[str]) -> str:
-    """Folder in which all are, with a slash at its end; nothing where there is none."""
+    """Return the common folder with a slash at its end; empty if there is none."""
     try:
         folder = os.path.commonpath([PurePath(path).parent for path in paths])
-    except ValueError:  # some are absolute, or on other drives
+    except ValueError:  # some are absolute, or on different drives
         return ""
     return os.path.join(folder, "") if folder not in ("", ".") else ""  # noqa: PTH118 - for the slash

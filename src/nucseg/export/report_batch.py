@@ -1,4 +1,4 @@
-"""What a report needs of each image, and what is kept of many."""
+"""What a report needs of each image, and what it keeps of many images."""
 
 from __future__ import annotations
 
@@ -14,44 +14,44 @@ import numpy.typing as npt
 Numbers = npt.NDArray[Any]
 Item = TypeVar("Item")
 
-# Images of low confidence of which pictures are kept, as many that look wrong, and as many others.
+# Pictures that are kept of low-confidence images, of images with warnings, and of others each.
 PICTURES = 200
-# Of so many nuclei a histogram looks as that of all.
+# A histogram of this many nuclei looks like that of all nuclei.
 NUCLEI = 100_000
 
 
 @dataclass(frozen=True)
 class ReportImage:
-    """What the page says of an image.
+    """An image in the report.
 
     Attributes
     ----------
     path : str
-        As the user named it.
+        Path, as the user gave it.
     plane : str
         Which of the file's planes, empty if it has one.
     status : {"ok", "empty", "failed", "missing"}
-        With nuclei, without any, not segmented, or a plane that the file does not hold.
+        With nuclei, without nuclei, failed, or a missing plane.
     nuclei : int
-        Their number.
+        Number of nuclei.
     error : str
         Why it failed, else empty.
     warnings : sequence of str
-        What looks wrong, in sentences; see `nucseg.images.quality.warnings_of`.
+        Problems, in sentences; see `nucseg.images.quality.warnings_of`.
     thumbnail : bytes or None
-        JPEG file, as `thumbnail` makes it.
+        JPEG file from `thumbnail`.
     link : str
-        Address of the picture in full, from where the page lies; empty where there is none.
+        Address of the full picture, relative to the page; empty if there is none.
     areas, intensities : ndarray, shape (N,), real
         Area and mean intensity of each nucleus.
     unit : {"pixels", "µm²"}
-        Of the areas.
+        Unit of the areas.
     depth : str
-        Of the intensities, such as ``8 bits``; those of each are shown by themselves.
+        Bit depth of the intensities, such as ``8 bits``; each depth has a histogram of its own.
     median_score : float or None
-        Of the nuclei that were found; None where it is not known.
+        Median score of the nuclei; None if unknown.
     low_confidence : bool
-        Whether it is so low that somebody should look at the image.
+        Whether the median score is below the limit, so the image should be checked.
     """
 
     path: str
@@ -76,18 +76,18 @@ class ReportImage:
 
     @property
     def remarks(self) -> list[str]:
-        """Why somebody should look at it: nothing was found, or what looks wrong."""
+        """Reasons to check the image: no nuclei, or its warnings."""
         return ["No nucleus was found."] * (self.status == "empty") + [*self.warnings]
 
 
 class Evenly(Generic[Item]):
-    """Keeps the first and every so manieth of all items that are added, at most so many.
+    """Keeps an evenly spaced subset of all added items, up to a maximum number.
 
     Attributes
     ----------
     items : list
     step : int
-        How many each of them stands for.
+        How many items each kept item represents.
     """
 
     def __init__(self, most: int) -> None:
@@ -96,7 +96,7 @@ class Evenly(Generic[Item]):
         self._most, self.seen = most, 0
 
     def add(self, items: Sequence[Item]) -> None:
-        """Keep of these what is due."""
+        """Keep every `step`-th item."""
         self.items.extend(items[-self.seen % self.step :: self.step])
         self.seen += len(items)
         while len(self.items) > self._most:
@@ -105,10 +105,10 @@ class Evenly(Generic[Item]):
 
 
 class Batch:
-    """What is kept of all images."""
+    """What the report keeps of all images."""
 
     def __init__(self) -> None:
-        # Each image without what takes room, and the median area of its nuclei.
+        # Each image without its large data, and the median area of its nuclei.
         self.rows: list[tuple[ReportImage, float | None]] = []
         self.low: Evenly[ReportImage] = Evenly(PICTURES)
         self.wrong: Evenly[ReportImage] = Evenly(PICTURES)
@@ -137,5 +137,5 @@ class Batch:
 
     @property
     def images(self) -> list[ReportImage]:
-        """All, in the order in which they were added."""
+        """All images, in the order in which they were added."""
         return [image for image, _ in self.rows]

@@ -1,4 +1,4 @@
-"""Nuclei as area selections of ImageJ and Fiji."""
+"""Write nuclei as selections of ImageJ and Fiji."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from nucseg.files import atomic_write
 if TYPE_CHECKING:
     from roifile import ImagejRoi
 
-# Whole numbers in ImageJ's files have 16 bits, and it takes those above this one for negative.
+# Integers in ImageJ's files have 16 bits, and ImageJ reads larger values as negative.
 _LARGEST = 60_535
 _MOVE, _LINE, _CLOSE = 0.0, 1.0, 4.0
 
 
 def write_rois(segmented: Segmented, path: Path, _name: str) -> None:
-    """Write nuclei as zip of ImageJ selections, for the ROI Manager.
+    """Write nuclei as a zip file of ImageJ selections, for the ROI Manager.
 
-    A nucleus of one piece without holes is a traced selection, as ImageJ's wand makes it; others
-    are composite selections. Both lie along the edges of pixels, so that ImageJ selects the same
-    pixels. They are named by their labels, with zeros in front so that names sort as numbers do.
-    An image without nuclei gives a zip without files, which the ROI Manager calls empty.
+    A connected nucleus without holes is a traced selection, as ImageJ's wand makes it; others are
+    composite selections. Both follow the pixel edges, so that ImageJ selects the same pixels. Their
+    names are the labels, zero-padded so that names sort like numbers. An image without nuclei gives
+    a zip file without members, which the ROI Manager reports as empty.
 
     Parameters
     ----------
@@ -55,15 +55,15 @@ def write_rois(segmented: Segmented, path: Path, _name: str) -> None:
 
 
 def roi_bytes(polygons: list[Polygon], name: str, place: Place | None = None) -> bytes:
-    """Encode a nucleus as ImageJ's ROI file.
+    """Encode a nucleus as an ImageJ ROI file.
 
     Parameters
     ----------
     polygons : list of list of ndarray, shape (K, 2)
-        As `nucseg.core.outlines.outlines` gives them.
+        Polygons from `nucseg.core.outlines.outlines`.
     name : str
     place : Place, optional
-        Where the plane is in its stack.
+        Position of the plane in its stack.
 
     Returns
     -------
@@ -88,7 +88,7 @@ def roi_bytes(polygons: list[Polygon], name: str, place: Place | None = None) ->
 
 
 def _set_position(roi: ImagejRoi, place: Place) -> None:
-    """Say in which plane a selection is: ImageJ counts from 1, and 0 means all."""
+    """Set the plane of a selection: ImageJ counts from 1, and 0 means all planes."""
     z, t = place.z, place.t
     if place.single:
         roi.position = 1 + ((t or 0) if z is None else z)
@@ -99,12 +99,12 @@ def _set_position(roi: ImagejRoi, place: Place) -> None:
 
 
 def _path(polygons: list[Polygon]) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
-    """Path of a composite selection: a move to the first corner of each ring, lines, a close."""
+    """Return the path of a composite selection: move to the first corner, lines, close."""
     parts = []
     for ring in (ring for rings in polygons for ring in rings):
         steps = np.full((len(ring), 3), _LINE, np.float32)
         steps[0, 0] = _MOVE
-        # Exact up to 16 million pixels a side.
+        # Exact up to 16 million pixels per side.
         steps[:, 1:] = ring
         parts += [steps.ravel(), np.array([_CLOSE], np.float32)]
     return np.concatenate(parts)

@@ -1,4 +1,4 @@
-"""``run.json``: what a run was, in enough detail to repeat it."""
+"""Write ``run.json``, which describes a run in enough detail to repeat it."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import Any
 
 from nucseg.files import atomic_write
 
-# What a network can run by in place of onnxruntime, or besides it.
+# Runtimes that can replace onnxruntime, or are used besides it.
 OPTIONAL = ("onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino", "openvino")
-# What the pixels of a result can depend on.
+# Packages that the pixels of a result can depend on.
 _PACKAGES = (
     "nucseg",
     "numpy",
@@ -29,7 +29,7 @@ _PACKAGES = (
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that a result can depend on."""
+    """Return the versions of Python and of the packages that a result can depend on."""
     found = {"python": platform.python_version(), "platform": platform.platform()}
     for package in _PACKAGES:
         try:
@@ -42,13 +42,13 @@ def versions() -> dict[str, str]:
 
 
 def write_run_record(path: Path, run: Mapping[str, Any]) -> None:
-    """Write the description of a run as JSON, with the time and all versions, whole or not at all.
+    """Write the description of a run as JSON, with the time and all versions; atomic.
 
     Parameters
     ----------
     path : Path
     run : mapping
-        Anything that JSON can hold.
+        Description that JSON can represent.
 
     Raises
     ------
@@ -61,6 +61,6 @@ def write_run_record(path: Path, run: Mapping[str, Any]) -> None:
         "versions": versions(),
     }
     text = json.dumps(record, indent=2, ensure_ascii=False)
-    # File names may hold bytes that are no text; escaped, they come back from JSON as they were.
+    # File names may contain bytes that are not text; escaped, they survive the round trip.
     with atomic_write(path) as partial:
         partial.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")

@@ -1,4 +1,4 @@
-"""Nuclei as runs of pixels down the columns, which run-length encodings are made of."""
+"""Runs of pixels along columns, from which run-length encodings are made."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ import numpy.typing as npt
 
 Integers = npt.NDArray[np.int64]
 
-# Columns that are looked at, and nuclei that are encoded, in one go, which bounds the memory.
+# Columns that are searched, and nuclei that are encoded, at once; limits the memory.
 _BAND = 512
 _NUCLEI = 4096
 
 
 @dataclass(frozen=True)
 class Runs:
-    """The pixels of all nuclei, counted down the columns, from the left one to the right one.
+    """Pixel runs of all nuclei, counted down the columns, from the left column to the right one.
 
     Attributes
     ----------
     labels : ndarray, shape (N,), int64
-        The nuclei in the order of their labels.
+        Labels of the nuclei, sorted.
     first : ndarray, shape (N + 1,), int64
         Nucleus k has the runs from ``first[k]`` to before ``first[k + 1]``.
     starts, lengths : ndarray, shape (R,), int64
-        Where each run starts, from 0, and its pixels. One may go on in the next column.
+        Start of each run, from 0, and its length in pixels. A run may continue in the next column.
     shape : tuple of int
         Height and width of the image.
     """
@@ -39,16 +39,16 @@ class Runs:
     shape: tuple[int, int]
 
     def areas(self) -> Integers:
-        """Pixels of each nucleus, shape (N,)."""
+        """Return the area of each nucleus in pixels, shape (N,)."""
         return _reduce(np.add, self.lengths, self.first)
 
     def boxes(self) -> Integers:
-        """Bounding boxes, shape (N, 4): left column, top row, width and height in pixels."""
+        """Return bounding boxes, shape (N, 4): left column, top row, width and height in pixels."""
         height = self.shape[0]
         last = self.starts + self.lengths - 1
         left = _reduce(np.minimum, self.starts // height, self.first)
         right = _reduce(np.maximum, last // height, self.first)
-        # A run that goes on in the next column comes to the lowest row and to the uppermost one.
+        # A run that continues in the next column reaches the lowest row and the uppermost one.
         across = self.starts // height != last // height
         top = _reduce(np.minimum, np.where(across, 0, self.starts % height), self.first)
         bottom = np.where(across, height - 1, last % height)
@@ -67,9 +67,9 @@ def column_runs(
     Parameters
     ----------
     labels : ndarray, shape (h, w), unsigned integer
-        0 background, other numbers nuclei.
+        0 is background, other numbers are nuclei.
     origin : tuple of int
-        Row and column of the upper left pixel, where the labels are a part of an image.
+        Row and column of the upper left pixel, if the labels are part of an image.
     shape : tuple of int, optional
         Height and width of that image.
 
@@ -87,7 +87,7 @@ def column_runs(
     height, width = (labels.shape if shape is None else shape)[:2]
     parts = []
     for left in range(0, labels.shape[1], _BAND):
-        # With background above each column, no run goes on in the next one.
+        # With background above each column, no run continues in the next one.
         pixels = np.pad(labels[:, left : left + _BAND].T, ((0, 0), (1, 0))).ravel()
         changes = np.flatnonzero(pixels[1:] != pixels[:-1]) + 1
         value = pixels[changes]
@@ -97,7 +97,7 @@ def column_runs(
     value, start, length = (np.concatenate(each) for each in zip(*parts, strict=True))
     order = np.argsort(value, kind="stable")
     value, start, length = value[order], start[order], length[order]
-    # From the lowest row of the image a run goes on in the uppermost one.
+    # A run that ends in the lowest row of the image continues in the uppermost one.
     new = np.append(True, (value[1:] != value[:-1]) | (start[1:] != start[:-1] + length[:-1]))
     new = np.flatnonzero(new[: len(value)])
     numbers, first = np.unique(value[new], return_index=True)
@@ -111,7 +111,7 @@ def column_runs(
 
 
 def kaggle_texts(runs: Runs) -> Iterator[str]:
-    """Encode each nucleus as Kaggle wants it: ``start length start length …``, starts from 1.
+    """Encode each nucleus in Kaggle's format: ``start length start length …``, starts from 1.
 
     Examples
     --------
@@ -127,8 +127,8 @@ def kaggle_texts(runs: Runs) -> Iterator[str]:
 def coco_texts(runs: Runs) -> Iterator[str]:
     """Encode each nucleus as COCO's compressed run-length encoding.
 
-    Lengths of runs outside and inside of the nucleus alternate. From the fourth on each is given
-    by how much it differs from the one before the last; numbers are written with 5 bits in each
+    Lengths of runs outside and inside the nucleus alternate. From the fourth on, each is given as
+    the difference from the one before the previous one. Numbers are written with 5 bits per
     character, lowest first.
 
     Examples
@@ -143,7 +143,7 @@ def coco_texts(runs: Runs) -> Iterator[str]:
 
 
 def _counts(runs: Runs, begin: int, end: int) -> tuple[Integers, Integers]:
-    """Lengths outside and inside of each of some nuclei, and where those of each begin."""
+    """Return run lengths outside and inside of some nuclei, and where each nucleus begins."""
     bounds = runs.first[begin : end + 1]
     some = slice(bounds[0], bounds[-1])
     starts, lengths = runs.starts[some], runs.lengths[some]
@@ -152,7 +152,7 @@ def _counts(runs: Runs, begin: int, end: int) -> tuple[Integers, Integers]:
     before = np.append(0, ends[:-1])
     before[bounds[:-1]] = 0
     rest = runs.shape[0] * runs.shape[1] - ends[bounds[1:] - 1]
-    # Nothing outside at the end is not written.
+    # The background at the end is not written.
     first = 2 * bounds + np.append(0, np.cumsum(rest > 0))
     counts = np.empty(first[-1], np.int64)
     place = np.arange(len(starts)) * 2
@@ -171,7 +171,7 @@ def _compressed(counts: Integers, first: Integers) -> Iterator[str]:
     going = np.arange(len(numbers))
     while going.size:
         low, numbers = numbers & 31, numbers >> 5
-        # The fifth bit tells the sign, so that the last 5 bits must hold it.
+        # The fifth bit is the sign, so the last 5 bits must include it.
         more = numbers != np.where(low & 16, -1, 0)
         characters.append((going, low + 32 * more + 48))
         going, numbers = going[more], numbers[more]

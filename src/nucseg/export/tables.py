@@ -1,4 +1,4 @@
-"""Tables as CSV."""
+"""Write tables as CSV."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ import numpy.typing as npt
 
 from nucseg.files import atomic_write
 
-# Written at once.
+# Rows written at once.
 _ROWS = 10_000
 
 
 @dataclass(frozen=True)
 class Dialect:
-    """How numbers and cells of a table are parted.
+    """Separators and encoding of a table.
 
     Attributes
     ----------
     name : str
-        As the command line calls it.
+        Name on the command line.
     delimiter, decimal : str
     encoding : str
     """
@@ -37,7 +37,7 @@ class Dialect:
 
 
 EXCEL = Dialect("excel", ",", ".", "utf-8")
-# Excel of countries with decimal commas needs the byte order mark to read other than ASCII.
+# Excel in countries with decimal commas needs the byte order mark to read non-ASCII text.
 EXCEL_EU = Dialect("excel-eu", ";", ",", "utf-8-sig")
 
 Table = Mapping[str, Sequence[Any] | npt.NDArray[Any]]
@@ -50,16 +50,16 @@ def write_table(
     names: Sequence[str] = (),
     dialect: Dialect = EXCEL,
 ) -> None:
-    """Write a table of several parts as CSV, whole or not at all.
+    """Write a table of several parts as CSV; the write is atomic.
 
     Parameters
     ----------
     path : Path
     parts : iterable of mapping from str to sequence
-        Columns of a part, all of one length. It is gone through twice, so that a table larger
-        than memory can be written from a lazy re-iterable. A column that a part lacks is empty.
+        Columns of a part, all of the same length. Iterated twice, so that a table larger than
+        memory can be written from a lazy re-iterable. A column that a part lacks stays empty.
     names : sequence of str
-        Columns that the table has even where no part has them, first.
+        Columns that come first and exist even if no part has them.
     dialect : Dialect
 
     Raises
@@ -76,14 +76,14 @@ def write_table(
 def write_columns(
     path: Path, columns: Sequence[str], parts: Iterable[Table], *, dialect: Dialect = EXCEL
 ) -> None:
-    """Write a table whose columns are known as CSV, part by part, whole or not at all.
+    """Write a table with known columns as CSV, part by part; the write is atomic.
 
     Parameters
     ----------
     path : Path
     columns : sequence of str
     parts : iterable of mapping from str to sequence
-        As for `write_table`, but gone through once.
+        As for `write_table`, but iterated once.
     dialect : Dialect
 
     Raises
@@ -93,14 +93,14 @@ def write_columns(
     """
     with (
         atomic_write(path) as partial,
-        # File names may hold bytes that are no text.
+        # File names may contain bytes that are not text.
         partial.open("w", encoding=dialect.encoding, errors="backslashreplace", newline="") as file,
     ):
         writer = csv.writer(file, lineterminator="\n", delimiter=dialect.delimiter)
         writer.writerow(columns)
         for part in parts:
             rows = len(next(iter(part.values()), ()))
-            # Cells as text take many times the memory of numbers.
+            # Cells as text need many times the memory of numbers.
             for first in range(0, rows, _ROWS):
                 some = {name: part[name][first : first + _ROWS] for name in columns if name in part}
                 missing = [None] * min(_ROWS, rows - first)
@@ -109,7 +109,7 @@ def write_columns(
 
 
 def _cells(column: Sequence[Any] | npt.NDArray[Any], decimal: str) -> list[Any]:
-    """Nine digits of a number, which hold all of a 32-bit one; nothing where it is undefined."""
+    """Format a column: nine digits, the precision of a 32-bit float; empty if undefined."""
     if not isinstance(column, np.ndarray):
         return [_cell(value, decimal) for value in column]
     if column.dtype.kind == "b":
@@ -117,7 +117,7 @@ def _cells(column: Sequence[Any] | npt.NDArray[Any], decimal: str) -> list[Any]:
     numbers = list(column.tolist())
     if column.dtype.kind != "f":
         return numbers
-    # All in one go, which is several times faster than one by one.
+    # All at once, which is several times faster than one by one.
     text = len(numbers) * "%.9g " % tuple(numbers)
     cells: list[Any] = text.replace(".", decimal).split()
     whole = (column == np.rint(column)) & (np.abs(column) >= 1e9)
@@ -127,7 +127,7 @@ def _cells(column: Sequence[Any] | npt.NDArray[Any], decimal: str) -> list[Any]:
 
 
 def _cell(value: Any, decimal: str) -> Any:
-    """Nine digits of a number, which hold all of a 32-bit one; nothing where it is undefined."""
+    """Format a value: nine digits, the precision of a 32-bit float; empty if undefined."""
     if isinstance(value, (bool, np.bool_)):
         return int(value)
     if value is None or isinstance(value, (str, int)):

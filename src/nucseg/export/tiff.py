@@ -1,4 +1,4 @@
-"""Images as compressed TIFF with their pixel size."""
+"""Write images as compressed TIFF with their pixel size."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ _MICROMETRES_PER_CENTIMETRE = 10_000
 _COMMON: dict[str, Any] = {"compression": "zlib", "photometric": "minisblack"}
 _COLOURS = {"photometric": "rgb"}
 _TILE = 512
-# Tiles that are read at once, since what is behind may be read by rows.
+# Number of tiles read at once, because the source may be read by rows.
 _AT_ONCE = 16
 _CLASSIC_BYTES = 2**31
 _IMAGEJ_DTYPES = (np.uint8, np.uint16, np.float32)
-# ImageJ's TIFF files are no BigTIFF; a little is left for what is not pixels.
+# ImageJ does not write BigTIFF; some bytes are reserved for everything except pixels.
 _IMAGEJ_BYTES = 2**32 - 2**25
 
 
 def write_tiff(path: Path, pixels: Windowed, pixel_size: tuple[float, float] | None) -> None:
-    """Write an image as compressed TIFF, whole or not at all.
+    """Write an image as compressed TIFF; the write is atomic.
 
-    Deflate is the compression, since tifffile and all others read it without further packages. What
-    is not in memory is read and written in tiles.
+    The compression is deflate, which tifffile and all other programs read without further packages.
+    Images that are not in memory are read and written in tiles.
 
     Parameters
     ----------
     path : Path
     pixels : Windowed, shape (H, W), or ndarray, shape (H, W, C)
-        With three or four channels, colours.
+        Three or four channels are colours.
     pixel_size : tuple of float or None
-        Micrometres from pixel to pixel along rows and columns.
+        Pixel size along rows and columns in µm per pixel.
 
     Raises
     ------
@@ -48,7 +48,8 @@ def write_tiff(path: Path, pixels: Windowed, pixel_size: tuple[float, float] | N
     import tifffile
 
     if isinstance(pixels, np.ndarray):
-        # Through memory, since a full disk then shows as such and not as an odd error of tifffile.
+        # Through memory, because a full disk then raises a clear error instead of one from
+        # tifffile.
         buffer = io.BytesIO()
         kind = _COMMON | (_COLOURS if pixels.shape[2:] in ((3,), (4,)) else {})
         if pixels.ndim == 3:
@@ -64,7 +65,7 @@ def write_tiff(path: Path, pixels: Windowed, pixel_size: tuple[float, float] | N
             shape=pixels.shape,
             dtype=pixels.dtype,
             tile=(_TILE, _TILE),
-            # Compressed, labels are a hundredth; what is more than that needs BigTIFF.
+            # Compressed labels take about a hundredth; larger data needs BigTIFF.
             bigtiff=math.prod(pixels.shape) * pixels.dtype.itemsize > _CLASSIC_BYTES,
             **_COMMON,
             **_in_centimetres(pixel_size),
@@ -72,7 +73,7 @@ def write_tiff(path: Path, pixels: Windowed, pixel_size: tuple[float, float] | N
 
 
 def _tiles(pixels: Windowed) -> Iterator[npt.NDArray[Any]]:
-    """Tiles of an image in rows, those at its lower and right edges filled up with 0."""
+    """Yield the tiles of an image row by row, padded with 0 at the lower and right edges."""
     height, width = pixels.shape
     for top in range(0, height, _TILE):
         for start in range(0, width, _AT_ONCE * _TILE):
@@ -88,7 +89,7 @@ def _resolution(pixels: npt.NDArray[Any], pixel_size: tuple[float, float] | None
     imagej = fits and pixels.ndim == 2
     if pixel_size is None or not imagej:
         return _in_centimetres(pixel_size)
-    # ImageJ's own way, so that it measures in µm; its files have no 32-bit integers.
+    # ImageJ's own metadata, so that it measures in µm; its files have no 32-bit integers.
     down, across = pixel_size
     return {
         "imagej": True,

@@ -1,4 +1,4 @@
-"""A plugin for napari, which finds nuclei in its image layers; ``napari.yaml`` says what it adds.
+"""A napari plugin that segments nuclei in image layers; ``napari.yaml`` lists what it adds.
 
-Only `nucseg.napari.widget` and its fields need napari, so that all else is tested without.
+Only `nucseg.napari.widget` and its fields need napari, so the rest is tested without it.
 """

@@ -1,4 +1,4 @@
-"""The fields of the dock widget: what they are called, their bounds and their help."""
+"""Fields of the dock widget: names, ranges and help."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from nucseg.napari.widget import SegmentWidget
 
 A_FOLDER = "a folder …"
-# Of the progress bars.
+# Number of steps of the progress bars.
 STEPS = 1000
 _LARGEST_AREA = 10**9
 _LIST_HEIGHT = 110
@@ -36,7 +36,7 @@ def _help(settings: Any, name: str) -> str:
 
 
 def _number(decimals: int, at_minimum: str = "", **options: Any) -> FloatSpinBox:
-    """Make a field for a number, of which the smallest may stand for something else."""
+    """Make a number field whose minimum may have a special meaning."""
     widget = FloatSpinBox(**options)
     widget.native.setDecimals(decimals)
     widget.native.setSpecialValueText(at_minimum)
@@ -44,7 +44,7 @@ def _number(decimals: int, at_minimum: str = "", **options: Any) -> FloatSpinBox
 
 
 def inputs(of: SegmentWidget) -> list[Any]:
-    """Make the fields for what is segmented, and how."""
+    """Make the fields for the input and the settings of inference."""
     help_for = partial(_help, Segmenting)
     return [
         ComboBox(name="image", choices=of.image_layers, nullable=False, tooltip="Image layer."),
@@ -70,7 +70,7 @@ def inputs(of: SegmentWidget) -> list[Any]:
 
 
 def filters() -> list[Any]:
-    """Make the fields for which nuclei are kept."""
+    """Make the fields of the filters."""
     help_for = partial(_help, Filtering)
     return [
         _number(2, name="min_score", min=0, max=1, step=0.05, tooltip=help_for("min_score")),
@@ -83,7 +83,7 @@ def filters() -> list[Any]:
 
 
 def actions(of: SegmentWidget) -> list[Any]:
-    """Make the buttons, and the fields for what is done with the nuclei."""
+    """Make the buttons, and the fields for display and saving."""
     formats = Select(
         name="formats", label="save as", choices=list(SAVED), value=list(Segmenting().save),
         tooltip="Formats, each in a folder of its own, beside measurements.csv.",

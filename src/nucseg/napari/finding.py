@@ -1,4 +1,4 @@
-"""All nuclei of a stack, found once; filters then act on them without the network."""
+"""Find all nuclei of a stack once; filters then select among them without the network."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ Labels = npt.NDArray[np.unsignedinteger[Any]]
 PixelSize = tuple[float, float]
 Progress = Callable[[float, int], None]
 
-# Side of the parts in which labels of an image that is not in memory are copied.
+# Side length of the blocks in which labels of an image that is not in memory are copied.
 _PART = 2048
 
 
 @dataclass(frozen=True)
 class Found:
-    """The nuclei of a stack before any is dropped for its score, size or place.
+    """Nuclei of a stack before filtering by score, size or position.
 
     Attributes
     ----------
     labels : ndarray, shape (..., H, W), uint16 or uint32
-        In each plane 0 background, 1…N nuclei.
+        In each plane, 0 is background and 1…N are nuclei.
     tables : tuple of dict of str to ndarray
         Measurements of each plane, see `nucseg.measure.measure`.
     pixel_size : tuple of float or None
-        Micrometres from pixel to pixel along rows and columns, where known.
+        Pixel size along rows and columns in µm per pixel, if known.
     min_area : int
-        Pixels that a nucleus must have had to be found at all.
+        Minimum area in pixels that was used in finding nuclei.
     """
 
     labels: Labels
@@ -49,15 +49,15 @@ class Found:
 
 @dataclass(frozen=True)
 class Kept:
-    """The nuclei of a stack that are kept.
+    """Nuclei of a stack after filtering.
 
     Attributes
     ----------
     labels : ndarray, shape (..., H, W), uint16, or uint32 above 65,535 nuclei
-        0 background, 1…N nuclei of all planes, one after the other.
+        0 is background, 1…N are nuclei, numbered across planes.
     features : dict of str to ndarray, shape (N,)
-        A row for each nucleus: ``index`` (its number), where there are several planes ``plane_0``
-        and so on (in which it lies, along each axis), and the columns of `nucseg.measure.measure`.
+        A row for each nucleus: ``index`` (its number); with several planes, ``plane_0`` and so on
+        (the position of its plane along each axis); and the columns of `nucseg.measure.measure`.
     """
 
     labels: Labels
@@ -76,19 +76,19 @@ def find_nuclei(
     Parameters
     ----------
     model : Model
-        Of its filters the minimum area alone is applied: `kept_nuclei` applies the others.
+        Of its filters only the minimum area is applied: `kept_nuclei` applies the others.
     stack : Stack
-        Planes are read one by one, and those that do not fit the model's memory window by window.
+        Planes are read one by one; planes that do not fit the model's memory are read in windows.
     pixel_size : tuple of float, optional
-        Micrometres from pixel to pixel along rows and columns.
+        Pixel size along rows and columns in µm per pixel.
     progress : callable, optional
-        ``progress(done, total)``, of the planes, with fractions for their windows; an error that
+        ``progress(done, total)`` in planes, with fractions for their windows; an exception that
         it raises ends the work.
 
     Raises
     ------
     InputError, ModelError
-        As `Model.segment`.
+        As in `Model.segment`.
     """
     everything = model.with_postprocessing(min_score=0.0, max_area=None, border_nuclei="keep")
     places = list(stack.indices)
@@ -127,18 +127,18 @@ def _in_plane(
 
 
 def kept_nuclei(found: Found, settings: Filtering) -> Kept:
-    """Drop nuclei by score, area and place, and number the others anew.
+    """Filter nuclei by score, area and position, and renumber the others.
 
     Parameters
     ----------
     found : Found
     settings : Filtering
-        A minimum area under that of `found` changes nothing.
+        A minimum area below that of `found` has no effect.
 
     Returns
     -------
     Kept
-        Of one plane the same as `Model.segment` gives with these settings.
+        For one plane, the same as `Model.segment` returns with these settings.
     """
     number, tables, count = [], [], 0
     places = list(np.ndindex(*found.labels.shape[:-2]))
@@ -157,9 +157,9 @@ def kept_nuclei(found: Found, settings: Filtering) -> Kept:
 
 
 def joined(tables: Sequence[Columns]) -> Columns:
-    """Put features of planes one below the other; a column that one lacks is NaN there.
+    """Concatenate features of planes; a column that a plane lacks is NaN there.
 
-    Planes may differ: one that is grey has a single channel to measure.
+    Planes may differ: a grey plane has only one channel to measure.
     """
     some = [table for table in tables if len(table["index"])] or tables[:1]
     return {
@@ -181,7 +181,7 @@ def _features(
     planes = {
         f"plane_{axis}": np.full(np.count_nonzero(keep), place) for axis, place in enumerate(index)
     }
-    # Those that were dropped are no neighbours any more.
+    # Removed nuclei are no longer neighbours.
     nearest = nearest_neighbours(
         kept["centroid_row"], kept["centroid_column"], pixel_size=pixel_size
     )

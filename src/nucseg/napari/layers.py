@@ -1,4 +1,4 @@
-"""What layers say of an image, and what a layer of its nuclei is given."""
+"""Convert layers to images, and nuclei to options of a labels layer."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from nucseg.napari.stacks import Channel, Stack, channels
 
 @dataclass(frozen=True)
 class Job:
-    """What a click on Run asks for.
+    """Work that a click on Run starts.
 
     Attributes
     ----------
@@ -26,9 +26,9 @@ class Job:
     stack : Stack
         Its pixels, at full resolution.
     model : str
-        Name or folder.
+        Name or folder of the model.
     max_memory : float
-        In gigabytes.
+        Memory limit in gigabytes.
     diameter : float or None
         Typical diameter of the nuclei in pixels; None estimates it.
     filters : dict
@@ -44,11 +44,11 @@ class Job:
 
     @property
     def pixel_size(self) -> PixelSize | None:
-        """Micrometres from pixel to pixel along rows and columns, as the layer says."""
+        """Pixel size along rows and columns in µm per pixel, from the layer."""
         return pixel_size(self.layer.scale, self.layer.units)
 
     def run(self, progress: Callable[[float, int], None]) -> Found:
-        """Load the model and find the nuclei, without touching any layer."""
+        """Load the model and find the nuclei, without changing any layer."""
         model = load_model(self.model, max_memory=self.max_memory)
         model = model.with_postprocessing(**self.filters)
         if self.diameter is not None:
@@ -57,13 +57,13 @@ class Job:
 
 
 def stack_of(layer: Any, channel: Channel | None = None) -> Stack:
-    """Planes of an image layer, those of full resolution where it has several."""
+    """Return the planes of an image layer, at full resolution if it is multiscale."""
     data = layer.data[0] if layer.multiscale else layer.data
     return Stack(data, layer.rgb, channel)
 
 
 def channels_of(layer: Any) -> dict[str, Channel | None]:
-    """Channels of an image layer that can be chosen, by what they are called."""
+    """Return the channels of an image layer to choose from, by their display names."""
     data = layer.data[0] if layer.multiscale else layer.data
     names = tuple(
         label if label.isidentifier() else f"axis {axis}"
@@ -73,7 +73,7 @@ def channels_of(layer: Any) -> dict[str, Channel | None]:
 
 
 def placement(layer: Any, axes: tuple[int, ...]) -> dict[str, Any]:
-    """Say where labels lie that belong to some axes of an image layer: options of a new layer."""
+    """Return the options of a new layer that place labels on the given axes of an image layer."""
     options: dict[str, Any] = {
         "scale": [layer.scale[axis] for axis in axes],
         "translate": [layer.translate[axis] for axis in axes],
@@ -86,12 +86,12 @@ def placement(layer: Any, axes: tuple[int, ...]) -> dict[str, Any]:
 
 
 def numeric(features: Columns) -> list[str]:
-    """Names of the measurements by which nuclei can be coloured."""
+    """Return the names of the measurements by which nuclei can be coloured."""
     return [name for name, values in features.items() if name != "index" and len(values)]
 
 
 def relative(values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """Bring measurements to [0, 1] between their percentiles 1 and 99; 0 where not known."""
+    """Rescale measurements to [0, 1] between their percentiles 1 and 99; 0 if unknown."""
     known = np.asarray(values, np.float64)
     finite = known[np.isfinite(known)]
     if not len(finite):

@@ -1,4 +1,4 @@
-"""Results of ``nucseg segment`` as layers: images, labels and their measurements."""
+"""Read results of ``nucseg segment`` as layers: images, labels and measurements."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from nucseg.images import Source, open_image, read_image, read_plane
 from nucseg.measure import Columns
 from nucseg.napari.samples import LayerData
 
-# More layers are no help, and take long to read.
+# More layers are not useful, and take long to read.
 _MOST = 50
 
 
 def results_reader(path: str | list[str]) -> Callable[[str], list[LayerData]] | None:
-    """Tell whether a file is the ``run.json`` of a run, and how to read it: as napari asks.
+    """Return a reader if a file is the ``run.json`` of a run; called by napari.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ def results_reader(path: str | list[str]) -> Callable[[str], list[LayerData]] | 
     Returns
     -------
     callable or None
-        `read_results`, or None where there are no label images beside the file.
+        `read_results`, or None if there are no label images beside the file.
     """
     if not isinstance(path, str) or Path(path).name != RUN:
         return None
@@ -38,23 +38,23 @@ def results_reader(path: str | list[str]) -> Callable[[str], list[LayerData]] | 
 
 
 def read_results(path: str) -> list[LayerData]:
-    """Read the label images of a run, with measurements, and the images where they still are.
+    """Read the label images of a run, with measurements, and the images that still exist.
 
     Parameters
     ----------
     path : str
-        The ``run.json`` of a folder that ``nucseg segment`` wrote.
+        The ``run.json`` of an output folder of ``nucseg segment``.
 
     Returns
     -------
     list of tuple
-        Layers, for each label image behind its image.
+        Layers; each image is followed by its label image.
 
     Raises
     ------
     InputError
-        The file is no description of a run, there are no label images or too many, or one cannot
-        be read.
+        The file does not describe a run, there are no label images or too many, or one cannot be
+        read.
     """
     folder = Path(path).parent
     inputs = _inputs(Path(path))
@@ -85,7 +85,7 @@ def read_results(path: str) -> list[LayerData]:
 
 
 def _inputs(path: Path) -> list[Path]:
-    """Images of a run."""
+    """List the images of a run."""
     try:
         run = json.loads(path.read_bytes())
         return [Path(run["working_folder"], each) for each in run["inputs"]]
@@ -96,7 +96,7 @@ def _inputs(path: Path) -> list[Path]:
 
 
 def _image_of(name: str, inputs: list[Path]) -> Source | None:
-    """Plane whose results have this name, where just one may be it and it can be opened."""
+    """Return the plane whose results have this name, if it is unique and can be opened."""
     found = []
     for path in inputs:
         begin = path.with_suffix("").as_posix()

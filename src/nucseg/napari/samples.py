@@ -1,4 +1,4 @@
-"""Images to try the plugin on, made up on the spot."""
+"""Synthetic sample images for trying the plugin."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from nucseg.datasets.synthetic import sample_image
 
 LayerData = tuple[Any, dict[str, Any], str]
 
-# Slices of the stack, and how far apart they and their pixels are, in micrometres.
+# Number of z-slices of the stack, their distance and the pixel size, in µm.
 _SLICES = 5
 _SPACING, _PIXEL = 1.0, 0.5
 
 
 def tissue() -> list[LayerData]:
-    """Give simulated stained tissue."""
+    """Make synthetic stained tissue."""
     return [(sample_image("tissue"), {"name": "tissue", "rgb": True}, "image")]
 
 
 def fluorescence() -> list[LayerData]:
-    """Give simulated fluorescence, as one channel."""
+    """Make synthetic fluorescence, as one channel."""
     return [(sample_image("fluorescence")[..., 0], {"name": "fluorescence"}, "image")]
 
 
 def stack() -> list[LayerData]:
-    """Give simulated fluorescence in slices, of which the middle one is in focus."""
+    """Make a synthetic fluorescence z-stack, with the middle slice in focus."""
     sharp = sample_image("fluorescence")[..., 0]
     middle = _SLICES // 2
     blurred = [

@@ -1,4 +1,4 @@
-"""Labels layers to files, by the same exporters as the command line's."""
+"""Save labels layers to files, with the exporters of the command line."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from nucseg.measure import Columns, measure
 from nucseg.napari.finding import Labels, PixelSize
 from nucseg.napari.stacks import Stack
 
-# What can be written of a labels layer and its image.
+# Formats of a labels layer with its image.
 SAVED = tuple(name for name in FORMATS if name != "probability")
-# What can be written of a labels layer alone, to one file.
+# Formats of a labels layer alone, as one file.
 _BY_SUFFIX: dict[str, Format] = {
     FORMATS[name].suffix: FORMATS[name] for name in ("labels", "rois", "geojson", "coco", "rle")
 }
@@ -30,14 +30,14 @@ _BY_SUFFIX: dict[str, Format] = {
 
 @dataclass(frozen=True)
 class LabelledPlane(InMemory):
-    """A plane with its nuclei as they are in the layer: a `nucseg.export.Segmented`.
+    """A plane with the nuclei of the layer: a `nucseg.export.Segmented`.
 
     Attributes
     ----------
     image : ndarray, shape (H, W) or (H, W, C), any real dtype
     labels : ndarray, shape (H, W), uint16 or uint32
     scores : ndarray, shape (N,), float32, or None
-        None where nuclei were drawn by hand.
+        None if nuclei were drawn by hand.
     pixel_size : tuple of float or None
     """
 
@@ -48,7 +48,7 @@ class LabelledPlane(InMemory):
 
     @property
     def probability(self) -> NoReturn:
-        """Raise InputError: it is not kept."""
+        """Raise InputError: the probability map is not stored."""
         raise InputError(
             "The probability map is not kept in napari. Write it with nucseg segment "
             "--save probability."
@@ -70,25 +70,25 @@ def save_layer(
     pixel_size: PixelSize | None = None,
     progress: Callable[[float, int], None] | None = None,
 ) -> list[Path]:
-    """Write the nuclei of a labels layer, measured as they are now.
+    """Write the nuclei of a labels layer, with measurements of its current labels.
 
     Parameters
     ----------
     labels : ndarray, shape (..., H, W), integer
-        Also where it was changed by hand.
+        Labels, which may have been edited by hand.
     stack : Stack
-        The image that they belong to.
+        Image of the labels.
     folder : Path
-        Files of the same name in it are replaced.
+        Output folder; files of the same name in it are replaced.
     name : str
-        Of the image. Planes of a stack get their place behind it, ``name_002``.
+        Name of the image. For planes of a stack their position is appended, ``name_002``.
     formats : sequence of str
-        Of `SAVED`.
+        Formats of `SAVED`.
     score_of : mapping of int to float, optional
-        Scores of labels. Planes with a label that has none get no scores.
+        Scores of labels. Planes that have a label without a score get no scores.
     pixel_size : tuple of float, optional
     progress : callable, optional
-        ``progress(done, total)``, of the planes; an error that it raises ends the work.
+        ``progress(done, total)`` in planes; an exception that it raises ends the work.
 
     Returns
     -------
@@ -129,16 +129,16 @@ def _scores(labels: Labels, score_of: Mapping[int, float]) -> npt.NDArray[np.flo
 
 
 def write_labels(path: str, data: Any, attributes: Mapping[str, Any]) -> list[str]:
-    """Write a labels layer to a file: the writer that napari calls.
+    """Write a labels layer to a file; called by napari.
 
     Parameters
     ----------
     path : str
-        Its suffix tells the format: .tif, .geojson (QuPath), .zip (ImageJ), .json (COCO) or .csv
-        (Kaggle's run lengths).
+        Its suffix determines the format: .tif, .geojson (QuPath), .zip (ImageJ), .json (COCO) or
+        .csv (Kaggle's run lengths).
     data : array, shape (H, W), integer
     attributes : mapping
-        Of the layer; its ``scale`` and ``units`` tell the pixel size.
+        Attributes of the layer; its ``scale`` and ``units`` determine the pixel size.
 
     Returns
     -------
@@ -148,7 +148,7 @@ def write_labels(path: str, data: Any, attributes: Mapping[str, Any]) -> list[st
     Raises
     ------
     InputError
-        The suffix is another, the layer has more than one plane, or the file cannot be written.
+        The suffix is unknown, the layer has more than one plane, or the file cannot be written.
     """
     target = Path(path)
     if target.suffix not in _BY_SUFFIX:
@@ -167,21 +167,20 @@ def write_labels(path: str, data: Any, attributes: Mapping[str, Any]) -> list[st
 
 
 def pixel_size(scale: Sequence[float], units: Sequence[Any]) -> PixelSize | None:
-    """Tell the size of pixels from the scale of a layer.
+    """Determine the pixel size from the scale of a layer.
 
     Parameters
     ----------
     scale : sequence of float
-        The last two are of rows and columns.
+        Scale of each axis; the last two are rows and columns.
     units : sequence of pint.Unit or str
-        Of each axis. Where they are pixels, as when nobody gave any, a scale other than 1 is
-        taken for micrometres.
+        Unit of each axis. If these are pixels, the default, a scale other than 1 is interpreted as
+        micrometres.
 
     Returns
     -------
     tuple of float or None
-        Micrometres from pixel to pixel along rows and columns; None where nothing plausible is
-        known.
+        Pixel size along rows and columns in µm per pixel; None if no plausible value is known.
 
     Examples
     --------

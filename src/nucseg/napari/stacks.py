@@ -1,4 +1,4 @@
-"""The pixels of an image layer as planes that can be segmented: one, or a stack of any axes."""
+"""The pixels of an image layer as planes to segment: one plane, or a stack with any axes."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from nucseg.inference.tiling import Slices
 Index = tuple[int, ...]
 
 COLOURS = ("red", "green", "blue")
-# An axis of more than so many is none of channels.
+# A longer axis is not a channel axis.
 _MOST_CHANNELS = 8
-# Those of which a network sees all at once.
+# Number of channels that the network reads together, as colours.
 _AS_COLOURS = 3
 
 
 @dataclass(frozen=True)
 class Channel:
-    """Which channel of an image is seen.
+    """Channel of an image to segment.
 
     Attributes
     ----------
     axis : int
-        The axis of channels, counted from the first.
+        The axis of channels, counted from the first axis.
     index : int or None
-        Which of them, counted from 0; None for all, as colours.
+        Index of the channel, counted from 0; None for all channels, as colours.
     """
 
     axis: int
@@ -44,16 +44,16 @@ class Stack:
     Attributes
     ----------
     data : array, shape (..., H, W) or, with `rgb`, (..., H, W, 3 or 4)
-        Of NumPy, Dask, Zarr or anything that is read by slices.
+        Array of NumPy, Dask, Zarr or another library that supports slicing.
     rgb : bool
-        Whether the last axis holds colours.
+        Whether the last axis contains colours.
     channel : Channel or None
-        None takes all colours, and of other axes each place as a plane.
+        None reads all colours; each position along other axes is a plane.
 
     Raises
     ------
     InputError
-        The data have no rows and columns, or no such channel.
+        The data have no rows and columns, or do not contain the channel.
     """
 
     data: Any
@@ -71,26 +71,26 @@ class Stack:
 
     @property
     def axes(self) -> tuple[int, ...]:
-        """Which axes of the data those of the labels are; the last two are rows and columns."""
+        """Axes of the data that the labels have; the last two are rows and columns."""
         axes = range(len(self.data.shape) - self.rgb)
         return tuple(a for a in axes if self.channel is None or a != self.channel.axis)
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of the labels, (..., H, W)."""
+        """Shape of the labels, (..., H, W)."""
         return tuple(self.data.shape[axis] for axis in self.axes)
 
     @property
     def indices(self) -> Iterator[Index]:
-        """Where the planes lie in the labels, in order."""
+        """Indices of the planes in the labels, in order."""
         return iter(np.ndindex(*self.shape[:-2]))
 
     def plane(self, index: Index) -> Plane:
-        """One of the planes, which is read when it is asked for its pixels."""
+        """Return one of the planes, which is read when its pixels are requested."""
         return Plane(self, index)
 
     def read(self, index: Index, window: Slices) -> npt.NDArray[Any]:
-        """Pixels of a window of a plane, shape (h, w) or (h, w, C)."""
+        """Read the pixels of a window of a plane, shape (h, w) or (h, w, C)."""
         where: dict[int, int | slice] = dict(zip(self.axes, (*index, *window), strict=True))
         if self.channel is not None and self.channel.index is not None:
             where[self.channel.axis] = self.channel.index
@@ -104,14 +104,14 @@ class Stack:
 
 @dataclass(frozen=True)
 class Plane:
-    """A plane of a stack, read by windows: a `nucseg.export.format.Windowed`."""
+    """A plane of a stack, read in windows: a `nucseg.export.format.Windowed`."""
 
     stack: Stack
     index: Index
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """(H, W) or (H, W, C)."""
+        """Shape, (H, W) or (H, W, C)."""
         stack = self.stack
         colours = (stack.data.shape[-1],) if stack.rgb else ()
         if stack.channel is not None:
@@ -121,7 +121,7 @@ class Plane:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Of the pixels."""
+        """Dtype of the pixels."""
         dtype: np.dtype[Any] = np.dtype(self.stack.data.dtype)
         return dtype
 
@@ -129,28 +129,28 @@ class Plane:
         return self.stack.read(self.index, window)
 
     def pixels(self) -> npt.NDArray[Any]:
-        """Read all of the plane."""
+        """Read the whole plane."""
         return self[slice(None), slice(None)]
 
 
 def channels(
     shape: tuple[int, ...], *, rgb: bool, names: tuple[str, ...] = ()
 ) -> dict[str, Channel | None]:
-    """List the channels of an image that can be chosen, by what they are called.
+    """List the channels of an image to choose from, by their display names.
 
     Parameters
     ----------
     shape : tuple of int
-        Of the image.
+        Shape of the image.
     rgb : bool
-        Whether the last axis holds colours.
+        Whether the last axis contains colours.
     names : tuple of str
-        Of the axes; by default they are numbered.
+        Names of the axes; by default they are numbered.
 
     Returns
     -------
     dict of str to Channel or None
-        First None: all colours, or every plane on its own.
+        The first value is None: all colours, or every plane by itself.
 
     Examples
     --------

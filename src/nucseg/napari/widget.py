@@ -34,19 +34,19 @@ _OWN_COLOURS = "each its own"
 Progress = Callable[[float, int], None]
 
 
-class _Cancelled(Exception):  # noqa: N818 - it is asked for, and no error
+class _Cancelled(Exception):  # noqa: N818 - requested by the user, not an error
     """Ends the work in a thread, between two windows."""
 
 
 class _Worker(WorkerBase):
-    """Does a task in a thread; `quit` ends it at its next report of progress."""
+    """Runs a task in a thread; `quit` ends it at its next progress report."""
 
     def __init__(self, task: Callable[[Progress], Any]) -> None:
         super().__init__(SignalsClass=GeneratorWorkerSignals)
         self._task = task
 
     def work(self) -> Any:
-        """Do the task."""
+        """Run the task."""
         try:
             return self._task(self._report)
         except _Cancelled:
@@ -60,9 +60,9 @@ class _Worker(WorkerBase):
 
 @dataclass
 class _Result:
-    """What was found, and the layer that shows it.
+    """Nuclei that were found, and the layer that shows them.
 
-    Plugins get layers behind a proxy, each time another: they are compared by ``==``.
+    napari gives plugins a new proxy of a layer each time, so layers are compared by ``==``.
     """
 
     job: Job
@@ -74,7 +74,7 @@ class _Result:
 
 
 class SegmentWidget(Container):
-    """Find the nuclei of an image layer.
+    """Segment the nuclei of an image layer.
 
     Parameters
     ----------
@@ -100,23 +100,23 @@ class SegmentWidget(Container):
         self.save.changed.connect(lambda *_: self._choose_folder())
         napari_viewer.layers.events.removed.connect(self._removed)
         self.native.destroyed.connect(self._closed)
-        self.reset_choices()  # those of an image that is there already
+        self.reset_choices()  # include layers that exist already
         self.cancel.enabled = self.save.enabled = False
         self._model_changed()
 
-    # What is chosen.
+    # Choices.
 
     def image_layers(self, *_: object) -> list[Image]:
-        """Image layers of the viewer, the one on top first."""
+        """Return the image layers of the viewer, the top layer first."""
         return [layer for layer in reversed(self._viewer.layers) if isinstance(layer, Image)]
 
     def channel_names(self, *_: object) -> list[str]:
-        """Channels of the chosen image."""
-        layer = self.image.value if len(self) else None  # while it is made
+        """Return the channels of the selected image."""
+        layer = self.image.value if len(self) else None  # while the widget is built
         return list(channels_of(layer)) if layer is not None else []
 
     def colourings(self, *_: object) -> list[str]:
-        """Give the names of what nuclei can be coloured by."""
+        """Return the names of the measurements by which nuclei can be coloured."""
         return [_OWN_COLOURS, *(numeric(self._result.kept.features) if self._result else [])]
 
     def _model_name(self) -> str:
@@ -132,7 +132,7 @@ class SegmentWidget(Container):
         }
 
     def _model_changed(self) -> None:
-        """Show the filters that the model has on its own, as the command line uses them."""
+        """Show the default filters of the model, as the command line uses them."""
         self.model_folder.visible = self.model.value == A_FOLDER
         if self.model.value == A_FOLDER and self.model_folder.value == Path():
             return
@@ -195,7 +195,7 @@ class SegmentWidget(Container):
         worker.start()
 
     def _while_open(self, then: Callable[..., None]) -> Callable[..., None]:
-        """Do something later, unless the widget is gone by then."""
+        """Return a callback that runs only while the widget exists."""
 
         def call(*values: Any) -> None:
             if self._open:
@@ -220,7 +220,7 @@ class SegmentWidget(Container):
         self.work.progress.value = steps
         bar = self._bar
         if bar is not None:
-            # This lets other events in, such as the end of the work.
+            # This processes other events, such as the end of the work.
             bar.update(steps - bar.n)
             if bar.is_canceled and self.cancel.enabled:
                 self._cancel()
@@ -242,7 +242,7 @@ class SegmentWidget(Container):
         self.run.enabled = True
         self.save.enabled = self._result is not None
 
-    # What was found.
+    # Results.
 
     def _show(self, job: Job, found: Found) -> None:
         kept = kept_nuclei(found, Filtering(**self._filtering()))
@@ -262,7 +262,7 @@ class SegmentWidget(Container):
         self._shown()
 
     def _in_place(self, found: Found) -> bool:
-        """Whether the layer is there, shows what nobody changed, and can hold something else."""
+        """Return whether the layer exists, is unedited, and can show other results."""
         result = self._result
         return (
             result is not None
@@ -271,7 +271,7 @@ class SegmentWidget(Container):
         )
 
     def _removed(self, event: Any) -> None:
-        """Forget what was found where its layer is taken away."""
+        """Discard the results if their layer is removed."""
         if self._open and self._result is not None and self._result.layer == event.value:
             self._result = None
             self.save.enabled = False
@@ -282,7 +282,7 @@ class SegmentWidget(Container):
             self._result.by_hand = True
 
     def _filter(self) -> None:
-        """Drop other nuclei of those that were found, without the network."""
+        """Filter the nuclei that were found, without the network."""
         result = self._result
         if result is None:
             return
@@ -291,7 +291,7 @@ class SegmentWidget(Container):
             self._result = replace(result, kept=kept)
             self._update()
         else:
-            # Changed by hand, which must not get lost: a new layer.
+            # Edited by hand, and edits must not get lost: make a new layer.
             self._show(result.job, result.found)
 
     def _update(self) -> None:
@@ -342,7 +342,7 @@ class SegmentWidget(Container):
             self.save_to(Path(folder))
 
     def save_to(self, folder: Path) -> None:
-        """Write the nuclei as they are in their layer, in the chosen formats, in a thread.
+        """Save the nuclei of the layer as they are now, in the selected formats, in a thread.
 
         Parameters
         ----------
