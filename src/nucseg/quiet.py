@@ -1,4 +1,4 @@
-"""Importing TensorFlow without its notes about the machine, which hide what matters."""
+"""Import TensorFlow without its messages about the machine."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from nucseg.errors import MissingExtraError
 
 @contextmanager
 def without_native_notes() -> Iterator[None]:
-    """Hide what native code writes straight to standard error, before any log level counts.
+    """Hide what native code writes to standard error, whatever the log level.
 
-    Where the block fails it is shown after all, since it may say why.
+    If the block fails, it is printed after all, because it may explain the failure.
     """
     kept = os.dup(2)
     with tempfile.TemporaryFile() as notes:
@@ -38,7 +38,7 @@ def import_tensorflow(feature: str = "Training") -> ModuleType:
     Parameters
     ----------
     feature : str
-        What needs it, as the subject of a sentence.
+        Feature that needs it, as the subject of a sentence.
 
     Raises
     ------

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from nucseg.errors import InputError, MissingExtraError
-from nucseg.figures import curves
+from nucseg.figures import curves, plotting
 from nucseg.figures.curves import history_plots, learning_curves
 from nucseg.figures.figure import new_figure
 
@@ -143,3 +143,11 @@ def test_an_incomplete_history_is_an_error(
 def test_curves_name_the_extra_that_they_need(tmp_path: Path) -> None:
     with pytest.raises(MissingExtraError, match=r"nucseg\[train\]"):
         history_plots(HISTORY, tmp_path)
+
+
+def test_the_former_place_works_with_a_warning() -> None:
+    with pytest.warns(DeprecationWarning, match=r"nucseg\.figures\.curves"):
+        moved = plotting.learning_curves
+    assert moved is learning_curves
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = plotting.nothing

@@ -31,23 +31,23 @@ def export(
     output: Annotated[Path, typer.Option("--output", "-o", help="File or folder to write.")],
     author: Annotated[
         str | None,
-        typer.Option(help="Who made the model, for bioimageio; needed of a model of your own."),
+        typer.Option(help="Author of the model, for bioimageio; required for your own models."),
     ] = None,
     licence: Annotated[
         str | None,
         typer.Option(
             metavar="SPDX",
-            help="Licence of the model, such as CC-BY-4.0, for bioimageio; needed where its "
+            help="Licence of the model, such as CC-BY-4.0, for bioimageio; required if its "
             "model.json has none.",
         ),
     ] = None,
 ) -> None:
-    """Write the network of a model for use in another program.
+    """Export the network of a model for other programs.
 
-    onnx and keras give the files of the model folder, onnx with a description of input and output
-    in its metadata. saved-model, a folder, is for TensorFlow Serving, litert for TensorFlow Lite;
-    both need the train extra. openvino, a folder with model.xml and model.bin, needs the openvino
-    extra. bioimageio is a zip file for programs that read models of bioimage.io. Pre- and
+    onnx and keras are the files of the model folder; the ONNX file has a description of input and
+    output in its metadata. saved-model (a folder, for TensorFlow Serving) and litert (TensorFlow
+    Lite) need the train extra. openvino (a folder with model.xml and model.bin) needs the openvino
+    extra. bioimageio is a zip file for programs that read bioimage.io models. Pre- and
     postprocessing are not part of the network: model.json describes them.
 
     **Examples**
@@ -63,7 +63,7 @@ def export(
     folder = find_model(model)
     card = read_card(folder)
     if output.exists():
-        raise InputError(f"{output} is there already. Give another place.")
+        raise InputError(f"{output} already exists. Choose another output.")
     if format is Format.BIOIMAGEIO:
         _write_package(folder, card, output, author, licence)
     elif format in (Format.SAVED_MODEL, Format.LITERT):
@@ -73,13 +73,13 @@ def export(
     typer.echo(f"Wrote {output}")
     if card.bright is not None:
         typer.echo(
-            f"It is the network for images with a dark background. For stained tissue and "
-            f"brightfield export {model}/{card.bright} too."
+            "This is the network for images with a dark background. For stained tissue and "
+            f"brightfield, also export {model}/{card.bright}."
         )
 
 
 def _write_plain(folder: Path, card: ModelCard, output: Path, form: Format) -> None:
-    """Write what the model folder holds, or what is made of its ONNX file."""
+    """Write a file of the model folder, or convert its ONNX file."""
     import shutil
 
     from nucseg.files import atomic_write
@@ -103,7 +103,7 @@ def _write_plain(folder: Path, card: ModelCard, output: Path, form: Format) -> N
 
 
 def _write_by_tensorflow(folder: Path, card: ModelCard, output: Path, form: Format) -> None:
-    """Convert the Keras file, without TensorFlow's notes about the machine and the conversion."""
+    """Convert the Keras file, without the messages of TensorFlow."""
     from nucseg.export.folders import whole_folder
     from nucseg.files import atomic_write
     from nucseg.models.zoo import KERAS, listed_file
@@ -127,7 +127,7 @@ def _write_by_tensorflow(folder: Path, card: ModelCard, output: Path, form: Form
 def _write_package(
     folder: Path, card: ModelCard, output: Path, author: str | None, licence: str | None
 ) -> None:
-    """Write a package of bioimage.io, tested by a made-up image."""
+    """Write a bioimage.io package with a synthetic test image."""
     import numpy as np
 
     from nucseg.datasets.synthetic import synthetic_image
@@ -143,7 +143,7 @@ def _write_package(
         missing = " and ".join(
             name for name, value in (("--author", author), ("--licence", licence)) if not value
         )
-        raise InputError(f"A package of bioimage.io names author and licence. Give {missing}.")
+        raise InputError(f"A bioimage.io package needs an author and a licence. Set {missing}.")
     image, _ = synthetic_image(np.random.default_rng(0), size=(256, 256), nuclei=20)
     with atomic_write(output) as partial:
         write_bioimageio(folder, card, partial, image.astype(np.float32), Credits(author, licence))

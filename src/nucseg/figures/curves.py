@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 HISTORY_PLOTS = {"accuracy": "epoch_acc.png", "loss": "epoch_loss.png"}
 SECONDS_PLOT = "epoch_seconds.png"
-# How far beyond the better three quarters of the values an axis goes, in their range.
+# Values are outliers beyond so many times the range of the better three quarters.
 _REACH = 6.0
 
 
@@ -27,17 +27,17 @@ def history_plots(
 ) -> None:
     """Draw the training curves into ``epoch_acc.png``, ``epoch_loss.png``, ``epoch_seconds.png``.
 
-    Loss and accuracy mark the best epoch, the one of lowest validation loss, and the one whose
-    weights were kept. Values far from all others, as the validation loss of the first epochs, lie
-    beyond the axis, and a note says so.
+    The plots of loss and accuracy mark the best epoch, which has the lowest validation loss, and
+    the epoch whose weights were kept. Outliers, such as the validation loss of the first epochs,
+    are outside the axis; a note gives their values.
 
     Parameters
     ----------
     history : mapping of str to sequence of float
         A value per epoch under each of ``accuracy``, ``val_accuracy``, ``loss`` and ``val_loss``;
-        ``seconds`` is drawn where it is there. Other curves are not drawn.
+        ``seconds`` is optional. Other curves are not drawn.
     folder : Path
-        Made where missing.
+        Created if missing.
     kept : int, optional
         Number of the epoch whose weights were kept, from 1.
 
@@ -111,7 +111,7 @@ def _check_history(history: Mapping[str, Sequence[float]]) -> None:
 def _draw_curves(
     axes: Axes, history: Mapping[str, Sequence[float]], name: str, kept: int | None
 ) -> None:
-    """Draw a curve of training and of validation, and mark the best and the kept epoch."""
+    """Draw the training and the validation curve, and mark the best and the kept epoch."""
     curves = {
         label: np.asarray(history[key], float)
         for key, label in ((name, "training"), (f"val_{name}", "validation"))
@@ -141,7 +141,7 @@ def _mark(
 
 
 def _limit(axes: Axes, curves: Mapping[str, Array], *, high_is_good: bool) -> list[str]:
-    """Leave values far on the bad side of all others out of the axis, and tell which they are."""
+    """Exclude outliers on the bad side from the axis, and return a note for each curve."""
     sign = -1 if high_is_good else 1
     bad = sign * np.concatenate(list(curves.values()))
     bad = bad[np.isfinite(bad)]
@@ -167,7 +167,7 @@ def _limit(axes: Axes, curves: Mapping[str, Array], *, high_is_good: bool) -> li
 
 
 def _beyond(label: str, values: Array, epochs: Array, *, high_is_good: bool) -> str:
-    """Say which epochs lie beyond the axis, and how far."""
+    """Describe which epochs are outside the axis, and how far."""
     side, word, worst = ("Below", "down", "min") if high_is_good else ("Above", "up", "max")
     extreme = f"{getattr(np, worst)(values[epochs - 1]):.4g}"
     if epochs.size == 1:
@@ -177,7 +177,7 @@ def _beyond(label: str, values: Array, epochs: Array, *, high_is_good: bool) -> 
 
 
 def _draw_seconds(axes: Axes, seconds: Sequence[float]) -> None:
-    """Draw how long each epoch took."""
+    """Draw the duration of each epoch."""
     epochs = range(1, len(seconds) + 1)
     middle = float(np.median(seconds))
     axes.set_axisbelow(True)
@@ -188,7 +188,7 @@ def _draw_seconds(axes: Axes, seconds: Sequence[float]) -> None:
 
 
 def _label_epochs(axes: Axes, name: str) -> None:
-    """Name the axes, with whole numbers on that of epochs."""
+    """Label the axes, with integers for the epochs."""
     from matplotlib.ticker import MaxNLocator
 
     axes.set(xlabel="epoch", ylabel=name)

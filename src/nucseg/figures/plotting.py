@@ -7,14 +7,16 @@ the ``train`` extra.
 from __future__ import annotations
 
 import textwrap
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from nucseg.core.overlap import find_errors, overlap
 from nucseg.errors import InputError
+from nucseg.figures import curves
 from nucseg.figures.figure import finish, hex_colour, new_figure, save, shown_in_notebook
 from nucseg.figures.pictures import (
     BLACK,
@@ -42,6 +44,17 @@ from nucseg.images.preprocess import stretch
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+
+def __getattr__(name: str) -> Any:
+    """Find functions that have moved; to be removed after the next release."""
+    if name not in ("history_plots", "learning_curves"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    warnings.warn(
+        f"{name} has moved: import it from nucseg.figures.curves.", DeprecationWarning, stacklevel=2
+    )
+    return getattr(curves, name)
+
 
 ERROR_COLOURS: dict[str, Colour] = {
     "correct": GREEN,

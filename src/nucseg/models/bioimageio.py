@@ -1,4 +1,4 @@
-"""Networks as packages of the BioImage Model Zoo (bioimage.io), which many programs read."""
+"""Export networks as packages of the BioImage Model Zoo (bioimage.io)."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ _U_NET = {
 
 @dataclass(frozen=True)
 class Credits:
-    """Who made a model, and what others may do with it.
+    """Author and licence of a model.
 
     Attributes
     ----------
     author : str
     licence : str
-        Its identifier in the SPDX list, such as ``CC-BY-4.0``.
+        SPDX identifier, for example ``CC-BY-4.0``.
     """
 
     author: str
@@ -60,15 +60,14 @@ def write_bioimageio(
     path : Path
         The file to write.
     image : ndarray, shape (H, W, 3), float32
-        What the package's test and cover show; for a network of any size both sides must be
-        multiples of 32.
+        Test image of the package, also drawn on its cover. If the network takes any size, height
+        and width must be multiples of 32.
     credit : Credits
 
     Raises
     ------
     InputError
-        The network is none of nucseg's own architecture, or its images are not scaled by
-        percentiles.
+        The network was not trained by nucseg, or its input is not normalized by percentiles.
     """
     if card.network is None or card.preprocessing.percentiles is None:
         raise InputError(
@@ -109,7 +108,7 @@ def _npy(array: FloatImage) -> bytes:
 
 
 def _cover(image: FloatImage, nuclei: FloatImage) -> bytes:
-    """Draw the test image, and beside it the map of nuclei, on two squares."""
+    """Draw the test image next to the nucleus map."""
     grey = np.repeat(nuclei[..., np.newaxis], 3, axis=2)
     picture = np.hstack([stretch(image, (1, 99.8)), np.clip(grey, 0, 1)])
     buffer = io.BytesIO()
@@ -131,7 +130,7 @@ def _readme(card: ModelCard) -> str:
 def _description(
     card: ModelCard, shape: tuple[int, ...], files: dict[str, bytes], credit: Credits
 ) -> dict[str, Any]:
-    """Fill in the fields of version 0.5 of the model's description."""
+    """Return the model description of format version 0.5."""
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
 
     def file(name: str) -> dict[str, str]:

@@ -19,9 +19,9 @@ logger = logging.getLogger(__name__)
 
 
 class Clock(keras.callbacks.Callback):
-    """Add to the figures of each epoch the seconds that it took, validation included.
+    """Add the duration of each epoch in seconds, validation included, to its logs.
 
-    It must be the first of the callbacks, which all get the same figures.
+    It must be the first callback, because all callbacks share the logs.
     """
 
     def __init__(self) -> None:
@@ -41,7 +41,8 @@ class Clock(keras.callbacks.Callback):
 class Log(keras.callbacks.TensorBoard):
     """Write the curves of each epoch for TensorBoard, numbered from 1 as in ``history.csv``.
 
-    Keras's own also writes the validation's figures a second time, by steps, and counts from 0.
+    The callback of Keras also writes the validation curves a second time by steps, and counts from
+    0.
 
     Parameters
     ----------
@@ -57,7 +58,7 @@ class Log(keras.callbacks.TensorBoard):
         super().on_epoch_end(epoch + 1, logs)
 
     def on_test_end(self, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
-        """Write nothing: the figures come with the epoch's end."""
+        """Write nothing: the curves are written at the end of the epoch."""
         super().on_test_end({})
 
 

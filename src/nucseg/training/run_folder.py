@@ -78,7 +78,7 @@ def read_history(path: Path, *, epochs: int) -> History:
 
 
 def write_history(path: Path, history: History) -> None:
-    """Write one row for each epoch, numbered from 1; what an epoch does not tell stays empty."""
+    """Write one row for each epoch, numbered from 1; missing values stay empty."""
     names = dict.fromkeys(name for row in history for name in row)
     with atomic_write(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=list(names))
