@@ -1,5 +1,7 @@
 """Effects: equal to SciPy's by hand, with intervals that hold what they promise."""
 
+from unittest import mock
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -120,10 +122,17 @@ def test_values_without_variation_have_no_interval():
     assert effect([1.0, 1.0], [1.0, 1.0]).p == 1
 
 
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
-def test_holm_equals_that_of_statsmodels(p_values):
-    multitest = pytest.importorskip("statsmodels.stats.multitest")
-    theirs = multitest.multipletests(p_values, method="holm")[1]
+@pytest.fixture(scope="module")
+def multipletests():
+    """Of statsmodels, which takes long to import, within an example too long for Hypothesis."""
+    return pytest.importorskip("statsmodels.stats.multitest").multipletests
+
+
+@given(p_values=st.lists(st.floats(0, 1), min_size=1, max_size=20))
+def test_holm_equals_that_of_statsmodels(multipletests, p_values):
+    # It collects garbage each time, which takes a second where TensorFlow is loaded.
+    with mock.patch("gc.collect"):
+        theirs = multipletests(p_values, method="holm")[1]
     np.testing.assert_allclose(holm(p_values), theirs)
     with_unknown = holm([np.nan, *p_values])
     assert np.isnan(with_unknown[0])

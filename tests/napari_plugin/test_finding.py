@@ -104,8 +104,9 @@ def little_memory(monkeypatch):
 
 
 def test_planes_that_do_not_fit_the_memory_are_read_by_windows(
-    bright_model, squares, little_memory
+    bright_model, squares, little_memory, monkeypatch
 ):
+    monkeypatch.setattr("nucseg.images.cached._BAND", 256)
     model = replace(load_model(bright_model, threads=1), window=640)
     read = []
 
