@@ -127,7 +127,7 @@ def test_a_package_names_author_and_licence(bright_model: Path, tmp_path: Path) 
     folder = with_card(bright_model, tmp_path / "model", licence="")
     result = export(folder, "bioimageio", tmp_path / "a.zip")
     assert result.exit_code == 2
-    assert "Give --author and --licence" in result.output
+    assert "Set --author and --licence" in result.output
 
 
 def test_a_network_of_another_origin_is_no_package(bright_model: Path, tmp_path: Path) -> None:
