@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -161,13 +162,65 @@ def test_a_scheduler_of_its_own(images, bright_model, expected, tmp_path, monkey
 
 
 @pytest.mark.parametrize("scheduler", ["tcp://127.0.0.1:1", "127.0.0.1:1", "none.json"])
-def test_no_scheduler_answers(scheduler, images, tmp_path, monkeypatch):
+def test_no_scheduler_answers_and_an_earlier_run_stays(
+    scheduler, images, bright_model, tmp_path, monkeypatch
+):
     monkeypatch.setattr("nucseg.batch.cluster._PATIENCE", 1)
+    out = tmp_path / "out"
+    segment_files([images / "03.png"], out, load_model(bright_model, threads=1))
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
     result = CliRunner().invoke(
-        app, ["segment", str(images), "-o", str(tmp_path / "out"), "--scheduler", scheduler]
+        app, ["segment", str(images), "-o", str(out), "--scheduler", scheduler]
     )
     assert result.exit_code == 2
     assert f"No Dask scheduler answers at {scheduler}" in " ".join(result.stderr.split())
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--workers", "2"], "--workers is for --engine dask"),
+        (["--engine", "dask", "--threads", "2"], "A Dask worker uses one core"),
+        (["--scheduler", "tcp://127.0.0.1:1", "--workers", "2"], "has its own workers"),
+    ],
+)
+def test_options_that_have_no_effect_are_errors(options, message, images, tmp_path):
+    result = CliRunner().invoke(app, ["segment", str(images), "-o", str(tmp_path), *options])
+    assert result.exit_code == 2
+    assert message in " ".join(result.stderr.split())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="process groups")
+def test_an_interrupt_of_command_and_workers_is_resumed(images, bright_model, expected, tmp_path):
+    """As Ctrl-C in a terminal, which all processes of the command get."""
+    folder, out = tmp_path / "in", tmp_path / "out"
+    for part in range(8):
+        shutil.copytree(images, folder / str(part))
+    command = [sys.executable, "-m", "nucseg", "segment", folder, "-o", out, "--model",
+               bright_model, "--engine", "dask", "--workers", "2"]  # fmt: skip
+    # Programs that a shell starts in the background ignore interrupts.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        process = subprocess.Popen(
+            command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
+    while len(list(out.rglob(".nucseg/**/*.json"))) < 10 and process.poll() is None:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130, error
+    assert b"--resume goes on from here" in error
+    outcomes = segment_files(
+        [folder], out, load_model(bright_model, threads=1), resume=True, executor=Dask(workers=2)
+    )
+    assert sum(each.kept for each in outcomes) >= 9
+    found = contents(out)
+    for name in (each for each in expected if each.startswith("labels")):
+        place, file = name.split("/")
+        assert all(found[f"{place}/{part}/{file}"] == expected[name] for part in range(8))
 
 
 def test_wrong_use_is_explained(monkeypatch):

@@ -29,6 +29,11 @@ from nucseg.inference.runtimes import usable_cores
 _MOST_DEATHS = 2
 # Seconds between two progress reports, and time limit for the first answer of a scheduler.
 _TICK, _PATIENCE = 0.2, 30
+# Ctrl-C reaches all processes of a terminal. The command ends its workers itself, once the images
+# that they process have ended.
+_IGNORE_INTERRUPTS = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)"
+# Time limit for that, in seconds.
+_END = 60
 
 logger = logging.getLogger(__name__)
 
@@ -53,56 +58,40 @@ class Dask:
     MissingExtraError
         Dask's scheduler is not installed.
     InputError
-        `workers` is less than 1.
+        `workers` is less than 1 or given with a scheduler, or no scheduler answers.
     """
 
     def __init__(self, scheduler: str | None = None, workers: int | None = None) -> None:
         if workers is not None and workers < 1:
             raise InputError(f"Expected at least 1 worker, got {workers}.")
-        self._scheduler, self._workers = scheduler, workers or usable_cores()
+        if workers is not None and scheduler is not None:
+            raise InputError("A running scheduler has its own workers: omit the number of workers.")
         try:
             import distributed  # noqa: F401
         except ImportError as error:
             raise MissingExtraError("The engine dask", "scale") from error
+        self._workers = workers or usable_cores()
+        # Before the run changes anything in the output folder.
+        self._address = None if scheduler is None else _address(scheduler)
 
     def process(
         self, images: Sequence[Input], job: Job, progress: Callable[[float], None]
     ) -> Generator[Record, None, None]:
         """See `Executor`."""
-        from distributed import Event
-        from distributed.scheduler import KilledWorker
-
         # It logs each worker that connects or leaves.
         logging.getLogger("distributed").setLevel(logging.CRITICAL)
         job = replace(job, model=job.model.on_one_thread(), folder=job.folder.absolute())
         name = f"{os.getpid()}-{time.monotonic_ns()}"
         # In a file, because flat fields make the job large, and the file outlives any process.
         sent = job.folder / records.FOLDER / f"{PARTIAL}job-{name}"
-        sent.write_bytes(pickle.dumps(job))
-        with self._client(min(self._workers, len(images))) as client:
-            stop = Event(f"nucseg-stop-{name}", client=client)
-            shared = {"sent": sent, "where": Path.cwd(), "stop": stop.name}
-            futures = client.map(_work, images, pure=False, batch_size=1000, **shared)
-            done: set[int] = set()
-            for number, future in enumerate(futures):
-                future.add_done_callback(lambda _future, number=number: done.add(number))
-            try:
-                for image, future in zip(images, futures, strict=True):
-                    _wait([future], lambda: progress(len(done)))
-                    try:
-                        yield future.result()
-                    except KilledWorker:
-                        # Dask blames all images that were on the worker: find out which one it is.
-                        _wait(futures, lambda: progress(len(done)))
-                        alone = client.submit(_work, image, pure=False, **shared)
-                        _wait([alone], lambda: progress(len(done)))
-                        killed = isinstance(alone.exception(), KilledWorker)
-                        yield _killed(image, job) if killed else alone.result()
-                    progress(len(done))
-            finally:
-                _end(futures, stop)
-                with suppress(OSError):  # the next run removes it too
-                    clear_partial(job.folder)
+        shared = {"sent": sent, "where": Path.cwd(), "stop": f"nucseg-stop-{name}"}
+        try:
+            sent.write_bytes(pickle.dumps(job))
+            with self._client(min(self._workers, len(images))) as client:
+                yield from _processed(client, images, job, shared, progress)
+        finally:
+            with suppress(OSError):  # the next run removes it too
+                clear_partial(job.folder)
 
     @contextmanager
     def _client(self, workers: int) -> Iterator[Any]:
@@ -110,8 +99,9 @@ class Dask:
         import dask
         from distributed import Client, LocalCluster
 
-        if self._scheduler is not None:
-            with _connected(self._scheduler) as client:
+        if self._address is not None:
+            with Client(self._address, timeout=_PATIENCE, set_as_default=False) as client:
+                logger.info("Dask: the scheduler at %s, %s", self._address, client.dashboard_link)
                 yield client
             return
         settings = {
@@ -126,11 +116,53 @@ class Dask:
                 memory_limit=0,
                 dashboard_address=":0",
                 silence_logs=logging.CRITICAL,
+                preload=_IGNORE_INTERRUPTS,
             ) as cluster,
             Client(cluster) as client,
         ):
             logger.info("Dask: %d workers, %s", workers, client.dashboard_link)
             yield client
+
+
+def _processed(
+    client: Any,
+    images: Sequence[Input],
+    job: Job,
+    shared: dict[str, Any],
+    progress: Callable[[float], None],
+) -> Iterator[Record]:
+    """Process images on the workers, and give the records in order."""
+    from distributed import CancelledError, Event
+    from distributed.scheduler import KilledWorker
+
+    futures = client.map(_work, images, pure=False, batch_size=1000, **shared)
+    done: set[int] = set()
+    for number, future in enumerate(futures):
+        future.add_done_callback(lambda _future, number=number: done.add(number))
+
+    def tick() -> None:
+        progress(len(done))
+
+    try:
+        for image, future in zip(images, futures, strict=True):
+            _wait([future], tick)
+            try:
+                yield future.result()
+            except KilledWorker:
+                # Dask blames all images that were on the worker: find out which one it is.
+                _wait(futures, tick)
+                alone = client.submit(_work, image, pure=False, **shared)
+                _wait([alone], tick)
+                killed = isinstance(alone.exception(), KilledWorker)
+                yield _killed(image, job) if killed else alone.result()
+            tick()
+    except CancelledError as error:
+        raise InputError(
+            "The Dask scheduler stopped, or it lost the images of this run. Start it again, and "
+            "continue with --resume."
+        ) from error
+    finally:
+        _end(futures, Event(shared["stop"], client=client))
 
 
 def _wait(futures: Sequence[Any], tick: Callable[[], None]) -> None:
@@ -144,33 +176,27 @@ def _killed(image: Input, job: Job) -> Record:
     return give_up(image, job, f"{text} It may need more memory than they have.")
 
 
-@contextmanager
-def _connected(scheduler: str) -> Iterator[Any]:
-    """Connect to a running scheduler."""
-    from distributed import Client
+def _address(scheduler: str) -> str:
+    """Find the address of a scheduler, and check that something answers there."""
     from distributed.comm.addressing import get_address_host_port
 
     try:
-        address = _address(scheduler)
-        host, port = get_address_host_port(address)
+        address = scheduler
+        if not ("://" in scheduler or re.fullmatch(r"[\w.-]+:\d+", scheduler)):
+            address = _address_in(Path(scheduler))
         # A client that reaches no scheduler waits a minute when the program ends.
-        socket.create_connection((host, port), timeout=_PATIENCE).close()
-        client = Client(address, timeout=_PATIENCE, set_as_default=False)
+        socket.create_connection(get_address_host_port(address), timeout=_PATIENCE).close()
     except (LookupError, OSError, TypeError, ValueError) as error:
         raise InputError(
             f"No Dask scheduler answers at {scheduler} ({first_line(error)}). Give --scheduler its "
             "address, as tcp://host:8786, or the file that dask scheduler --scheduler-file writes."
         ) from error
-    with client:
-        logger.info("Dask: the scheduler at %s, %s", scheduler, client.dashboard_link)
-        yield client
+    return address
 
 
-def _address(scheduler: str) -> str:
-    """Return the address of a scheduler; a scheduler file contains it once the scheduler runs."""
-    if "://" in scheduler or re.fullmatch(r"[\w.-]+:\d+", scheduler):
-        return scheduler
-    file, end = Path(scheduler), time.monotonic() + _PATIENCE
+def _address_in(file: Path) -> str:
+    """Read a scheduler file, which is written once the scheduler runs."""
+    end = time.monotonic() + _PATIENCE
     while not file.exists() and time.monotonic() < end:
         time.sleep(_TICK)
     address: str = json.loads(file.read_text(encoding="utf-8"))["address"]
@@ -212,6 +238,6 @@ def _end(futures: Sequence[Any], stop: Any) -> None:
     if waiting:
         stop.set()
         with suppress(TimeoutError):
-            wait(waiting, timeout=600)
+            wait(waiting, timeout=_END)
     for future in futures:
         future.release()

@@ -131,11 +131,8 @@ def _anew(image: Input, job: Job, progress: Progress, take: Take) -> Record:
     """Segment one image, write its results and then its record."""
     results = output_files(job.folder, image.name, job.formats)
     before = _begun(image, job)
-    kept = (records.record_path, records.measurements_path, records.thumbnail_path)
-    _remove([*(place(job.folder, image) for place in kept), *results])
     start = time.perf_counter()
-    record: Record = {"status": "failed", "nuclei": 0}
-    record |= {key: before[key] for key in ("name", "written")}
+    record = _cleared(image, job, before)
     try:
         record |= _segment(image, results, job, progress, take)
         valid = _still_valid(image, job, before, record["fingerprint"])
@@ -161,13 +158,18 @@ def give_up(image: Input, job: Job, error: str) -> Record:
     error : str
         Reason, in a sentence.
     """
-    before = _begun(image, job)
-    _remove(output_files(job.folder, image.name, job.formats))
-    record: Record = {"status": "failed", "nuclei": 0, "error": error, "seconds": 0.0}
-    record |= {key: before[key] for key in ("name", "written")}
+    record = _cleared(image, job, _begun(image, job)) | {"error": error, "seconds": 0.0}
     records.write_record(job.folder, image, record)
     _remove([records.begun_path(job.folder, image)])
     return {**record, "kept": False}
+
+
+def _cleared(image: Input, job: Job, before: Record) -> Record:
+    """Remove all results of an image, and return what its record starts with."""
+    kept = (records.record_path, records.measurements_path, records.thumbnail_path)
+    results = output_files(job.folder, image.name, job.formats)
+    _remove([*(place(job.folder, image) for place in kept), *results])
+    return {"status": "failed", "nuclei": 0, **{key: before[key] for key in ("name", "written")}}
 
 
 def _begun(image: Input, job: Job) -> Record:

@@ -133,6 +133,7 @@ def _write_package(
     from nucseg.datasets.synthetic import synthetic_image
     from nucseg.errors import InputError
     from nucseg.files import atomic_write
+    from nucseg.inference.runtimes import load_runtime
     from nucseg.models.bioimageio import Credits, write_bioimageio
     from nucseg.models.zoo import BUNDLED
 
@@ -146,4 +147,11 @@ def _write_package(
         raise InputError(f"A bioimage.io package needs an author and a licence. Set {missing}.")
     image, _ = synthetic_image(np.random.default_rng(0), size=(256, 256), nuclei=20)
     with atomic_write(output) as partial:
-        write_bioimageio(folder, card, partial, image.astype(np.float32), Credits(author, licence))
+        write_bioimageio(
+            folder,
+            card,
+            partial,
+            image.astype(np.float32),
+            load_runtime(folder, card=card),
+            Credits(author, licence),
+        )

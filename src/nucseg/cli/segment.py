@@ -14,6 +14,7 @@ import typer
 from nucseg.cli.analyze import prepared_analysis
 from nucseg.cli.common import checked, default, option, progress_bar
 from nucseg.cli.dry_run import print_plan
+from nucseg.cli.summary import print_summary, summary_of
 from nucseg.config import (
     ConnectedComponents,
     Device,
@@ -24,10 +25,11 @@ from nucseg.config import (
     Segmenting,
     Watershed,
 )
+from nucseg.errors import InputError
 
 if TYPE_CHECKING:
+    from nucseg.batch.executors import Executor
     from nucseg.inference.segmenter import Model
-from nucseg.cli.summary import print_summary, summary_of
 
 SOME_FAILED = 1
 INTERRUPTED = 130
@@ -179,6 +181,7 @@ def segment(
     from nucseg.inference.loading import load_model
 
     analysis = prepared_analysis(plate_map, groups)
+    executor = _executor(engine, scheduler, workers, threads)
     formats = split_at_commas(save) if save else default(Segmenting, "save")
     loaded = load_model(
         model, threads=threads, device=device, precision=precision, max_memory=max_memory
@@ -222,12 +225,6 @@ def segment(
     if csv_dialect == "excel-eu":
         formats = (*formats, csv_dialect)
     options = {"formats": formats, "reading": reading}
-    if scheduler is not None or engine == "dask":
-        from nucseg.batch.cluster import Dask
-
-        executor = Dask(scheduler, workers)
-    else:
-        executor = None
     if dry_run:
         print_plan(inputs, output, loaded, as_json=as_json, **options)
     else:
@@ -241,6 +238,21 @@ def segment(
             executor=executor,
             **options,
         )
+
+
+def _executor(
+    engine: str, scheduler: str | None, workers: int | None, threads: int | None
+) -> Executor | None:
+    """Return where images are processed; None for threads of this process."""
+    if engine != "dask" and scheduler is None:
+        if workers is not None:
+            raise InputError("--workers is for --engine dask. Give --threads instead.")
+        return None
+    from nucseg.batch.cluster import Dask
+
+    if threads is not None:
+        raise InputError("A Dask worker uses one core. Omit --threads, and give --workers instead.")
+    return Dask(scheduler, workers)
 
 
 def checked_measuring(**given: Any) -> Measuring:

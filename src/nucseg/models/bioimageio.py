@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -47,7 +48,12 @@ class Credits:
 
 
 def write_bioimageio(
-    folder: Path, card: ModelCard, path: Path, image: FloatImage, credit: Credits
+    folder: Path,
+    card: ModelCard,
+    path: Path,
+    image: FloatImage,
+    run: Callable[[FloatImage], FloatImage],
+    credit: Credits,
 ) -> None:
     """Write a package: a zip file of network, description, test arrays and cover.
 
@@ -62,6 +68,8 @@ def write_bioimageio(
     image : ndarray, shape (H, W, 3), float32
         Test image of the package, also drawn on its cover. If the network takes any size, height
         and width must be multiples of 32.
+    run : callable
+        Runs the network: from a batch of images to their maps, as a runtime does.
     credit : Credits
 
     Raises
@@ -77,7 +85,7 @@ def write_bioimageio(
     if card.preprocessing.size is not None:
         image = resize_image(image, card.preprocessing.size)
     network = with_usage(listed_file(folder, card, ONNX).read_bytes(), card)
-    maps = _run(network, stretch(image, card.preprocessing.percentiles)[np.newaxis])
+    maps = run(stretch(image, card.preprocessing.percentiles)[np.newaxis])
     files = {
         NETWORK: network,
         TEST_INPUT: _npy(image[np.newaxis]),
@@ -92,13 +100,6 @@ def write_bioimageio(
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in files.items():
             archive.writestr(name, content)
-
-
-def _run(network: bytes, images: FloatImage) -> FloatImage:
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(network, providers=["CPUExecutionProvider"])
-    return np.asarray(session.run(None, {session.get_inputs()[0].name: images})[0], np.float32)
 
 
 def _npy(array: FloatImage) -> bytes:
